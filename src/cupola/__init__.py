@@ -1,0 +1,1 @@
+"""Cupola: the lab next to the archive."""

@@ -1,0 +1,63 @@
+"""Datalabs: the entries of the catalogue, and their versions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from cupola.models.base import Model, Slug, Time
+
+__all__ = ["Datalab", "DatalabKind", "Version"]
+
+
+class DatalabKind(StrEnum):
+    """What answers on a session's port."""
+
+    JUPYTERLAB = "jupyterlab"
+    """A Jupyter server with JupyterLab and ``cupola.lab``."""
+    WEB = "web"
+    """Any program that speaks HTTP."""
+
+
+class Version(Model):
+    """One immutable build of a datalab."""
+
+    digest: str
+    """What the build is made of, as ``sha256:...``: an image digest or that of a locked environment."""
+    label: str
+    """The name for people, such as ``2026.11``."""
+    created: Time
+    ready: bool
+    """Whether it can start here at once (else it must be built or pulled first)."""
+    size_bytes: int | None = None
+
+
+class Datalab(Model):
+    """A tool that people can run."""
+
+    name: Slug
+    title: str
+    summary: str
+    """One sentence for the card in the catalogue."""
+    description: str = ""
+    """More, in Markdown."""
+    kind: DatalabKind = DatalabKind.JUPYTERLAB
+    command: list[str] = Field(default_factory=list)
+    """What a session runs, for kind ``web``; ``{port}`` and ``{prefix}`` are filled in."""
+    ready_path: str = "/"
+    """The path, under the session's prefix, that a person is sent to."""
+    icon: str = "datalab"
+    """A name in the design system's set of icons."""
+    tags: list[str] = Field(default_factory=list)
+    licence: str = ""
+    maintainer: str = ""
+    changelog: str = ""
+    volumes: list[str] = Field(default_factory=list)
+    """Names of the volumes that are mounted when nobody chooses."""
+    versions: list[Version] = Field(default_factory=list)
+    """Newest first."""
+    recommended: str | None = None
+    """Digest of the version that one-click play starts."""
+    unavailable: str | None = None
+    """Why this compute driver cannot run it, in a sentence; nothing where it can."""

@@ -1,0 +1,210 @@
+"""Jobs: arrays of tasks over many inputs, and the files that a job's folder holds.
+
+A job's folder lies in its owner's home, where every node of the engine sees it::
+
+    job.json           the TaskPlan, written by the portal before the submit
+    payload.pkl        cloudpickle of (function, inputs); never opened by the portal
+    labels.json        a short text per input, for people
+    results/N.pkl      cloudpickle of the result of input N: written under another name, then renamed
+    results/N.error    a TaskFailure as JSON; it counts only while there is no N.pkl
+    log/K.out          what task K printed
+    events.jsonl       a TaskEvent per line, written by whoever runs the tasks
+    pool.json          local engine: pid and creation time of the supervisor
+
+An input that has a result is never computed again, so retry and resume are the same act: submit again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Base64Bytes, Field
+
+from cupola.models.base import Model, Slug, Time
+
+__all__ = [
+    "Job",
+    "JobAction",
+    "JobCounts",
+    "JobRequest",
+    "JobState",
+    "TaskEvent",
+    "TaskFailure",
+    "TaskFailureGroup",
+    "TaskGrid",
+    "TaskPlan",
+    "TaskState",
+]
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    HELD = "held"
+    DONE = "done"
+    PARTLY_FAILED = "partly-failed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """Whether tasks may still run."""
+        return self in {JobState.QUEUED, JobState.RUNNING, JobState.HELD}
+
+
+class JobAction(StrEnum):
+    """What a person can do with a job."""
+
+    CANCEL = "cancel"
+    HOLD = "hold"
+    RELEASE = "release"
+    RETRY = "retry"
+    """Run again what failed or was cancelled; finished inputs are kept."""
+
+
+class TaskState(StrEnum):
+    """Where one task (a chunk of inputs) is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    """Ended, with at least one input that failed."""
+    LOST = "lost"
+    """Its process was killed; it is run again while retries are left."""
+    CANCELLED = "cancelled"
+
+
+class JobRequest(Model):
+    """What a notebook or a program sends to start a job."""
+
+    name: str = Field(min_length=1, max_length=100)
+    payload: Base64Bytes
+    """cloudpickle of ``(function, inputs)``, made by the interpreter that will run it."""
+    labels: list[str] = Field(min_length=1, max_length=100_000)
+    """One short text per input, for the panel; their number is the number of inputs."""
+    source: str = ""
+    """The function's own text, for provenance and for people."""
+    python: str
+    """``major.minor`` of the interpreter that pickled: the tasks need the same."""
+    session: Slug | None = None
+    """The session this comes from: its version runs the tasks."""
+    engine: Slug = "local"
+    cpus: int = Field(default=1, ge=1)
+    memory_mib: int = Field(default=1024, ge=16)
+    chunk: int | None = Field(default=None, ge=1)
+    """Inputs per task; chosen for you where nothing is said."""
+    retries: int = Field(default=1, ge=0, le=10)
+    """How often a task whose process was killed is run again."""
+    products: Path | None = None
+    """The folder the tasks write products into, if they do."""
+
+
+class JobCounts(Model):
+    """How many inputs are where."""
+
+    inputs: int
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    """Inputs of running tasks that have no result yet."""
+
+
+class Job(Model):
+    """One array of tasks on an engine."""
+
+    id: Slug
+    owner: str
+    name: str
+    state: JobState
+    engine: Slug
+    counts: JobCounts
+    tasks: int
+    chunk: int
+    created: Time
+    started: Time | None = None
+    ended: Time | None = None
+    reason: str | None = None
+    """Why it failed, was cancelled or runs again, in a sentence."""
+    source: str = ""
+    session: Slug | None = None
+    version: str
+    """Digest of the datalab version that runs the tasks."""
+    folder: Path
+    products: Path | None = None
+    attempt: int = 1
+    """Counts the submits: 1 at first, one more at each retry or resume."""
+    peak_memory_mib: int | None = None
+    """The largest a task has grown so far."""
+
+
+class TaskPlan(Model):
+    """``job.json``: what a node needs to know."""
+
+    tag: Slug
+    """The job's id; the native job carries it too."""
+    name: str
+    inputs: int
+    chunk: int
+    tasks: int
+    cpus: int = 1
+    memory_mib: int = 1024
+    retries: int = 1
+    at_once: int = Field(default=2, ge=1)
+    """Most tasks at a time."""
+    only: list[int] | None = None
+    """The tasks to run, where not all of them are to run (a retry)."""
+
+    def task_inputs(self, task: int) -> range:
+        """Return the numbers of the inputs that `task` computes."""
+        return range(task * self.chunk, min((task + 1) * self.chunk, self.inputs))
+
+
+class TaskEvent(Model):
+    """A line of ``events.jsonl``."""
+
+    task: int
+    """Number of the task; -1 for an event of the whole job."""
+    state: TaskState
+    time: Time
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_memory_mib: int | None = None
+    cpu_seconds: float | None = None
+    attempt: int = 1
+
+
+class TaskFailure(Model):
+    """``results/N.error``: why the function failed for one input."""
+
+    input: int
+    label: str
+    error: str
+    """The exception's class."""
+    message: str
+    line: str = ""
+    """The line of the user's own code that raised, as ``function:line: text``."""
+    traceback: str = ""
+    task: int
+
+
+class TaskFailureGroup(Model):
+    """Failures that are alike: same error, same line."""
+
+    error: str
+    line: str
+    example: TaskFailure
+    inputs: list[int]
+    """Numbers of the inputs, at most 1,000 of them."""
+    count: int
+
+
+class TaskGrid(Model):
+    """The state of every task, small enough for 10,000 of them."""
+
+    tasks: int
+    runs: list[tuple[TaskState, int]]
+    """Run lengths in task order: 3 done then 2 running is ``[("done", 3), ("running", 2)]``."""
