@@ -3,11 +3,14 @@
 A job's folder lies in its owner's home, where every node of the engine sees it::
 
     job.json           the TaskPlan, written by the portal before the submit
-    payload.pkl        cloudpickle of (function, inputs); never opened by the portal
+    payload.pkl        two pickles, see cupola.lab.jobs.packing: where the function comes from, then cloudpickle
+                       of (function, inputs); never opened by the portal
+    control            run, hold or cancel: what the owner wants
     labels.json        a short text per input, for people
     results/N.pkl      cloudpickle of the result of input N: written under another name, then renamed
     results/N.error    a TaskFailure as JSON; it counts only while there is no N.pkl
-    log/K.out          what task K printed
+    log/K.out          what task K printed; log/pool.out: what the local engine's supervisor did
+    failures/A/N.error the failures of submit A, set aside by a retry
     events.jsonl       a TaskEvent per line, written by whoever runs the tasks
     pool.json          local engine: pid and creation time of the supervisor
 
@@ -83,7 +86,7 @@ class JobRequest(Model):
 
     name: str = Field(min_length=1, max_length=100)
     payload: Base64Bytes
-    """cloudpickle of ``(function, inputs)``, made by the interpreter that will run it."""
+    """What `cupola.lab.jobs.packing.pack` returns, made by the interpreter that will run it."""
     labels: list[str] = Field(min_length=1, max_length=100_000)
     """One short text per input, for the panel; their number is the number of inputs."""
     source: str = ""
@@ -157,6 +160,12 @@ class TaskPlan(Model):
     """Most tasks at a time."""
     only: list[int] | None = None
     """The tasks to run, where not all of them are to run (a retry)."""
+    attempt: int = 1
+    """Counts the submits, as `Job.attempt`."""
+    resumes: int = 0
+    """How often it was submitted again by itself since its owner last asked."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """What a task finds in its environment."""
 
     def task_inputs(self, task: int) -> range:
         """Return the numbers of the inputs that `task` computes."""
@@ -175,6 +184,9 @@ class TaskEvent(Model):
     peak_memory_mib: int | None = None
     cpu_seconds: float | None = None
     attempt: int = 1
+    """The run of the task, or for the whole job its submit."""
+    message: str | None = None
+    """Why the whole job failed, in a sentence."""
 
 
 class TaskFailure(Model):

@@ -1,0 +1,304 @@
+"""Run one task of a job, that is a chunk of its inputs: ``python -m cupola.lab.task FOLDER K``.
+
+Every engine runs this, on whichever node. Each input leaves one file, written under another name and
+renamed, so that it is whole or absent however the process ends; an input that has one is not computed again.
+
+Only the standard library is loaded before the user's own function: a task must start quickly.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cupola.lab.jobs.failure import Failure, describe, remember_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Exit", "Payload", "Plan", "load_payload", "main", "run_task", "write_failure"]
+
+
+class Exit:
+    """How a task's process ends."""
+
+    DONE = 0
+    FAILED = 1
+    """All inputs were tried; at least one failed."""
+    DISK_FULL = 74
+    """Not even a failure could be written."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``job.json`` as `cupola.models.job.TaskPlan` describes it, without the cost of loading pydantic."""
+
+    tag: str
+    inputs: int
+    chunk: int
+    tasks: int
+    cpus: int
+    memory_mib: int
+    retries: int
+    at_once: int
+    only: tuple[int, ...] | None
+    attempt: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """Read the plan of the job in `folder`."""
+        said = json.loads((folder / "job.json").read_bytes())
+        numbers = ("inputs", "chunk", "tasks", "cpus", "memory_mib", "retries", "at_once", "attempt")
+        only = said.get("only")
+        return cls(
+            tag=said["tag"],
+            only=None if only is None else tuple(only),
+            **{name: int(said[name]) for name in numbers},
+        )
+
+    def task_inputs(self, task: int) -> range:
+        """Return the numbers of the inputs that `task` computes."""
+        return range(task * self.chunk, min((task + 1) * self.chunk, self.inputs))
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The user's function and inputs, or the reason why they could not be loaded."""
+
+    function: Callable[[Any], Any] | None = None
+    inputs: Any = ()
+    broken: Failure | None = None
+
+
+class DiskFullError(Exception):
+    """A file could not be written because no space is left."""
+
+
+def load_payload(folder: Path) -> Payload:
+    """Load ``payload.pkl``: first where the function comes from, then the function and its inputs.
+
+    Nothing is raised for what is wrong with the payload: each input will say it.
+    """
+    try:
+        with (folder / "payload.pkl").open("rb") as file:
+            place = pickle.load(file)  # noqa: S301 - the owner's own pickle, run as the owner
+            _go_to(place)
+            function, inputs = pickle.load(file)  # noqa: S301
+    except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+        return Payload(broken=_why_not_loaded(error, locals().get("place")))
+    return Payload(function, inputs)
+
+
+def _go_to(place: dict[str, Any]) -> None:
+    """Work where the notebook worked: its folder, its import path, the text of its cells.
+
+    Parameters
+    ----------
+    place
+        ``python``, ``cwd``, ``path`` and ``sources``, as `cupola.lab.jobs.packing` writes them.
+    """
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if place["python"] != here:
+        raise ImportError(
+            f"the function was made by Python {place['python']} and the tasks run Python {here}: "
+            "start the job from a session of the version that runs it"
+        )
+    sys.path += [entry for entry in place["path"] if entry not in sys.path]
+    remember_sources(place["sources"])
+    if os.path.isdir(place["cwd"]):  # noqa: PTH112 - pathlib is slower and nothing is joined
+        os.chdir(place["cwd"])
+
+
+def _why_not_loaded(error: Exception, place: object) -> Failure:
+    if isinstance(error, ModuleNotFoundError):
+        message = (
+            f"The function needs the module {error.name!r}, which the environment of the tasks does not have: "
+            "install it in the session (pip install) and retry."
+        )
+        return Failure("ModuleNotFoundError", message)
+    if isinstance(error, ImportError) and isinstance(place, dict) and "python" in place:
+        return Failure("ImportError", f"The function could not be loaded: {error}.")
+    told = describe(error)
+    return Failure(
+        told.error,
+        f"The function or its inputs could not be loaded: {told.message}",
+        told.line,
+        told.traceback,
+    )
+
+
+def run_task(folder: Path, plan: Plan, task: int, payload: Payload) -> int:
+    """Compute the inputs of `task` that have neither a result nor a failure.
+
+    Returns
+    -------
+    int
+        One of `Exit`.
+    """
+    results = os.path.join(folder, "results")  # noqa: PTH118 - in the loop over inputs pathlib would show
+    code = Exit.DONE
+    for number in plan.task_inputs(task):
+        target = f"{results}/{number}.pkl"
+        if _is_whole(target):
+            continue
+        if os.path.exists(f"{results}/{number}.error"):  # noqa: PTH110
+            code = Exit.FAILED
+            continue
+        failure = _compute(payload, number, target)
+        if failure is None:
+            continue
+        code = Exit.FAILED
+        try:
+            write_failure(folder, failure, number=number, task=task)
+        except DiskFullError:
+            return Exit.DISK_FULL
+    return code
+
+
+def _is_whole(path: str) -> bool:
+    """Say whether a result is there. A power cut can leave an empty file under the final name."""
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _compute(payload: Payload, number: int, target: str) -> Failure | None:
+    """Run the function on one input and keep its result; return the failure where there is one."""
+    if payload.broken is not None:
+        return payload.broken
+    assert payload.function is not None  # noqa: S101 - a payload has the one or the other
+    process = os.getpid()
+    try:
+        value = payload.function(payload.inputs[number])
+    except KeyboardInterrupt:
+        raise  # somebody ends the task, not the input
+    except BaseException as error:  # noqa: BLE001 - SystemExit of the user's is a failure of this input too
+        _end_if_copied(process)
+        return describe(error)
+    _end_if_copied(process)
+    return _keep(value, target)
+
+
+def _end_if_copied(process: int) -> None:
+    """End a process that the user's function forked and forgot: it must not go on with our inputs."""
+    if os.getpid() != process:
+        os._exit(0)
+
+
+def _keep(value: Any, target: str) -> Failure | None:
+    """Write a result; return the failure where it cannot be pickled or the disk is full."""
+    try:
+        data = _pickled(value)
+    except Exception as error:  # noqa: BLE001 - the user's own __reduce__ may raise anything
+        told = describe(error)
+        message = (
+            f"The result is a {type(value).__qualname__}, which cannot be kept ({told.message}): "
+            "return plain data, arrays or the name of a file that the function wrote."
+        )
+        return Failure(told.error, message, told.line, told.traceback)
+    try:
+        _write(target, data)
+    except DiskFullError:
+        return Failure(
+            "DiskFull",
+            f"No space is left on the disk for the result ({len(data) / 2**20:.1f} MiB): free some and retry.",
+        )
+    return None
+
+
+def _pickled(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception:  # noqa: BLE001 - cloudpickle knows classes of notebooks; if not it says why
+        import cloudpickle
+
+        data: bytes = cloudpickle.dumps(value, protocol=5)
+        return data
+
+
+def _write(target: str, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = f"{target}.{os.getpid()}.part"
+    try:
+        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(file, data[written:] if written else data)
+        finally:
+            os.close(file)
+        os.rename(partial, target)  # noqa: PTH104
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        Path(partial).unlink(missing_ok=True)
+        raise DiskFullError from error
+
+
+def write_failure(folder: Path, failure: Failure, *, number: int, task: int) -> None:
+    """Write ``results/N.error``, a `cupola.models.job.TaskFailure`.
+
+    Raises
+    ------
+    DiskFullError
+        No space is left.
+    """
+    said = {"input": number, "label": _label(folder, number), **failure.as_dict(), "task": task}
+    # Text of a broken encoding (a file name, say) must not cost the user the whole failure.
+    data = json.dumps(said, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
+    _write(str(folder / "results" / f"{number}.error"), data)
+
+
+def _label(folder: Path, number: int) -> str:
+    try:
+        return _labels(folder)[number]
+    except (OSError, ValueError, IndexError):
+        return str(number)
+
+
+@lru_cache(maxsize=1)
+def _labels(folder: Path) -> list[str]:
+    """Read all labels once: ten thousand failures must not read them ten thousand times."""
+    return [str(label) for label in json.loads((folder / "labels.json").read_bytes())]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the task that the command line names, with its output in ``log/K.out``.
+
+    Parameters
+    ----------
+    arguments
+        The job's folder and the number of the task.
+    """
+    if len(arguments) != 2 or not arguments[1].isdigit():  # noqa: PLR2004
+        sys.stderr.write("Say which task to run: python -m cupola.lab.task FOLDER NUMBER\n")
+        return 2
+    folder, task = Path(arguments[0]).resolve(), int(arguments[1])
+    redirect_output(folder, task)
+    return run_task(folder, Plan.read(folder), task, load_payload(folder))
+
+
+def redirect_output(folder: Path, task: int) -> None:
+    """Send what the task prints, and what its programs print, to ``log/K.out``; give it no input."""
+    log = os.open(folder / "log" / f"{task}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, number in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, number)
+    for opened in (log, nothing):
+        os.close(opened)
+    # Line by line: a log that shows up only at the end helps nobody.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
