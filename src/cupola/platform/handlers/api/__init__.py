@@ -1,0 +1,1 @@
+"""The REST API, one file per noun. Each module has a ``router``."""

@@ -1,0 +1,1 @@
+"""The outside world, without decisions: database, files, hub, engines."""

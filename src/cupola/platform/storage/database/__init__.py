@@ -1,0 +1,1 @@
+"""The portal database: SQLite by default, any database that SQLAlchemy speaks."""

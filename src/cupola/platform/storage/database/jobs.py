@@ -1,0 +1,117 @@
+"""The table of jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+from sqlalchemy import RowMapping, delete, insert, select, update
+
+from cupola.exceptions import NotFoundError
+from cupola.models.base import Model, Page
+from cupola.models.job import Job, JobCounts, JobState
+from cupola.platform.storage.database.paging import cursor_after, newest_first
+from cupola.platform.storage.database.tables import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cupola.platform.storage.database.connection import Database
+
+__all__ = ["JobStore", "StoredJob"]
+
+
+class StoredJob(Model):
+    """A job with what a submit, or a second one, needs to know beyond it."""
+
+    job: Job
+    native: str | None = None
+    """The engine's own id; nothing between the row's insert and the end of the submit."""
+    python: Path
+    """The interpreter that runs the tasks."""
+    cpus: int = Field(default=1, ge=1)
+    memory_mib: int = 1024
+    retries: int = 1
+
+
+class JobStore:
+    """Keeps jobs in `database`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, stored: StoredJob) -> None:
+        """Keep a new job."""
+        async with self._database.writing() as connection:
+            await connection.execute(insert(jobs).values(**_to_row(stored)))
+
+    async def get(self, job: str) -> StoredJob | None:
+        """Return the job with this id, or nothing."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(jobs).where(jobs.c.id == job))).mappings().first()
+        return None if row is None else _from_row(row)
+
+    async def update(self, job: str, change: Callable[[StoredJob], StoredJob]) -> StoredJob:
+        """Replace a job by what `change` makes of it, in one transaction: no other write comes between.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such job (any more).
+        """
+        async with self._database.writing() as connection:
+            row = (await connection.execute(select(jobs).where(jobs.c.id == job))).mappings().first()
+            if row is None:
+                raise NotFoundError(f"There is no job {job!r}.")
+            before = _from_row(row)
+            after = change(before)
+            if after != before:
+                await connection.execute(update(jobs).where(jobs.c.id == job).values(**_to_row(after)))
+        return after
+
+    async def delete(self, job: str) -> None:
+        """Forget a job; an unknown one is no error."""
+        async with self._database.writing() as connection:
+            await connection.execute(delete(jobs).where(jobs.c.id == job))
+
+    async def page(self, owner: str, *, cursor: str | None = None, limit: int = 50) -> Page[StoredJob]:
+        """Return one page of the jobs of `owner`, the newest first.
+
+        Raises
+        ------
+        InputError
+            If `cursor` is none that this method handed out.
+        """
+        query = newest_first(jobs, select(jobs).where(jobs.c.owner == owner), cursor, limit)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        found = [_from_row(row) for row in rows]
+        last = found[limit - 1].job if len(found) > limit else None
+        return Page(items=found[:limit], next=last and cursor_after(last.created, last.id))
+
+    async def active(self) -> list[StoredJob]:
+        """Return the jobs of everybody whose tasks may still run, the oldest first."""
+        states = [state for state in JobState if state.active]
+        query = select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.created, jobs.c.id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [_from_row(row) for row in rows]
+
+
+_OWN = {"native", "python", "cpus", "memory_mib", "retries"}
+_COUNTS = set(JobCounts.model_fields)
+
+
+def _to_row(stored: StoredJob) -> dict[str, Any]:
+    row = stored.job.model_dump(exclude={"counts"}) | stored.job.counts.model_dump()
+    row |= stored.model_dump(include=_OWN)
+    for key in ("python", "folder", "products"):
+        row[key] = None if row[key] is None else str(row[key])
+    return row
+
+
+def _from_row(row: RowMapping) -> StoredJob:
+    job = {key: value for key, value in row.items() if key not in _OWN | _COUNTS}
+    counts = {key: row[key] for key in _COUNTS}
+    return StoredJob.model_validate({"job": {**job, "counts": counts}, **{key: row[key] for key in _OWN}})

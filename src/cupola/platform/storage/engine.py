@@ -1,0 +1,92 @@
+"""What a batch engine can do: an array of tasks on somebody's scheduler.
+
+The tasks of every engine run ``python -m cupola.lab.task FOLDER K`` and write their results into the job's
+folder. An engine never looks at results; it only starts, controls and tells what lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from cupola.models.job import TaskState
+
+__all__ = ["Array", "Capacity", "Control", "Engine"]
+
+
+class Control(StrEnum):
+    """What an owner wants of a job; the file ``control`` in its folder holds it too."""
+
+    RUN = "run"
+    HOLD = "hold"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of tasks, as an engine needs to know it."""
+
+    tag: str
+    """The job's id; the native job carries it too."""
+    folder: Path
+    """The job's folder, which every node sees."""
+    python: Path
+    """The interpreter that runs the tasks."""
+    tasks: int
+    cpus: int = 1
+    """Per task."""
+    memory_mib: int = 1024
+    """Per task."""
+    at_once: int = 1
+    """Most tasks in the scheduler's hands at a time."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """All a task finds in its environment."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What an engine has to give."""
+
+    cores: int
+    memory_mib: int
+    """Most that one task can get."""
+
+
+class Engine(Protocol):
+    """One scheduler. The methods may wait for it, so services call them in a thread.
+
+    All raise `cupola.exceptions.UnavailableError` where the scheduler does not answer.
+    """
+
+    def capacity(self) -> Capacity:
+        """Return what there is, busy or not."""
+
+    def submit(self, array: Array) -> str:
+        """Start an array and return the native id."""
+
+    def find(self, array: Array) -> str | None:
+        """Return the native id of an array that runs, for a row that does not know it."""
+
+    def poll(self, arrays: Sequence[tuple[Array, str]]) -> dict[str, dict[int, TaskState]]:
+        """Ask for many arrays (with their native ids) in one call.
+
+        Returns
+        -------
+        dict
+            By tag, for each array that the scheduler still has: the states of tasks that only the scheduler
+            knows. An array that is missing here has ended, or was lost.
+        """
+
+    def control(self, array: Array, native: str, wish: Control) -> None:
+        """Bring the native job to what its owner wants; one that has ended is no error."""
+
+    def log(self, array: Array, task: int) -> Path:
+        """Return the file with the output of a task."""
+
+    def last_words(self, array: Array) -> str:
+        """Return what the scheduler's side said last, for a job that ended without an end."""

@@ -1,0 +1,1 @@
+"""JupyterHub, as the portal sees it."""

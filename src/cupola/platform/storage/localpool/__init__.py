@@ -1,0 +1,7 @@
+"""The embedded engine: each job has a supervisor on this host."""
+
+from __future__ import annotations
+
+from cupola.platform.storage.localpool.jobs import LocalPool, end_all
+
+__all__ = ["LocalPool", "end_all"]

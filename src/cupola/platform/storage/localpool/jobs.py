@@ -1,0 +1,167 @@
+"""The embedded engine: a supervisor process per job, ``python -m cupola.lab.pool``, that survives the portal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from cupola.exceptions import UnavailableError
+from cupola.platform.storage.engine import Array, Capacity, Control
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cupola.models.job import TaskState
+
+__all__ = ["LocalPool", "end_all"]
+
+
+class LocalPool:
+    """Runs arrays on this host.
+
+    Parameters
+    ----------
+    folder
+        Where one file per core lies; all supervisors share it.
+    cores
+        How many cores all jobs together may use.
+    """
+
+    def __init__(self, folder: Path, *, cores: int) -> None:
+        self._folder = folder
+        self._cores = cores
+        # Held only so that an ended supervisor is waited for and does not stay a zombie.
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def capacity(self) -> Capacity:
+        """Return the cores that jobs may use, and this machine's memory."""
+        return Capacity(cores=self._cores, memory_mib=psutil.virtual_memory().total >> 20)
+
+    def submit(self, array: Array) -> str:
+        """Start a supervisor. Where one still runs, the new one sees it and ends at once.
+
+        Raises
+        ------
+        UnavailableError
+            The interpreter cannot be started.
+        """
+        self._make_cores()
+        log = array.folder / "log" / "pool.out"
+        try:
+            with log.open("ab") as output:
+                # -P: a file json.py in the user's home must not take the place of Python's own.
+                process = subprocess.Popen(
+                    [array.python, "-P", "-m", "cupola.lab.pool", array.folder, self._folder],
+                    cwd=array.folder,
+                    env={**array.environment, "CUPOLA_JOB": array.tag},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise UnavailableError(
+                f"The tasks' interpreter {array.python} could not be started ({error.strerror}): "
+                "start a new session of this datalab, which builds it again, and retry."
+            ) from error
+        self._started[array.tag] = process
+        return _native(process.pid) or f"{process.pid}:0"
+
+    def find(self, array: Array) -> str | None:
+        """Return the living supervisor that signed the job's folder."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            signed = json.loads((array.folder / "pool.json").read_bytes())
+            native = f"{signed['pid']}:{signed['born']}"
+            return native if self._lives(native) else None
+        return None
+
+    def poll(self, arrays: Sequence[tuple[Array, str]]) -> dict[str, dict[int, TaskState]]:
+        """Return the arrays whose supervisor lives; it tells about its tasks in ``events.jsonl`` itself."""
+        found: dict[str, dict[int, TaskState]] = {}
+        for array, native in arrays:
+            process = self._started.get(array.tag)
+            if process is not None and process.poll() is not None:
+                del self._started[array.tag]
+            # One that was started twice (the portal died in between) has the first one's signature.
+            if self._lives(native) or self.find(array) is not None:
+                found[array.tag] = {}
+        return found
+
+    def control(self, array: Array, native: str, wish: Control) -> None:
+        """Write the wish down, where the supervisor looks ten times a second; wake it to cancel."""
+        partial = array.folder / "control.part"
+        partial.write_text(wish)
+        partial.replace(array.folder / "control")
+        if wish is Control.CANCEL:
+            # It may still be loading the function, which nothing else would interrupt.
+            for one in {native, self.find(array)} - {None}:
+                _signal(str(one), signal.SIGTERM)
+
+    def log(self, array: Array, task: int) -> Path:
+        """Return the file with the output of a task."""
+        return array.folder / "log" / f"{task}.out"
+
+    def last_words(self, array: Array) -> str:
+        """Return the last line that the supervisor wrote into its log."""
+        with contextlib.suppress(OSError):
+            text = (array.folder / "log" / "pool.out").read_bytes()[-4096:].decode(errors="replace")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            return lines[-1][:300] if lines else ""
+        return ""
+
+    def _lives(self, native: str) -> bool:
+        pid = int(native.partition(":")[0])
+        return _native(pid) == native
+
+    def _make_cores(self) -> None:
+        """Make one file per core; take away those of cores that jobs may not use any more."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        wanted = {f"core-{number}" for number in range(self._cores)}
+        for file in self._folder.glob("core-*"):
+            if file.name not in wanted:
+                file.unlink(missing_ok=True)
+        for name in wanted:
+            (self._folder / name).touch(mode=0o600)
+
+
+def end_all(homes: Path) -> int:
+    """Ask all supervisors in these homes to end; their jobs go on when the platform runs again.
+
+    Returns
+    -------
+    int
+        How many were asked.
+    """
+    asked = 0
+    for signature in homes.glob("*/.cupola/jobs/*/pool.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            signed = json.loads(signature.read_bytes())
+            asked += _signal(f"{signed['pid']}:{signed['born']}", signal.SIGTERM)
+    return asked
+
+
+def _native(pid: int) -> str | None:
+    """Return the pid with the process's start in ticks since boot: a pid that is used again is seen."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else f"{pid}:{fields[19]}"
+
+
+def _signal(native: str, number: signal.Signals) -> bool:
+    pid = int(native.partition(":")[0])
+    if _native(pid) != native:
+        return False
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+        return True
+    return False
