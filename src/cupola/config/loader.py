@@ -1,0 +1,228 @@
+"""From a file and the environment to a :class:`Config`, or to sentences that say what is wrong in which line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from pydantic import ValidationError
+
+from cupola.config.base import Settings
+from cupola.config.document import Document, Finding, Loc, parse
+from cupola.config.paths import default_state
+from cupola.config.root import Config
+from cupola.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+__all__ = ["load"]
+
+FILE_NAME = "cupola.yaml"
+_LARGEST = 2**20
+"""In bytes. A configuration is a few kilobytes; whatever is larger is another file."""
+
+
+def load(path: Path | None = None) -> Config:
+    """Read the configuration.
+
+    Parameters
+    ----------
+    path
+        The file. Nothing: the file that ``CUPOLA_CONFIG`` names, else ``cupola.yaml`` in the working folder, else the
+        defaults. ``CUPOLA_STATE`` and ``CUPOLA_PORT`` win over the file.
+
+    Raises
+    ------
+    ConfigError
+        With one line of text for everything that is wrong.
+    """
+    file = _find(path)
+    document = parse(_text(file)) if file else Document()
+    name = str(path) if path else FILE_NAME if file is None or file.parent == Path.cwd() else str(file)
+    if document.findings:
+        raise _error(name, document.findings)
+    try:
+        config = Config.model_validate(document.data)
+    except ValidationError as exc:
+        raise _error(name, [_finding(error, document) for error in exc.errors()]) from exc
+    config = _resolved(config, file)
+    config = _with_overrides(config)
+    config._file = file  # noqa: SLF001 - pydantic has no other way to a private attribute
+    return config
+
+
+def _find(path: Path | None) -> Path | None:
+    """Return the file to read, absolute."""
+    named = path or (Path(value) if (value := os.environ.get("CUPOLA_CONFIG")) else None)
+    if named is None:
+        here = Path(FILE_NAME).absolute()
+        return here if here.is_file() else None
+    return named.expanduser().absolute()
+
+
+def _text(file: Path) -> str:
+    """Read `file`."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
+    except FileNotFoundError as exc:
+        raise ConfigError(f"there is no file {file}; `cupola init {file}` writes one") from exc
+    except OSError as exc:
+        raise ConfigError(f"{file} cannot be read: {exc.strerror}") from exc
+    if len(content) > _LARGEST:
+        raise ConfigError(f"{file} is larger than 1 MiB, so it is no configuration; name another file")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise ConfigError(f"{file.name}, line {line}: this is no UTF-8 text; save the file as UTF-8") from exc
+
+
+def _resolved(config: Config, file: Path | None) -> Config:
+    """Make every path absolute: a relative one starts at the folder of the file."""
+    base = file.parent if file else Path.cwd()
+    state = base / config.state if "state" in config.model_fields_set else default_state(file)
+    folders = {name: base / value for name, value in config.folders if value is not None}
+    volumes = [volume.model_copy(update={"path": base / volume.path}) for volume in config.volumes]
+    return config.model_copy(
+        update={"state": state, "folders": config.folders.model_copy(update=folders), "volumes": volumes}
+    )
+
+
+def _with_overrides(config: Config) -> Config:
+    """Let the environment win over the file."""
+    if state := os.environ.get("CUPOLA_STATE"):
+        config = config.model_copy(update={"state": Path(state).expanduser().absolute()})
+    if port := os.environ.get("CUPOLA_PORT"):
+        # isdecimal alone would let digits of other scripts through, and int() a number of any length
+        if not (port.isascii() and port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):  # noqa: PLR2004
+            raise ConfigError(f'CUPOLA_PORT is "{port}"; expected a whole number from 1 to 65535')
+        config = config.model_copy(update={"server": config.server.model_copy(update={"port": int(port)})})
+    return config
+
+
+def _error(name: str, findings: list[Finding]) -> ConfigError:
+    """Make one error of all findings, in the order of the file."""
+    ordered = sorted(findings, key=lambda finding: finding.line or 0)
+    return ConfigError(
+        "\n".join(
+            f"{name}, line {finding.line}: {finding.text}" if finding.line else f"{name}: {finding.text}"
+            for finding in ordered
+        )
+    )
+
+
+def _finding(error: ErrorDetails, document: Document) -> Finding:
+    """Tell a finding of pydantic in the words of the file."""
+    loc = error["loc"]
+    line = document.line(loc)
+    if error["type"] == "extra_forbidden":
+        return Finding(line, _unknown_key(loc))
+    if error["type"] == "missing":
+        return Finding(line, f'{_place(loc[:-1])} has no "{loc[-1]}", which it needs')
+    if not loc:  # raised by a validator of the whole
+        return Finding(document.line(("volumes",)), error["msg"].removeprefix("Value error, "))
+    if isinstance(loc[-1], int):
+        return Finding(
+            line, f"{_place(loc)} is {_shown(error['input'])}; expected settings such as name and title"
+        )
+    field = _field(loc)
+    expects = (field.json_schema_extra or {}) if field else {}
+    expected = expects.get("expects", "") if isinstance(expects, dict) else ""
+    if not expected:
+        expected = (
+            "settings of its own, one per line below it" if field and _settings(field) else error["msg"]
+        )
+    return Finding(line, f"{_place(loc)} is {_shown(error['input'])}; expected {expected}")
+
+
+def _unknown_key(loc: Loc) -> str:
+    """Say that the key at `loc` is unknown, and what was probably meant."""
+    key, group = str(loc[-1]), _group(loc[:-1])
+    where = f" in {_place(loc[:-1])}" if loc[:-1] else ""
+    close = difflib.get_close_matches(key, group.model_fields, n=1, cutoff=0.6) if group else []
+    if close:
+        return f'unknown key "{key}"{where}; did you mean "{close[0]}"?'
+    elsewhere = {name.rpartition(".")[2]: name for name in _all_keys(Config)}
+    if close := difflib.get_close_matches(key, elsewhere, n=1, cutoff=0.6):
+        return f'unknown key "{key}"{where}; did you mean "{elsewhere[close[0]]}"?'
+    known = ", ".join(group.model_fields) if group else ""
+    return f'unknown key "{key}"{where}; known are {known}'
+
+
+def _place(loc: Loc) -> str:
+    """Return `loc` for people: ``server.port``, ``volumes, entry 2``."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f", entry {part + 1}"
+        else:
+            text += f", {part}" if ", entry " in text else f".{part}" if text else part
+    return text
+
+
+def _shown(value: Any) -> str:
+    """Return a value for people, short."""
+    match value:
+        case None:
+            return "empty"
+        case dict():
+            return "a group of settings"
+        case list():
+            return "a list"
+        case str():
+            text = f'"{value}"'
+        case _:
+            text = json.dumps(value, default=str)
+    longest = 60
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _field(loc: Loc) -> FieldInfo | None:
+    """Return the field at `loc`."""
+    names = [part for part in loc if isinstance(part, str)]
+    group: type[Settings] | None = Config
+    field: FieldInfo | None = None
+    for name in names:
+        field = group.model_fields.get(name) if group else None
+        group = _settings(field) if field else None
+    return field
+
+
+def _group(loc: Loc) -> type[Settings] | None:
+    """Return the settings that stand at `loc`."""
+    if not loc:
+        return Config
+    field = _field(loc)
+    return _settings(field) if field else None
+
+
+def _settings(field: FieldInfo) -> type[Settings] | None:
+    """Return the group of settings that `field` holds, or holds a list of."""
+    return next((kind for kind in _kinds(field.annotation) if issubclass(kind, Settings)), None)
+
+
+def _kinds(annotation: Any) -> Iterator[type]:
+    """Yield the classes that an annotation names."""
+    if get_origin(annotation) in {Annotated, Union, UnionType, list}:
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    elif isinstance(annotation, type):
+        yield annotation
+
+
+def _all_keys(group: type[Settings], prefix: str = "") -> Iterator[str]:
+    """Yield every key as ``server.port``; those of list entries do not count."""
+    for name, field in group.model_fields.items():
+        yield prefix + name
+        below = _settings(field)
+        if below and get_origin(field.annotation) is not list:
+            yield from _all_keys(below, f"{prefix}{name}.")

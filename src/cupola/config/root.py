@@ -1,0 +1,150 @@
+"""The root of the configuration."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from cupola.config.base import EmptyIsDefault, Settings, UserPath
+from cupola.config.paths import StatePaths, default_state
+from cupola.config.server import Driver, FolderSettings, LogSettings, ServerSettings
+from cupola.config.usage import EngineSettings, ProfileSettings
+from cupola.config.volumes import VolumeSettings
+
+__all__ = ["RESERVED_VOLUMES", "Config", "default_owner"]
+
+RESERVED_VOLUMES = frozenset({"home", "sample-archive"})
+"""Names of the volumes that Cupola itself offers."""
+
+
+def normalised(account: str) -> str:
+    """Return `account` as a name that the hub, an address and a folder accept; ``owner`` where nothing is left."""
+    return re.sub(r"[^a-z0-9._-]+", "-", account.lower()).strip("._-")[:64] or "owner"
+
+
+def default_owner() -> str:
+    """Return the system account that runs this, as a user name."""
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container the account need not have an entry
+        account = os.environ.get("USER", "")
+    return normalised(account)
+
+
+class Config(Settings):
+    """All that can be set, as read from ``cupola.yaml``."""
+
+    title: str = Field(
+        default="Cupola",
+        title="Title",
+        description="The name of this platform, shown on every page.",
+        examples=["Institute of Planetary Research"],
+        min_length=1,
+        max_length=60,
+        json_schema_extra={"expects": "text of 1 to 60 characters"},
+    )
+    state: UserPath = Field(
+        default_factory=lambda: default_state(None),
+        title="State folder",
+        description=(
+            "The folder that holds everything the platform keeps: databases, homes, environments, logs. "
+            "A relative path starts at the folder of this file."
+        ),
+        examples=["/var/lib/cupola"],
+        json_schema_extra={
+            "expects": "a folder",
+            "default": "cupola-state beside this file, or ~/.local/share/cupola where there is no file",
+        },
+    )
+    owner: str = Field(
+        default_factory=default_owner,
+        title="Owner",
+        description="The person who signs in with the link that `cupola up` prints.",
+        examples=["maria"],
+        pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$",
+        json_schema_extra={
+            "expects": "small letters, digits, dots, hyphens and underscores, at most 64 characters",
+            "default": "the system account that starts the platform",
+        },
+    )
+    driver: Driver = Field(
+        default=Driver.PROCESS,
+        strict=False,
+        title="Compute driver",
+        description=(
+            "What sessions run in. `process`: processes of this machine, without isolation, "
+            "for one trusted owner."
+        ),
+        examples=["process"],
+        json_schema_extra={"expects": "process"},
+    )
+    server: Annotated[ServerSettings, EmptyIsDefault] = Field(
+        default_factory=ServerSettings,
+        title="Server",
+        description="Where people reach the platform.",
+    )
+    profile: Annotated[ProfileSettings, EmptyIsDefault] = Field(
+        default_factory=ProfileSettings,
+        title="Profile",
+        description="What a person may use at a time.",
+    )
+    engines: Annotated[EngineSettings, EmptyIsDefault] = Field(
+        default_factory=EngineSettings,
+        title="Batch engines",
+        description="What runs jobs.",
+    )
+    sample_archive: bool = Field(
+        default=True,
+        title="Sample archive",
+        description="Whether to make the sample data at first start and offer them as the volume `sample-archive`.",
+        examples=[False],
+        json_schema_extra={"expects": "true or false"},
+    )
+    volumes: list[VolumeSettings] = Field(
+        default_factory=list,
+        title="Volumes",
+        description="Folders of this machine that sessions can mount.",
+        json_schema_extra={"expects": "a list of volumes"},
+    )
+    folders: Annotated[FolderSettings, EmptyIsDefault] = Field(
+        default_factory=FolderSettings,
+        title="Folders",
+        description="Parts of the state that lie elsewhere: on a larger disk, for instance.",
+    )
+    log: Annotated[LogSettings, EmptyIsDefault] = Field(
+        default_factory=LogSettings,
+        title="Log",
+        description="What the platform writes about itself.",
+    )
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _volume_names_differ(self) -> Self:
+        counts = Counter(volume.name for volume in self.volumes)
+        for name, count in counts.items():
+            if name in RESERVED_VOLUMES:
+                raise ValueError(f'a volume is named "{name}", which Cupola uses itself; choose another name')
+            if count > 1:
+                raise ValueError(f'{count} volumes are named "{name}"; give each a name of its own')
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file this was read from, absolute; nothing where there is none."""
+        return self._file
+
+    @property
+    def paths(self) -> StatePaths:
+        """The files and folders of the platform with this configuration."""
+        return StatePaths(
+            state=self.state.absolute(),
+            other_homes=self.folders.homes,
+            other_environments=self.folders.environments,
+        )
