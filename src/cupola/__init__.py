@@ -1,1 +1,72 @@
-"""Cupola: the lab next to the archive."""
+"""Cupola: the lab next to the archive.
+
+In a notebook::
+
+    import cupola
+
+    s2 = cupola.open("sentinel-2-l2a", bbox=(-9.6, 29.6, -8.4, 30.7), datetime="2020-02")
+    ndvi = s2["B04", "B08"].map(lambda red, nir: (nir - red) / (nir + red))
+    m = cupola.Map()
+    m.add(ndvi, cmap="RdYlGn", vmin=-1, vmax=1)
+    job = ndvi.run("ndvi-february")
+
+Names are loaded when first used, so that ``import cupola`` costs nothing in a program that only asks the portal.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cupola.client import from_environment as client
+    from cupola.exceptions import CupolaError, error_class
+    from cupola.lab.chains import Chain
+    from cupola.lab.collections import Collection, Item, open  # noqa: A004 - cupola.open is the name
+    from cupola.lab.jobs import Job, job, jobs, map  # noqa: A004 - cupola.map is the name
+    from cupola.lab.maps import Map
+
+__all__ = [
+    "Chain",
+    "Collection",
+    "CupolaError",
+    "Item",
+    "Job",
+    "Map",
+    "client",
+    "error_class",
+    "job",
+    "jobs",
+    "map",
+    "open",
+]
+
+_HOMES = {
+    "Chain": ("cupola.lab.chains", "Chain"),
+    "Collection": ("cupola.lab.collections", "Collection"),
+    "CupolaError": ("cupola.exceptions", "CupolaError"),
+    "Item": ("cupola.lab.collections", "Item"),
+    "Job": ("cupola.lab.jobs", "Job"),
+    "Map": ("cupola.lab.maps", "Map"),
+    "client": ("cupola.client", "from_environment"),
+    "error_class": ("cupola.exceptions", "error_class"),
+    "job": ("cupola.lab.jobs", "job"),
+    "jobs": ("cupola.lab.jobs", "jobs"),
+    "map": ("cupola.lab.jobs", "map"),
+    "open": ("cupola.lab.collections", "open"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cupola' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,262 @@
+"""Image files as they are: what a file holds, and its stored numbers turned into physical values.
+
+Values leave this module as float32, with the file's scale and offset applied and NaN where there is no data:
+the nodata value, a mask or alpha band, or one of the ISIS special pixels (NULL, LRS, LIS, HIS, HRS), of which
+GDAL itself masks only the first.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.transform import from_gcps
+
+from cupola.exceptions import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affine import Affine
+    from numpy.typing import NDArray
+    from rasterio.crs import CRS
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Band",
+    "Image",
+    "describe",
+    "fingerprint",
+    "local_path",
+    "open_image",
+    "physical",
+]
+
+# Raw planetary images have no coordinate system: that is no accident to warn of at each opening.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".cub", ".img", ".xml", ".lbl", ".vrt", ".qub", ".vic"})
+"""Endings of files that are taken for images where no STAC item names them."""
+
+_ISIS_DRIVERS = frozenset({"ISIS3", "ISIS2"})
+_ISIS_NULL = np.float32(-3.4028226550889045e38)
+"""The largest of the five special values of real cubes: 0xFF7FFFFB; LRS, LIS, HIS and HRS lie below it."""
+_ISIS_VALID: dict[str, tuple[int, int]] = {
+    "uint8": (1, 254),
+    "int16": (-32752, 32767),
+    "uint16": (3, 65522),
+    "int32": (-2147483632, 2147483647),
+    "uint32": (3, 4294967282),
+}
+"""Smallest and largest valid number of cubes that store integers."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of an item, and where its numbers are."""
+
+    name: str
+    path: str
+    """A local path, or an address that GDAL understands."""
+    index: int = 1
+    """Counts from 1."""
+    scale: float | None = None
+    """From the STAC item; it counts only where the file itself gives none."""
+    offset: float | None = None
+    nodata: float | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a file says about itself."""
+
+    path: str
+    driver: str
+    width: int
+    height: int
+    count: int
+    """Bands with data, alpha left out."""
+    crs: CRS | None
+    transform: Affine
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    descriptions: tuple[str | None, ...]
+    blocks: tuple[int, int]
+    """Rows and columns of the file's blocks."""
+    overviews: tuple[int, ...]
+    """Decimation factors of the pyramid."""
+    alpha: int | None
+    """Number of the alpha band."""
+    masked: bool
+    """Whether the file has a mask of its own beside the nodata value."""
+    wkt: str = field(default="", compare=False)
+
+    @property
+    def band_names(self) -> list[str]:
+        """Names for the bands: the descriptions where each band has a different one, else b1, b2 ..."""
+        given = [text.strip() if text else "" for text in self.descriptions]
+        if all(given) and len(set(given)) == len(given):
+            return given
+        return [f"b{number}" for number in range(1, self.count + 1)]
+
+
+def local_path(path: str) -> str | None:
+    """Return `path` if it is on this machine's file system, nothing for an address."""
+    return None if "://" in path or path.startswith("/vsi") else path
+
+
+def fingerprint(path: str) -> tuple[str, int, int]:
+    """Return path, time of change and size: another tuple means another content.
+
+    Raises
+    ------
+    ImageError
+        When there is no such file.
+    """
+    local = local_path(path)
+    if local is None:
+        return path, 0, 0
+    try:
+        status = os.stat(local)
+    except OSError as error:
+        reason = error.strerror.lower() if error.strerror else "it cannot be reached"
+        raise ImageError(f"The image {local} cannot be opened: {reason}.") from error
+    return path, status.st_mtime_ns, status.st_size
+
+
+def open_image(path: str, **options: Any) -> rasterio.io.DatasetReader:
+    """Open a file with GDAL; `options` go to the driver.
+
+    Raises
+    ------
+    ImageError
+        When the file is not there or is no image; the text names it.
+    """
+    fingerprint(path)
+    try:
+        return rasterio.open(path, **options)
+    except RasterioError as error:
+        raise ImageError(f"{path} is not an image that Cupola can read{_way_out(path)}.") from error
+
+
+def _way_out(path: str) -> str:
+    """Name the label beside a data file that cannot be read without it."""
+    for suffix in (".xml", ".lbl", ".LBL", ".XML"):
+        label = Path(path).with_suffix(suffix)
+        if local_path(path) and label.is_file() and str(label) != path:
+            return f"; open its label {label.name} instead"
+    return ": use GeoTIFF, JPEG 2000, an ISIS cube, or the label of a PDS3 or PDS4 product"
+
+
+def describe(path: str) -> Image:
+    """Return what the file at `path` holds, from memory while the file does not change.
+
+    Raises
+    ------
+    ImageError
+        When the file is not there or is no image.
+    """
+    return _describe(*fingerprint(path))
+
+
+@lru_cache(maxsize=20_000)
+def _describe(path: str, _mtime: int, _size: int) -> Image:
+    with open_image(path) as dataset:
+        if dataset.count == 0:
+            raise ImageError(f"{path} holds no raster band of its own; open one of its parts.")
+        alpha = next(
+            (n for n, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha and n > 1),
+            None,
+        )
+        kept = [n for n in dataset.indexes if n != alpha]
+        flags = {flag for band in dataset.mask_flag_enums for flag in band}
+        transform, crs = dataset.transform, dataset.crs
+        points, points_crs = dataset.gcps
+        if points and not crs:
+            transform, crs = from_gcps(points), points_crs
+        return Image(
+            path=path,
+            driver=dataset.driver,
+            width=dataset.width,
+            height=dataset.height,
+            count=len(kept),
+            crs=crs,
+            transform=transform,
+            dtypes=tuple(dataset.dtypes[n - 1] for n in kept),
+            nodata=tuple(dataset.nodatavals[n - 1] for n in kept),
+            scales=tuple(dataset.scales[n - 1] for n in kept),
+            offsets=tuple(dataset.offsets[n - 1] for n in kept),
+            descriptions=tuple(dataset.descriptions[n - 1] for n in kept),
+            blocks=dataset.block_shapes[0],
+            overviews=tuple(dataset.overviews(1)),
+            alpha=alpha,
+            masked=alpha is not None or MaskFlags.per_dataset in flags,
+            wkt=crs.to_wkt() if crs else "",
+        )
+
+
+def physical(
+    raw: NDArray[Any], band: Band, image: Image, mask: NDArray[np.uint8] | None = None
+) -> NDArray[np.float32]:
+    """Turn stored numbers into physical values.
+
+    Parameters
+    ----------
+    raw
+        Stored numbers of one band, any shape.
+    band, image
+        What they were read from.
+    mask
+        The file's own mask of the same shape, 0 where there is no data.
+
+    Returns
+    -------
+    values
+        float32, NaN where there is no data.
+    """
+    number = band.index - 1
+    if np.iscomplexobj(raw):
+        raise ImageError(f"{band.path} holds complex numbers; convert it to magnitude first.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: NDArray[np.float32] = raw.astype(np.float32)
+    scale, offset = image.scales[number], image.offsets[number]
+    if (scale, offset) == (1.0, 0.0):
+        scale = 1.0 if band.scale is None else band.scale
+        offset = 0.0 if band.offset is None else band.offset
+    if scale != 1.0:
+        values *= np.float32(scale)
+    if offset != 0.0:
+        values += np.float32(offset)
+    nodata = image.nodata[number] if image.nodata[number] is not None else band.nodata
+    for bad in _missing(raw, nodata, image):
+        values[bad] = np.nan
+    if mask is not None:
+        values[mask == 0] = np.nan
+    return values
+
+
+def _missing(raw: NDArray[Any], nodata: float | None, image: Image) -> Sequence[NDArray[np.bool_]]:
+    """Return masks of the numbers that stand for no data."""
+    found: list[NDArray[np.bool_]] = []
+    if nodata is not None and not np.isnan(nodata):
+        found.append(raw == nodata)
+    if raw.dtype == np.float32 and (image.driver in _ISIS_DRIVERS or _is_isis_null(nodata)):
+        found.append(raw <= _ISIS_NULL)
+    elif image.driver in _ISIS_DRIVERS and raw.dtype.name in _ISIS_VALID:
+        low, high = _ISIS_VALID[raw.dtype.name]
+        found.append((raw < low) | (raw > high))
+    return found
+
+
+def _is_isis_null(nodata: float | None) -> bool:
+    return nodata is not None and np.float32(nodata) == _ISIS_NULL
