@@ -93,6 +93,10 @@ class JobFolder:
         except OSError:
             return "run"
 
+    def want_to_run(self) -> None:
+        """Forget that the owner cancelled the submit before."""
+        (self.path / "control").write_text("run")
+
     def results_changed(self) -> int:
         """Return a number that changes with each new result."""
         try:

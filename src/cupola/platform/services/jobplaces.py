@@ -1,0 +1,128 @@
+"""Where the tasks of a job run: in the version of the session it came from, with what its owner installed there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from cupola.exceptions import InputError
+from cupola.platform.builders.job import TaskPlace, task_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cupola.models.job import JobRequest
+    from cupola.models.person import Person
+    from cupola.models.session import Session
+    from cupola.models.volume import Mount
+
+__all__ = ["JobPlace", "JobPlaces"]
+
+DEFAULT_DATALAB = "lab"
+"""Whose recommended version runs the jobs that come from no session."""
+
+
+class _Built(Protocol):
+    @property
+    def version(self) -> _Version: ...
+    @property
+    def python(self) -> Path: ...
+
+
+class _Version(Protocol):
+    @property
+    def digest(self) -> str: ...
+
+
+class _Catalogue(Protocol):
+    async def version(self, name: str, digest: str | None) -> _Built: ...
+
+
+class _Sessions(Protocol):
+    async def session(self, person: Person, session: str) -> Session: ...
+
+
+class _Volumes(Protocol):
+    async def mounts(self, person: Person, names: Sequence[str] | None) -> list[Mount]: ...
+
+
+@dataclass(frozen=True)
+class JobPlace:
+    """Where one job runs."""
+
+    folder: Path
+    python: Path
+    version: str
+    environment: dict[str, str]
+
+
+class JobPlaces:
+    """Decides where jobs run.
+
+    Parameters
+    ----------
+    catalogue
+        Knows the built versions (`CatalogueService`).
+    sessions
+        Knows which version a session has (`SessionService`).
+    volumes
+        Knows what a person may mount (`VolumeService`).
+    homes
+        Folder of the homes.
+    """
+
+    def __init__(self, *, catalogue: _Catalogue, sessions: _Sessions, volumes: _Volumes, homes: Path) -> None:
+        self._catalogue = catalogue
+        self._sessions = sessions
+        self._volumes = volumes
+        self._homes = homes
+
+    async def place(self, person: Person, request: JobRequest, job: str) -> JobPlace:
+        """Return where a new job runs.
+
+        Raises
+        ------
+        NotFoundError
+            The person has no such session, or its version is not there any more.
+        InputError
+            The function was made by another Python than the tasks would have.
+        """
+        datalab, digest = DEFAULT_DATALAB, None
+        if request.session is not None:
+            session = await self._sessions.session(person, request.session)
+            datalab, digest = session.datalab, session.version
+        built = await self._catalogue.version(datalab, digest)
+        home = self._homes / person.name
+        python = _interpreter(home, built.version.digest, built.python)
+        minor = _minor(built.python)
+        if minor is not None and minor != request.python:
+            raise InputError(
+                f"The function was made by Python {request.python} and the tasks run Python {minor}: "
+                f"start the job from a session of {datalab}."
+            )
+        around = TaskPlace(
+            home=home,
+            python=python,
+            version=built.version.digest,
+            path=os.environ.get("PATH", os.defpath),
+            language=os.environ.get("LANG", "C.UTF-8"),
+        )
+        mounts = await self._volumes.mounts(person, None)
+        environment = task_environment(around, cpus=request.cpus, mounts=mounts)
+        return JobPlace(home / ".cupola" / "jobs" / job, python, built.version.digest, environment)
+
+
+def _interpreter(home: Path, digest: str, locked: Path) -> Path:
+    """Return the interpreter that also sees what the person installed; the locked one if nothing was."""
+    short = digest.removeprefix("sha256:")[:12]
+    overlay = home / ".cupola" / "environments" / short / "bin" / "python"
+    return overlay if overlay.exists() else locked
+
+
+def _minor(python: Path) -> str | None:
+    """Return ``major.minor`` of an environment's interpreter, as the names of its folders tell."""
+    for folder in (python.parent.parent / "lib").glob("python3.*"):
+        return folder.name.removeprefix("python")
+    return None

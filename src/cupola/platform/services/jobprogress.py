@@ -1,0 +1,122 @@
+"""What a job's folder tells about its progress, read anew and cheaply: one look costs two calls when all is quiet."""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from cupola.models.job import JobCounts, TaskEvent, TaskFailureGroup, TaskGrid, TaskPlan, TaskState
+from cupola.platform.storage.files.jobs import EventReader, JobFolder, Settled
+
+if TYPE_CHECKING:
+    from cupola.models.base import Time
+
+__all__ = ["Progress", "group_failures"]
+
+MOST_INPUTS_TOLD = 1000
+CLOCK_STEP_NS = 50_000_000
+"""File times move in steps of some milliseconds: a newer one does not prove that nothing came after it."""
+
+
+class Progress:
+    """One job's progress. The methods read files: call `look` in a thread.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    plan
+        What its tasks are.
+    """
+
+    def __init__(self, folder: JobFolder, plan: TaskPlan) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.tasks = [TaskState.QUEUED] * plan.tasks
+        self.settled = Settled(set(), set())
+        self.started: Time | None = None
+        """When the first task started."""
+        self.end: TaskEvent | None = None
+        """The end of the present submit, once it was told."""
+        self.peak_memory_mib: int | None = None
+        self._reader = EventReader(folder)
+        self._results_changed: int | None = None
+
+    def again(self, plan: TaskPlan) -> None:
+        """Expect another submit: the end of the one before counts no more."""
+        self.plan = plan
+        self.end = None
+        self._results_changed = None
+
+    def look(self) -> None:
+        """Bring everything up to date."""
+        # Events first: a task is told as ended only after its results are there.
+        for event in self._reader.news():
+            self._take(event)
+        changed = self.folder.results_changed()
+        if changed != self._results_changed or self.end is not None:
+            self.settled = self.folder.settled()
+            quiet = time.time_ns() - changed > CLOCK_STEP_NS
+            self._results_changed = changed if quiet else None
+
+    def counts(self) -> JobCounts:
+        """Return how many inputs are where."""
+        known = self.settled.done | self.settled.failed
+        running = (task for task, state in enumerate(self.tasks) if state is TaskState.RUNNING)
+        return JobCounts(
+            inputs=self.plan.inputs,
+            done=len(self.settled.done),
+            failed=len(self.settled.failed),
+            running=sum(number not in known for task in running for number in self.plan.task_inputs(task)),
+        )
+
+    def grid(self, *, active: bool) -> TaskGrid:
+        """Return the state of each task; what waits in a job that has ended will not run."""
+        over = {TaskState.QUEUED, TaskState.RUNNING, TaskState.LOST}
+        states = [TaskState.CANCELLED if not active and state in over else state for state in self.tasks]
+        runs = [(state, len(list(same))) for state, same in groupby(states)]
+        return TaskGrid(tasks=len(states), runs=runs)
+
+    def _take(self, event: TaskEvent) -> None:
+        if event.peak_memory_mib is not None:
+            self.peak_memory_mib = max(self.peak_memory_mib or 0, event.peak_memory_mib)
+        if event.task >= 0:
+            if event.task < len(self.tasks):
+                self.tasks[event.task] = event.state
+                self.started = self.started or event.time
+        elif event.state is TaskState.RUNNING:
+            # What an ended supervisor left unfinished waits again.
+            self.tasks = [s if s is TaskState.DONE else TaskState.QUEUED for s in self.tasks]
+            self.end = None
+        elif event.attempt == self.plan.attempt:
+            self.end = event
+
+
+def group_failures(folder: JobFolder, failed: set[int]) -> list[TaskFailureGroup]:
+    """Put failures together that have the same error at the same line, the most frequent first.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    failed
+        The inputs that failed.
+    """
+    groups: dict[tuple[str, str], TaskFailureGroup] = {}
+    inputs: dict[tuple[str, str], list[int]] = {}
+    for number in sorted(failed):
+        failure = folder.failure(number)
+        if failure is None:  # taken away by a retry at this moment
+            continue
+        key = failure.error, failure.line
+        inputs.setdefault(key, []).append(number)
+        if key not in groups:
+            groups[key] = TaskFailureGroup(
+                error=failure.error, line=failure.line, example=failure, inputs=[], count=0
+            )
+    found = [
+        group.model_copy(update={"inputs": inputs[key][:MOST_INPUTS_TOLD], "count": len(inputs[key])})
+        for key, group in groups.items()
+    ]
+    return sorted(found, key=lambda group: -group.count)

@@ -1,0 +1,390 @@
+"""Jobs: who may start what, and one watcher per active job that brings its row to what its folder tells.
+
+The row is saved before anything is submitted and the native job carries the job's id, so a portal that is
+killed at any moment finds at its next start (`JobService.reconcile`) what runs, and submits what does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cupola.exceptions import ConflictError, CupolaError, InputError, LimitError, NotFoundError
+from cupola.models.base import Page, now
+from cupola.models.job import (
+    Job,
+    JobAction,
+    JobCounts,
+    JobRequest,
+    JobState,
+    TaskFailureGroup,
+    TaskGrid,
+    TaskPlan,
+)
+from cupola.platform.builders.job import plan_again, plan_of
+from cupola.platform.services.jobprogress import Progress, group_failures
+from cupola.platform.services.jobwatch import Watch, array_of
+from cupola.platform.storage.database.jobs import JobStore, StoredJob
+from cupola.platform.storage.files.jobs import JobFolder, end_of_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from cupola.models.person import Person
+    from cupola.platform.services.jobplaces import JobPlaces
+    from cupola.platform.storage.engine import Capacity, Engine
+
+__all__ = ["JobService"]
+
+LARGEST_PAYLOAD = 64 * 2**20
+"""Bytes; `cupola.lab.jobs.packing` says the same before it sends."""
+
+
+class JobService:
+    """Everything a person can do with jobs.
+
+    Parameters
+    ----------
+    store
+        The table of jobs.
+    engines
+        The engines by name.
+    places
+        Where a job's tasks run: folder, interpreter, environment.
+    """
+
+    def __init__(self, *, store: JobStore, engines: Mapping[str, Engine], places: JobPlaces) -> None:
+        self._store = store
+        self._engines = engines
+        self._places = places
+        self._watches: dict[str, Watch] = {}
+        # Retry and delete of ended jobs, which have no watch to lock.
+        self._ended = asyncio.Lock()
+
+    async def submit(self, person: Person, request: JobRequest) -> Job:
+        """Start a job.
+
+        Raises
+        ------
+        InputError
+            The engine is unknown, or the request is no job.
+        LimitError
+            It asks for more than the engine or the person's profile has.
+        NotFoundError
+            The session is not the person's.
+        UnavailableError
+            The engine does not answer.
+        """
+        engine = self._engine(request.engine)
+        at_once = _at_once(request, person, await asyncio.to_thread(engine.capacity))
+        job = f"job-{secrets.token_hex(5)}"
+        place = await self._places.place(person, request, job)
+        plan = plan_of(request, job, at_once=at_once, environment=place.environment)
+        stored = StoredJob(
+            job=_new_job(person, request, plan, version=place.version, folder=place.folder),
+            python=place.python,
+            cpus=request.cpus,
+            memory_mib=request.memory_mib,
+            retries=request.retries,
+        )
+        watch = self._watch(stored, plan)
+        async with watch.lock:
+            try:
+                await self._store.insert(stored)
+                await asyncio.to_thread(watch.folder.write, plan, request.payload, request.labels)
+                await watch.submit()
+            except CupolaError:
+                # Nothing half-done stays: the caller still has it all.
+                del self._watches[job]
+                await asyncio.to_thread(watch.folder.delete)
+                await self._store.delete(job)
+                raise
+        watch.start()
+        return watch.stored.job
+
+    async def jobs(self, person: Person, *, cursor: str | None = None, limit: int = 50) -> Page[Job]:
+        """Return one page of the person's jobs, the newest first."""
+        page = await self._store.page(person.name, cursor=cursor, limit=limit)
+        return Page(items=[self._present(stored).job for stored in page.items], next=page.next)
+
+    async def job(self, person: Person, job: str) -> Job:
+        """Return one job.
+
+        Raises
+        ------
+        NotFoundError
+            The person has no such job.
+        """
+        return (await self._find(person, job)).job
+
+    async def grid(self, person: Person, job: str) -> TaskGrid:
+        """Return the state of each of the job's tasks."""
+        progress = await self._progress(await self._find(person, job))
+        return progress.grid(active=job in self._watches)
+
+    async def failures(self, person: Person, job: str) -> list[TaskFailureGroup]:
+        """Return why inputs failed, alike ones together."""
+        stored = await self._find(person, job)
+        progress = await self._progress(stored)
+        return await asyncio.to_thread(group_failures, progress.folder, progress.settled.failed)
+
+    async def log(self, person: Person, job: str, task: int) -> str:
+        """Return what a task has printed so far, at most the last MiB.
+
+        Raises
+        ------
+        NotFoundError
+            The job has no such task.
+        """
+        stored = await self._find(person, job)
+        if not 0 <= task < stored.job.tasks:
+            raise NotFoundError(
+                f"{stored.job.name} has tasks 0 to {stored.job.tasks - 1}, and no task {task}."
+            )
+        progress = await self._progress(stored)
+        path = self._engine(stored.job.engine).log(array_of(stored, progress.plan), task)
+        return await asyncio.to_thread(end_of_text, path)
+
+    async def result(self, person: Person, job: str, number: int) -> Path:
+        """Return the file with the result of an input.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such input, or no result yet.
+        ConflictError
+            The input failed.
+        """
+        stored = await self._find(person, job)
+        if not 0 <= number < stored.job.counts.inputs:
+            last = stored.job.counts.inputs - 1
+            raise NotFoundError(f"{stored.job.name} has inputs 0 to {last}, and no input {number}.")
+        folder = JobFolder(stored.job.folder)
+        path = folder.result(number)
+        if await asyncio.to_thread(path.is_file):
+            return path
+        failure = await asyncio.to_thread(folder.failure, number)
+        if failure is not None:
+            raise ConflictError(f"Input {number} failed ({failure.error}: {failure.message}): retry the job.")
+        raise NotFoundError(f"Input {number} of {stored.job.name} has no result yet.")
+
+    async def act(self, person: Person, job: str, action: JobAction) -> Job:
+        """Cancel, hold, release or retry a job.
+
+        Raises
+        ------
+        NotFoundError
+            The person has no such job.
+        ConflictError
+            The job is in a state in which this cannot be done.
+        """
+        if action is JobAction.RETRY:
+            return await self._retry(person, job)
+        stored = await self._find(person, job)
+        watch = self._watches.get(job)
+        if watch is None:
+            raise ConflictError(
+                f"{stored.job.name} has ended ({stored.job.state}): there is nothing to {action}."
+            )
+        async with watch.lock:
+            return await watch.act(action)
+
+    async def delete(self, person: Person, job: str) -> None:
+        """Forget an ended job and remove its results; products stay.
+
+        Raises
+        ------
+        NotFoundError
+            The person has no such job.
+        ConflictError
+            It has not ended.
+        """
+        async with self._ended:
+            stored = await self._find(person, job)
+            if stored.job.state.active:
+                raise ConflictError(f"{stored.job.name} still runs: cancel it first.")
+            await asyncio.to_thread(JobFolder(stored.job.folder).delete)
+            await self._store.delete(job)
+
+    async def events(self, person: Person, job: str) -> AsyncIterator[Job]:
+        """Yield the job now and after each change, until it has ended.
+
+        Raises
+        ------
+        NotFoundError
+            The person has no such job.
+        """
+        stored = await self._find(person, job)
+        watch = self._watches.get(job)
+        if watch is None:
+            yield stored.job
+            return
+        async for state in watch.changes():
+            yield state
+
+    async def reconcile(self) -> None:
+        """Find the jobs again that were active when the portal ended: it watches them or submits them anew."""
+        for stored in await self._store.active():
+            if stored.job.id not in self._watches:
+                await self._find_again(stored)
+
+    async def aclose(self) -> None:
+        """Stop watching. The tasks run on: their supervisors do not need the portal."""
+        watches = list(self._watches.values())
+        self._watches.clear()
+        for watch in watches:
+            await watch.aclose()
+
+    async def _find_again(self, stored: StoredJob) -> None:
+        plan = await asyncio.to_thread(JobFolder(stored.job.folder).plan)
+        if plan is None or stored.job.engine not in self._engines:
+            reason = (
+                "The platform was ended before this job was written down, or its folder was removed: start it again."
+                if plan is None
+                else f"The engine {stored.job.engine!r} is not set up any more: start it again on another."
+            )
+            failed = stored.job.model_copy(
+                update={"state": JobState.FAILED, "reason": reason, "ended": now()}
+            )
+            await self._store.update(stored.job.id, lambda old: old.model_copy(update={"job": failed}))
+            return
+        watch = self._watch(stored, plan)
+        try:
+            async with watch.lock:
+                await watch.find_again()
+        except CupolaError as error:
+            # The engine may answer later; the watcher asks it again.
+            structlog.get_logger().warning("job-not-found-again", job=stored.job.id, error=str(error))
+        watch.start()
+
+    async def _retry(self, person: Person, job: str) -> Job:
+        async with self._ended:
+            stored = await self._find(person, job)
+            if stored.job.state.active:
+                raise ConflictError(f"{stored.job.name} still runs: cancel it first, or wait for its end.")
+            progress = await self._progress(stored)
+            done = progress.settled.done
+            if len(done) >= stored.job.counts.inputs:
+                raise ConflictError(
+                    f"{stored.job.name} has a result for every input: nothing is left to retry."
+                )
+            plan = plan_again(progress.plan, done=done)
+            # The row last: killed before it, the job has still ended and can be retried.
+            await asyncio.to_thread(progress.folder.set_failures_aside, progress.plan.attempt)
+            await asyncio.to_thread(progress.folder.write_plan, plan)
+            await asyncio.to_thread(progress.folder.want_to_run)
+            again = stored.job.model_copy(
+                update={
+                    "state": JobState.QUEUED,
+                    "attempt": plan.attempt,
+                    "reason": None,
+                    "ended": None,
+                    "counts": JobCounts(inputs=plan.inputs, done=len(done)),
+                }
+            )
+            stored = await self._store.update(
+                job, lambda old: old.model_copy(update={"job": again, "native": None})
+            )
+            watch = self._watch(stored, plan)
+            try:
+                await watch.submit()
+            except CupolaError as error:
+                await watch.fail(str(error))
+                raise
+            watch.start()
+            return watch.stored.job
+
+    def _engine(self, name: str) -> Engine:
+        try:
+            return self._engines[name]
+        except KeyError:
+            known = " or ".join(sorted(self._engines))
+            raise InputError(f"There is no engine {name!r} here: use {known}.") from None
+
+    def _watch(self, stored: StoredJob, plan: TaskPlan) -> Watch:
+        job = stored.job.id
+        watch = Watch(
+            stored,
+            plan,
+            engine=self._engine(stored.job.engine),
+            store=self._store,
+            on_end=partial(self._forget, job),
+        )
+        self._watches[job] = watch
+        return watch
+
+    def _forget(self, job: str) -> None:
+        self._watches.pop(job, None)
+
+    def _present(self, stored: StoredJob) -> StoredJob:
+        """Return what the watcher knows: the row is up to a second behind."""
+        watch = self._watches.get(stored.job.id)
+        return stored if watch is None else watch.stored
+
+    async def _find(self, person: Person, job: str) -> StoredJob:
+        stored = await self._store.get(job)
+        if stored is None or stored.job.owner != person.name:
+            raise NotFoundError(f"You have no job {job!r}.")
+        return self._present(stored)
+
+    async def _progress(self, stored: StoredJob) -> Progress:
+        watch = self._watches.get(stored.job.id)
+        if watch is not None:
+            return watch.progress
+        folder = JobFolder(stored.job.folder)
+        plan = await asyncio.to_thread(folder.plan)
+        if plan is None:
+            raise ConflictError(f"The folder of {stored.job.name} was removed from the home: delete the job.")
+        progress = Progress(folder, plan)
+        await asyncio.to_thread(progress.look)
+        return progress
+
+
+def _at_once(request: JobRequest, person: Person, capacity: Capacity) -> int:
+    """Return how many tasks may run at a time.
+
+    Raises
+    ------
+    LimitError
+        Not even one may.
+    InputError
+        The payload is too large.
+    """
+    if len(request.payload) > LARGEST_PAYLOAD:
+        raise InputError(
+            f"The function and its inputs are {len(request.payload) >> 20} MiB and the largest is "
+            f"{LARGEST_PAYLOAD >> 20} MiB: give names of files instead of the data themselves."
+        )
+    cores = min(capacity.cores, person.profile.cores)
+    memory = min(capacity.memory_mib, person.profile.memory_mib)
+    if request.cpus > cores:
+        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores}: ask for fewer.")
+    if request.memory_mib > memory:
+        raise LimitError(
+            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
+        )
+    return max(1, min(cores // request.cpus, memory // request.memory_mib))
+
+
+def _new_job(person: Person, request: JobRequest, plan: TaskPlan, *, version: str, folder: Path) -> Job:
+    return Job(
+        id=plan.tag,
+        owner=person.name,
+        name=request.name,
+        state=JobState.QUEUED,
+        engine=request.engine,
+        counts=JobCounts(inputs=plan.inputs),
+        tasks=plan.tasks,
+        chunk=plan.chunk,
+        created=now(),
+        source=request.source,
+        session=request.session,
+        version=version,
+        folder=folder,
+        products=request.products,
+    )
