@@ -96,7 +96,7 @@ def _period(system: pyproj.CRS, to_plane: pyproj.Transformer) -> float | None:
         return None
     if "Transverse" in operation.method_name or "Oblique" in operation.method_name:
         return None
-    middle = next((p.value for p in operation.params if p.name == "Longitude of natural origin"), 0.0)
+    middle = next((float(p.value) for p in operation.params if p.name == "Longitude of natural origin"), 0.0)
     quarter = to_plane.transform([middle - 45.0, middle + 45.0], [0.0, 0.0])[0]
     length = abs(quarter[1] - quarter[0]) * 4
     return length if math.isfinite(length) and length > 0 else None

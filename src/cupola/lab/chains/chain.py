@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from cupola.exceptions import InputError
 from cupola.lab.chains.functions import function_from
@@ -29,11 +30,14 @@ from cupola.lab.chains.steps import (
 from cupola.lab.collections.collection import Collection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    import xarray
 
     from cupola.lab.bodies import Body
     from cupola.lab.chains.functions import Function
     from cupola.lab.chains.steps import Step
+    from cupola.lab.jobs import Job
 
 __all__ = ["Chain"]
 
@@ -175,7 +179,7 @@ class Chain:
         InputError
             When it is no function, or cannot be sent to another process.
         """
-        if not isinstance(halo, int) or isinstance(halo, bool) or not 0 <= halo <= _MAX_HALO:
+        if type(halo) is not int or not 0 <= halo <= _MAX_HALO:
             raise InputError(f"halo is a whole number of pixels from 0 to {_MAX_HALO}, not {halo!r}.")
         return self._next(Map(self.step, function_from(function), halo))
 
@@ -184,13 +188,17 @@ class Chain:
         if isinstance(band, str):
             if not isinstance(self.step, Bands) or band not in self.step.names:
                 known = self.step.names if isinstance(self.step, Bands) else ()
-                hint = f"it has {', '.join(known)}" if known else "computed bands go by number, such as chain[0]"
+                hint = (
+                    f"it has {', '.join(known)}" if known else "computed bands go by number, such as chain[0]"
+                )
                 raise InputError(f"The chain has no band {band!r}: {hint}.")
             return self._next(Bands((band,)))
         try:
             return self._next(Select(self.step, operator.index(band)))
         except TypeError as error:
-            raise InputError(f"A chain's band is chosen by number, such as chain[0], not {band!r}.") from error
+            raise InputError(
+                f"A chain's band is chosen by number, such as chain[0], not {band!r}."
+            ) from error
 
     def __iter__(self) -> Any:
         raise TypeError("A chain's bands are chosen by number, such as chain[0]; it cannot be iterated.")
@@ -235,7 +243,9 @@ class Chain:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Let ``np.sqrt(chain)`` and ``np.float32(2) * chain`` make chains."""
         if method != "__call__" or options or ufunc.__name__ not in UFUNCS:
-            raise InputError(f"np.{ufunc.__name__} does not work on chains: use map() with a function that calls it.")
+            raise InputError(
+                f"np.{ufunc.__name__} does not work on chains: use map() with a function that calls it."
+            )
         return self._ufunc(ufunc.__name__, *inputs)
 
     def __add__(self, other: Any) -> Chain:
@@ -292,9 +302,11 @@ class Chain:
     def __ge__(self, other: Any) -> Chain:
         return self._ufunc("greater_equal", self, other)
 
+    @override
     def __eq__(self, other: object) -> Chain:  # type: ignore[override]
         return self._ufunc("equal", self, other)
 
+    @override
     def __ne__(self, other: object) -> Chain:  # type: ignore[override]
         return self._ufunc("not_equal", self, other)
 
@@ -312,8 +324,74 @@ class Chain:
     def __bool__(self) -> bool:
         raise TypeError("A chain has no truth value before it is computed: combine conditions with & and |.")
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         return Chain.from_json, (self.to_json(),)
+
+    # Where it runs
+
+    def compute(self, item: str | None = None, *, bbox: Iterable[float] | None = None) -> xarray.DataArray:
+        """Compute over one item, or the part of it in a box, at full resolution into memory.
+
+        Parameters
+        ----------
+        item
+            Id of the item; the newest (that touches `bbox`) where nothing is said.
+        bbox
+            West, south, east, north in degrees; the whole item where nothing is said.
+
+        Returns
+        -------
+        values
+            float32 with the dimensions (band, y, x); `attrs` has ``item``, ``crs`` (WKT) and ``transform``.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such item, or none touches the box.
+        LimitError
+            When it is more than a kernel should hold.
+        """
+        from cupola.lab.chains.run import compute
+
+        return compute(self, item, bbox=bbox)
+
+    def run(
+        self,
+        name: str,
+        *,
+        engine: str = "local",
+        dtype: str = "float32",
+        scale: float | None = None,
+        nodata: float | None = None,
+        **options: Any,
+    ) -> Job:
+        """Run over the whole collection at full resolution, as a job with one product per item.
+
+        Products (a cloud-optimised GeoTIFF and a STAC item each) appear one by one in ``~/products/NAME``, or
+        ``NAME-2`` when that is taken: see ``job.products``.
+
+        Parameters
+        ----------
+        name
+            For people, and for the folder.
+        engine
+            Where the tasks run.
+        dtype, scale, nodata
+            How values are stored: ``float32``, or for instance ``int16`` with scale 0.0001.
+        **options
+            For the engine, such as ``cpus``, ``memory`` and ``chunk``; see `cupola.map`.
+
+        Raises
+        ------
+        InputError, BandError
+            When the collection is empty, lacks the bands, or the types do not fit.
+        UnavailableError
+            When the platform does not answer.
+        """
+        from cupola.lab.chains.run import run
+
+        return run(self, name, engine=engine, dtype=dtype, scale=scale, nodata=nodata, **options)
 
     # How it looks
 
@@ -333,6 +411,7 @@ class Chain:
             case _:
                 return f"computed from {names}"
 
+    @override
     def __repr__(self) -> str:
         return f"<Chain {self.label}; {Path(self.reference['source']).name}; {self.hash[:12]}>"
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from morecantile import Tile
 
 from cupola.exceptions import BandError, BodyError, InputError
 from cupola.lab import bodies
 from cupola.lab.chains.sampling import Sampler, tile_grid
 from cupola.lab.chains.steps import evaluate
 from cupola.lab.collections.footprint import outline_box
+from cupola.lab.collections.wording import capital
 
 if TYPE_CHECKING:
     from morecantile import TileMatrixSet
@@ -42,8 +44,15 @@ class Pixels:
     """Ids of the items it was computed from."""
 
 
-def tile(
-    chain: Chain, tms: str | TileMatrixSet, x: int, y: int, z: int, size: int = 256, *, max_items: int = MAX_ITEMS
+def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
+    chain: Chain,
+    tms: str | TileMatrixSet,
+    x: int,
+    y: int,
+    z: int,
+    size: int = 256,
+    *,
+    max_items: int = MAX_ITEMS,
 ) -> Pixels:
     """Compute a chain in one tile, at the tile's own scale.
 
@@ -85,9 +94,13 @@ def tile(
     matrix = grid_set.matrix(z) if grid_set.minzoom <= z <= grid_set.maxzoom else None
     if matrix is None or not (0 <= x < matrix.matrixWidth and 0 <= y < matrix.matrixHeight):
         raise InputError(f"The grid {grid_set.id} has no tile {z}/{x}/{y}.")
-    bounds = grid_set.xy_bounds(x, y, z)
-    grid = tile_grid(grid_set.crs._pyproj_crs, tuple(bounds), size)  # noqa: SLF001 - morecantile offers no other way
+    grid = tile_grid(grid_set.crs._pyproj_crs, _bounds(grid_set, x, y, z), size)  # noqa: SLF001 - morecantile offers no other way
     return _mosaic(chain, grid, bodies.body_of_tms(str(grid_set.id)), max_items)
+
+
+def _bounds(grid_set: TileMatrixSet, x: int, y: int, z: int) -> tuple[float, float, float, float]:
+    box = grid_set.xy_bounds(Tile(x, y, z))
+    return box.left, box.bottom, box.right, box.top
 
 
 def _mosaic(chain: Chain, grid: Grid, body: bodies.Body, max_items: int) -> Pixels:
@@ -149,18 +162,14 @@ def _check_body(items: tuple[Item, ...], body: bodies.Body) -> None:
     for item in items:
         if item.body is None:
             raise BodyError(
-                f"{_capital(str(item))} has no coordinate system, so it has no place on a map of {body.name}; "
+                f"{capital(item)} has no coordinate system, so it has no place on a map of {body.name}; "
                 "run the chain over it, or give it a camera model first."
             )
         if item.body.name != body.name:
             raise BodyError(
-                f"{_capital(str(item))} shows {item.body.name}, which cannot be drawn on a map of {body.name}; "
+                f"{capital(item)} shows {item.body.name}, which cannot be drawn on a map of {body.name}; "
                 f"use a map of {item.body.name} ({bodies.tms_name(item.body)})."
             )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _box(grid: Grid) -> Box | None:

@@ -11,7 +11,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import rasterio
@@ -44,7 +44,7 @@ _BLOCK = 256
 _SPARE_BYTES = 16 * 1024 * 1024
 
 
-def write_product(
+def write_product(  # noqa: PLR0913 - each says one thing about the file
     chain: Chain,
     item: str | Item,
     folder: str | os.PathLike[str],
@@ -141,7 +141,7 @@ class _Output:
         self._path, self._grid, self._packing = path, grid, packing
         self._dataset: Any = None
 
-    def __enter__(self) -> _Output:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,7 +198,7 @@ def _to_cog(plain: Path, packed: Path, packing: Packing) -> None:
         )
     # GDAL may report a full disk only in its log: a cut-off file lacks its last block.
     with rasterio.open(packed) as dataset:
-        dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))  # type: ignore[call-arg]
+        dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -220,5 +220,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         if isinstance(error, RasterioError) and shutil.disk_usage(folder).free > _SPARE_BYTES:
             raise ImageError(f"The product in {folder} could not be written: {error}.") from error
         if isinstance(error, RasterioError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise LimitError(f"The disk of {folder} is full: delete something, or choose another folder.") from error
+            raise LimitError(
+                f"The disk of {folder} is full: delete something, or choose another folder."
+            ) from error
         raise InputError(f"Nothing can be written to {folder}: {error.strerror or error}.") from error

@@ -101,7 +101,11 @@ def _shown(result: Any) -> str:
     """Name a wrong result."""
     if isinstance(result, (tuple, list)):
         shapes = ", ".join("x".join(map(str, np.shape(part))) or "a number" for part in result[:4])
-        return f"a {type(result).__name__} of {len(result)} ({shapes})" if result else f"an empty {type(result).__name__}"
+        return (
+            f"a {type(result).__name__} of {len(result)} ({shapes})"
+            if result
+            else f"an empty {type(result).__name__}"
+        )
     if isinstance(result, np.ndarray):
         return f"an array of {' x '.join(map(str, result.shape)) or 'no dimension'}"
     return f"{type(result).__name__} {str(result)[:40]!r}"

@@ -43,10 +43,12 @@ class Packing:
             raise InputError(f"scale is a positive number such as 0.0001, not {scale!r}.")
         if name in _FLOATS:
             if scale not in (None, 1.0):
-                raise InputError(f"A scale is for integers: leave it out for {name}, or choose dtype='int16'.")
+                raise InputError(
+                    f"A scale is for integers: leave it out for {name}, or choose dtype='int16'."
+                )
             return cls(name, 1.0, math.nan if nodata is None else float(nodata))
         limits = np.iinfo(name)
-        missing = float(limits.min if limits.min < 0 else 0) if nodata is None else float(nodata)
+        missing = float(min(0, limits.min)) if nodata is None else float(nodata)
         if not missing.is_integer() or not limits.min <= missing <= limits.max:
             raise InputError(f"nodata must be a number that {name} can hold, not {nodata!r}.")
         return cls(name, 1.0 if scale is None else float(scale), missing)
@@ -74,7 +76,7 @@ class Packing:
         elif self.nodata == high:
             high -= 1
         wide = np.float64 if limits.bits > 16 else np.float32  # noqa: PLR2004 - float32 holds 24 bits
-        scaled = values.astype(wide, copy=True)
+        scaled: NDArray[Any] = values.astype(wide, copy=True)
         missing = np.isnan(scaled)
         if self.scale != 1.0:
             scaled /= wide(self.scale)

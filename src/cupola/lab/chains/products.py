@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.lab.chains.provenance import checksum, datalab_version, describe_function, software
@@ -19,6 +19,7 @@ from cupola.models.base import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from cupola.lab.chains.chain import Chain
     from cupola.lab.chains.packing import Packing
@@ -38,7 +39,6 @@ _SSYS = "https://stac-extensions.github.io/ssys/v1.1.1/schema.json"
 _ASIDE = re.compile(r"\.(?P<stem>.+)\.(?P<host>[^.]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part\..+")
 _FORGOTTEN = 24 * 3600.0
 """Seconds after which a file left aside by another machine is taken for dead."""
-_COLOURS = frozenset({"eo:common_name", "eo:bands", "raster:bands", "bands"})
 
 
 def file_stem(text: str) -> str:
@@ -122,7 +122,7 @@ def write_collection(folder: Path, *, title: str, chain: Chain, item: Item | Non
     )
 
 
-def write_item(
+def write_item(  # noqa: PLR0913 - a product has that much to say
     tif: Path,
     chain: Chain,
     item: Item,
@@ -143,7 +143,7 @@ def write_item(
         {
             "name": f"b{number}",
             "data_type": packing.dtype,
-            "nodata": "nan" if packing.is_float and packing.nodata != packing.nodata else packing.nodata,  # noqa: PLR0124
+            "nodata": "nan" if math.isnan(packing.nodata) else packing.nodata,
             **({"raster:scale": packing.scale, "raster:offset": 0.0} if packing.scale != 1.0 else {}),
             **({"statistics": statistics[number - 1]} if statistics else {}),
         }

@@ -73,7 +73,12 @@ def describe_inputs(item: Item, files: list[str]) -> dict[str, Any]:
 def describe_function(chain: Chain) -> list[dict[str, str]]:
     """Return text and hash of the person's own functions in a chain."""
     return [
-        {"name": function.name, "source": function.source, "sha256": function.sha256, "python": function.python}
+        {
+            "name": function.name,
+            "source": function.source,
+            "sha256": function.sha256,
+            "python": function.python,
+        }
         for function in chain.functions
     ]
 

@@ -177,7 +177,10 @@ class _Places:
         source = dataset(image.path, self.level)
         try:
             block = source.read(
-                indexes, window=self.window, out_shape=(len(indexes), *self.shape), resampling=Resampling.nearest
+                indexes,
+                window=self.window,
+                out_shape=(len(indexes), *self.shape),
+                resampling=Resampling.nearest,
             )
         except RasterioError as error:
             raise _damaged(image) from error
@@ -210,7 +213,7 @@ def _find_places(grid: Grid, image: Image) -> _Places | None:
     columns = np.minimum((columns[inside] * scale_x).astype(np.intp), width - 1)
     rows = np.minimum((rows[inside] * scale_y).astype(np.intp), height - 1)
     left, top = int(columns.min()), int(rows.min())
-    window = Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)  # type: ignore[call-arg]
+    window = Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
     columns -= left
     rows -= top
     shape = (min(int(window.height), _MAX_READ), min(int(window.width), _MAX_READ))
@@ -318,4 +321,3 @@ def tile_grid(system: pyproj.CRS, bounds: tuple[float, float, float, float], siz
     """Return the grid of a square tile with these bounds (left, bottom, right, top)."""
     left, bottom, right, top = bounds
     return Grid(system, left, top, (right - left) / size, (top - bottom) / size, size, size)
-

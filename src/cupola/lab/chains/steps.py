@@ -219,7 +219,9 @@ def evaluate(last: Step, read: Callable[[str], Sequence[NDArray[np.float32]]]) -
     last_use = {number: user for user, line in enumerate(program) for number in line.lines}
     values: dict[int, NDArray[np.float32]] = {}
     for place, line in enumerate(program):
-        parts = [values[part] if isinstance(part, int) else np.float32(part) for part in line.inputs]
+        parts: list[Any] = [
+            values[part] if isinstance(part, int) else np.float32(part) for part in line.inputs
+        ]
         match line.step:
             case Bands(names=names):
                 values[place] = np.stack([array for name in names for array in read(name)])
@@ -251,7 +253,9 @@ def _check_counts(parts: Sequence[Any]) -> None:
     counts = {part.shape[0] for part in parts if isinstance(part, np.ndarray)}
     if len(counts - {1}) > 1:
         shown = " and ".join(str(count) for count in sorted(counts))
-        raise InputError(f"Chains of {shown} bands cannot be combined: choose one band of each, such as chain[0].")
+        raise InputError(
+            f"Chains of {shown} bands cannot be combined: choose one band of each, such as chain[0]."
+        )
 
 
 def _ufunc(name: str, parts: Sequence[Any]) -> NDArray[np.float32]:
@@ -261,7 +265,7 @@ def _ufunc(name: str, parts: Sequence[Any]) -> NDArray[np.float32]:
         result = function(*parts)
         if result.dtype != np.bool_:
             return np.asarray(result, dtype=np.float32)
-        answer = result.astype(np.float32)
+        answer: NDArray[np.float32] = result.astype(np.float32)
     if name not in _KEEPS_NAN:
         # "NaN < 3" is no, but of a missing value nothing can be said.
         for part in parts:
@@ -271,7 +275,7 @@ def _ufunc(name: str, parts: Sequence[Any]) -> NDArray[np.float32]:
 
 def _where(condition: NDArray[np.float32], chosen: Any, other: Any) -> NDArray[np.float32]:
     _check_counts([condition, chosen, other])
-    result = np.where(condition != 0, chosen, other).astype(np.float32)
+    result: NDArray[np.float32] = np.where(condition != 0, chosen, other).astype(np.float32)
     np.copyto(result, np.float32(np.nan), where=np.broadcast_to(np.isnan(condition), result.shape))
     return result
 
@@ -279,7 +283,7 @@ def _where(condition: NDArray[np.float32], chosen: Any, other: Any) -> NDArray[n
 def steps_to_json(last: Step) -> list[dict[str, Any]]:
     """Return the steps as JSON can hold them; the last one is the result."""
 
-    def one(part: int | float) -> Any:
+    def one(part: float) -> Any:
         if isinstance(part, int):
             return part
         return {"number": part if math.isfinite(part) else str(part)}
@@ -291,7 +295,9 @@ def steps_to_json(last: Step) -> list[dict[str, Any]]:
             case Bands(names=names):
                 documents.append({"op": "bands", "names": list(names)})
             case Map(function=function, halo=halo):
-                documents.append({"op": "map", "inputs": inputs, "halo": halo, "function": function.to_json()})
+                documents.append(
+                    {"op": "map", "inputs": inputs, "halo": halo, "function": function.to_json()}
+                )
             case Select(index=index):
                 documents.append({"op": "select", "inputs": inputs, "index": index})
             case Ufunc(name=name):
@@ -320,7 +326,7 @@ def steps_from_json(documents: object) -> Step:
     return steps[-1]
 
 
-def _step(document: dict[str, Any], earlier: list[Step]) -> Step:
+def _step(document: dict[str, Any], earlier: list[Step]) -> Step:  # noqa: C901 - one case per kind of step
     def part(value: Any) -> Step | float:
         if isinstance(value, dict):
             return float(value["number"])
@@ -328,7 +334,7 @@ def _step(document: dict[str, Any], earlier: list[Step]) -> Step:
 
     def step(value: Any) -> Step:
         if not isinstance(value, int) or not 0 <= value < len(earlier):
-            raise ValueError(f"there is no earlier step {value!r}")  # noqa: TRY004 - read as one fault
+            raise ValueError(f"there is no earlier step {value!r}")
         return earlier[value]
 
     inputs = document.get("inputs", [])

@@ -56,8 +56,12 @@ def load(name: str) -> Chain:
     try:
         text = (folder() / f"{name}.json").read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise NotFoundError(f"There is no chain {name[:12]} here: run the notebook cell that makes it.") from error
+        raise NotFoundError(
+            f"There is no chain {name[:12]} here: run the notebook cell that makes it."
+        ) from error
     chain = Chain.from_json(text)
     if chain.hash != name:
-        raise InputError(f"The file of chain {name[:12]} was changed: run the notebook cell that makes it again.")
+        raise InputError(
+            f"The file of chain {name[:12]} was changed: run the notebook cell that makes it again."
+        )
     return chain

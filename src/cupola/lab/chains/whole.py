@@ -103,7 +103,9 @@ class Whole:
                 layers = self._dataset(path).read(wanted, window=places.window)
                 mask = self._dataset(path).dataset_mask(window=places.window) if image.masked else None
             except RasterioError as error:
-                raise ImageError(f"{path} cannot be read to its end: the file is damaged or cut off.") from error
+                raise ImageError(
+                    f"{path} cannot be read to its end: the file is damaged or cut off."
+                ) from error
             for index, layer in zip(wanted, layers, strict=True):
                 raw[path, index] = places.pick(layer)
             if mask is not None:
@@ -114,7 +116,9 @@ class Whole:
 
     def compute(self, part: Part) -> NDArray[np.float32]:
         """Return the chain's values (bands, rows, columns) in the part's inner window."""
-        values = evaluate(self.chain.step, lambda name: [self._values(band, part) for band in self._bands[name]])
+        values = evaluate(
+            self.chain.step, lambda name: [self._values(band, part) for band in self._bands[name]]
+        )
         top, left = part.inner.row_off - part.outer.row_off, part.inner.col_off - part.outer.col_off
         return values[:, top : top + part.inner.height, left : left + part.inner.width]
 
@@ -159,7 +163,9 @@ def _offset(image: Image, grid: Image) -> tuple[float, float, float, float] | No
     ga, gb, gc, gd, ge, gf = grid.transform[:6]
     scale_x, shear_x, offset_x = a * ga + b * gd, a * gb + b * ge, a * gc + b * gf + c
     shear_y, scale_y, offset_y = d * ga + e * gd, d * gb + e * ge, d * gc + e * gf + f
-    sheared = abs(shear_x) * grid.height > _SAME * grid.height or abs(shear_y) * grid.width > _SAME * grid.width
+    sheared = (
+        abs(shear_x) * grid.height > _SAME * grid.height or abs(shear_y) * grid.width > _SAME * grid.width
+    )
     if sheared or scale_x <= 0 or scale_y <= 0:
         return None
     return scale_x, offset_x, scale_y, offset_y
@@ -172,16 +178,20 @@ def _places(image: Image, grid: Image, window: Window) -> _Places:
         raise InputError(f"{image.path} and {grid.path} lie in different coordinate systems.")
     scale_x, offset_x, scale_y, offset_y = found
     same = abs(scale_x - 1) * grid.width < _SAME and abs(scale_y - 1) * grid.height < _SAME
-    if same and abs(offset_x) < _SAME and abs(offset_y) < _SAME and image.width == grid.width:
-        if image.height == grid.height:
-            return _Places(window)
-    columns = np.floor((np.arange(window.width) + window.col_off + 0.5) * scale_x + offset_x + _SAME).astype(np.intp)
-    rows = np.floor((np.arange(window.height) + window.row_off + 0.5) * scale_y + offset_y + _SAME).astype(np.intp)
+    same = same and abs(offset_x) < _SAME and abs(offset_y) < _SAME
+    if same and (image.width, image.height) == (grid.width, grid.height):
+        return _Places(window)
+    columns = np.floor((np.arange(window.width) + window.col_off + 0.5) * scale_x + offset_x + _SAME).astype(
+        np.intp
+    )
+    rows = np.floor((np.arange(window.height) + window.row_off + 0.5) * scale_y + offset_y + _SAME).astype(
+        np.intp
+    )
     beyond_x, beyond_y = (columns < 0) | (columns >= image.width), (rows < 0) | (rows >= image.height)
     columns, rows = np.clip(columns, 0, image.width - 1), np.clip(rows, 0, image.height - 1)
     left, top = int(columns.min()), int(rows.min())
     outside = beyond_y[:, np.newaxis] | beyond_x if beyond_x.any() or beyond_y.any() else None
-    read = Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)  # type: ignore[call-arg]
+    read = Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
     return _Places(read, rows - top, columns - left, outside)
 
 
@@ -193,7 +203,7 @@ def _grown(window: Window, halo: int, grid: Image) -> Window:
     top, left = max(0, window.row_off - halo), max(0, window.col_off - halo)
     bottom = min(grid.height, window.row_off + window.height + halo)
     right = min(grid.width, window.col_off + window.width + halo)
-    return Window(left, top, right - left, bottom - top)  # type: ignore[call-arg]
+    return Window(left, top, right - left, bottom - top)
 
 
 def windows(grid: Image, size: int = _WINDOW) -> Iterator[Window]:
@@ -210,6 +220,4 @@ def windows(grid: Image, size: int = _WINDOW) -> Iterator[Window]:
     columns, rows = min(columns, 2 * size, grid.width) or 1, min(rows, grid.height) or 1
     for top in range(0, grid.height, rows):
         for left in range(0, grid.width, columns):
-            yield Window(  # type: ignore[call-arg]
-                left, top, min(columns, grid.width - left), min(rows, grid.height - top)
-            )
+            yield Window(left, top, min(columns, grid.width - left), min(rows, grid.height - top))

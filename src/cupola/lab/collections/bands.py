@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import BandError
 from cupola.lab.collections.images import Band, describe
+from cupola.lab.collections.wording import capital, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cupola.lab.collections.items import Asset, Item
 
-__all__ = ["band_names", "find_bands", "near"]
+__all__ = ["band_names", "find_bands"]
 
 _NUMBERED = re.compile(r"(?:(?P<asset>.+):)?b(?P<number>[1-9]\d*)")
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """Return the end of an error's sentence: what was probably meant, or what there is."""
-    known = list(dict.fromkeys(names))
-    folded = {text.casefold(): text for text in known}
-    close = [folded[text] for text in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)]
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    if not known:
-        return "."
-    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")  # noqa: PLR2004 - a screen line
-    return f"; there are {shown}."
 
 
 def _described(asset: Asset) -> list[dict[str, Any]]:
@@ -122,7 +107,7 @@ def find_bands(item: Item, name: str) -> list[Band]:
         names = describe(asset.href).band_names
         if name in names:
             return _bands_of(asset, names.index(name) + 1)
-    raise BandError(f"{item} has no band {name!r}{near(name, [*band_names(item), *_aliases(item)])}")
+    raise BandError(f"{capital(item)} has no band {name!r}{near(name, [*band_names(item), *_aliases(item)])}")
 
 
 def _numbered(item: Item, key: str | None, number: int, name: str) -> list[Band]:
@@ -133,7 +118,7 @@ def _numbered(item: Item, key: str | None, number: int, name: str) -> list[Band]
     if key is None and len(assets) == 1:
         return _bands_of(next(iter(assets.values())), number)
     raise BandError(
-        f"{item} has {len(assets)} images, so {name!r} does not say which: write a name like "
+        f"{capital(item)} has {len(assets)} images, so {name!r} does not say which: write a name like "
         f"'{next(iter(assets), 'asset')}:b{number}'."
     )
 
@@ -145,7 +130,7 @@ def _one_of(found: list[tuple[Asset, int]], name: str, item: Item) -> tuple[Asse
     at_hand = {PurePosixPath(asset.href).stem for asset, _ in found if asset.reachable}
     if len(stems) > 1 and len(at_hand) != 1:
         keys = ", ".join(asset.key for asset, _ in found)
-        raise BandError(f"{item} has more than one band {name!r}: say which of {keys}.")
+        raise BandError(f"{capital(item)} has more than one band {name!r}: say which of {keys}.")
     return best
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from cupola.exceptions import BandError, BodyError, NotFoundError
-from cupola.lab.collections.bands import near
 from cupola.lab.collections.footprint import Box, BoxIndex, check_box
 from cupola.lab.collections.interval import parse_interval
 from cupola.lab.collections.scan import Found, scan
+from cupola.lab.collections.wording import capital, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from cupola.lab.bodies import Body
     from cupola.lab.chains.chain import Chain
@@ -91,7 +93,7 @@ class Collection:
             When there is none; the text offers near ids.
         """
         if name not in self._by_id:
-            raise NotFoundError(f"{self} has no item {name!r}{near(name, self._by_id)}")
+            raise NotFoundError(f"{capital(self)} has no item {name!r}{near(name, self._by_id)}")
         return self._by_id[name]
 
     def touching(self, box: Box) -> list[Item]:
@@ -117,7 +119,7 @@ class Collection:
         found = {body.name: body for item in self.items[:_FIRST] if (body := item.body) is not None}
         if len(found) > 1:
             raise BodyError(
-                f"{self} holds images of {' and '.join(found)}: open one of its folders, or filter by bbox."
+                f"{capital(self)} holds images of {' and '.join(found)}: open one of its folders, or filter by bbox."
             )
         return next(iter(found.values()), None)
 
@@ -151,7 +153,9 @@ class Collection:
 
         wanted = (names,) if isinstance(names, str) else tuple(names)
         if not wanted or not all(isinstance(name, str) for name in wanted):
-            raise BandError(f"Ask for bands by name, such as collection[{', '.join(map(repr, self.bands[:2]))}].")
+            raise BandError(
+                f"Ask for bands by name, such as collection[{', '.join(map(repr, self.bands[:2]))}]."
+            )
         for name in wanted:
             self._check_band(name)
         return Chain.of_bands(self, wanted)
@@ -181,15 +185,19 @@ class Collection:
                 continue
         return self[tuple(names[:1]) or ("data",)]
 
+    @override
     def __str__(self) -> str:
         return f"the collection {self.id}"
 
+    @override
     def __repr__(self) -> str:
         parts = [f"{len(self)} item{'s' if len(self) != 1 else ''}"]
         if self.items:
             body = self.items[0].body
             parts.append(body.name if body else "no coordinate system")
-            parts.append("bands " + ", ".join(self.bands[:_SHOWN]) + (", ..." if len(self.bands) > _SHOWN else ""))
+            parts.append(
+                "bands " + ", ".join(self.bands[:_SHOWN]) + (", ..." if len(self.bands) > _SHOWN else "")
+            )
         return f"<Collection {self.id}: {'; '.join(parts)}>"
 
     def _repr_html_(self) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from cupola.exceptions import InputError, NotFoundError
-from cupola.lab.collections.bands import near
 from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.scan import read_document, walk
+from cupola.lab.collections.wording import near
 from cupola.models.volume import Mount
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ def known_collections() -> dict[str, Path]:
                 continue
             document = read_document(path)
             if document is not None and document["type"] == "Collection":
-                heads.append((mount, path.parent, str(document.get("id") or ""), str(document.get("title") or "")))
+                heads.append(
+                    (mount, path.parent, str(document.get("id") or ""), str(document.get("title") or ""))
+                )
     names: dict[str, Path] = {}
     for _, folder, name, _ in heads:
         names.setdefault(name or folder.name, folder)
@@ -108,11 +110,18 @@ def _by_name(text: str) -> Path:
         return names[text]
     volume, _, rest = text.partition("/")
     for mount in mounts():
-        if rest and mount.volume == volume and ".." not in Path(rest).parts and (mount.target / rest).exists():
+        if (
+            rest
+            and mount.volume == volume
+            and ".." not in Path(rest).parts
+            and (mount.target / rest).exists()
+        ):
             return mount.target / rest
     folded = {name.casefold(): path for name, path in names.items()}
     if text.casefold() in folded:
         return folded[text.casefold()]
     if not names and not mounts():
-        raise NotFoundError(f"There is no file or folder {text!r}, and this session has no volumes to look in.")
+        raise NotFoundError(
+            f"There is no file or folder {text!r}, and this session has no volumes to look in."
+        )
     raise NotFoundError(f"There is no collection, file or folder {text!r}{near(text, names)}")

@@ -97,7 +97,12 @@ def outline_box(longitudes: NDArray[np.float64], latitudes: NDArray[np.float64])
         return None
     if not good.all():
         # The edge leaves the projection's domain, as a global map's corners do: be generous.
-        return -180.0, max(-90.0, float(latitudes[good].min())), 180.0, min(90.0, float(latitudes[good].max()))
+        return (
+            -180.0,
+            max(-90.0, float(latitudes[good].min())),
+            180.0,
+            min(90.0, float(latitudes[good].max())),
+        )
     steps = np.diff(longitudes, append=longitudes[:1])
     steps = (steps + _FULL / 2) % _FULL - _FULL / 2
     south, north = max(-90.0, float(latitudes.min())), min(90.0, float(latitudes.max()))
@@ -134,7 +139,9 @@ class BoxIndex:
         ahead = (west - self._west) % _FULL
         behind = (self._west - west) % _FULL
         with np.errstate(invalid="ignore"):
-            hit = ((ahead <= self._width) | (behind <= width)) & (self._south <= north) & (self._north >= south)
+            hit = (
+                ((ahead <= self._width) | (behind <= width)) & (self._south <= north) & (self._north >= south)
+            )
         return np.flatnonzero(hit)
 
 

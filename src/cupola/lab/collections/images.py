@@ -7,7 +7,6 @@ GDAL itself masks only the first.
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -127,7 +126,7 @@ def fingerprint(path: str) -> tuple[str, int, int]:
     if local is None:
         return path, 0, 0
     try:
-        status = os.stat(local)
+        status = Path(local).stat()
     except OSError as error:
         reason = error.strerror.lower() if error.strerror else "it cannot be reached"
         raise ImageError(f"The image {local} cannot be opened: {reason}.") from error

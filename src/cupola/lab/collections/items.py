@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
+from datetime import datetime as Moment  # noqa: N812 - Item.datetime is STAC's name
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+from typing_extensions import override
 
 from cupola.exceptions import CupolaError, InputError
 from cupola.lab import bodies
@@ -49,7 +52,9 @@ class Asset:
         kind = str(self.fields.get("type") or "").lower()
         if kind:
             return kind.startswith(_IMAGE_TYPES) or (
-                not kind.startswith(("image/", "text/", "application/json", "application/geo", "application/xml"))
+                not kind.startswith(
+                    ("image/", "text/", "application/json", "application/geo", "application/xml")
+                )
                 and self._suffix in IMAGE_SUFFIXES
             )
         return self._suffix in IMAGE_SUFFIXES
@@ -65,8 +70,8 @@ class Item:
 
     id: str
     assets: dict[str, Asset]
-    datetime: datetime | None = None
-    end: datetime | None = None
+    datetime: Moment | None = None
+    end: Moment | None = None
     """When it was over, for an item that spans time; else the same as `datetime`."""
     properties: dict[str, Any] = field(default_factory=dict, repr=False)
     collection: str | None = None
@@ -74,6 +79,7 @@ class Item:
     """The STAC item's own file; nothing for an item made from an image."""
     box: Box | None = field(default=None, repr=False)
 
+    @override
     def __str__(self) -> str:
         return f"the item {self.id}" if self.path else f"the image {next(iter(self.assets.values())).href}"
 
@@ -127,12 +133,12 @@ class Item:
         return bodies.EARTH if self.box is not None and targets is None else None
 
 
-def parse_time(text: object) -> datetime | None:
+def parse_time(text: object) -> Moment | None:
     """Return a time in UTC from RFC 3339 text; nothing where there is none."""
     if not isinstance(text, str):
         return None
     try:
-        value = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        value = Moment.fromisoformat(text)
     except ValueError:
         return None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -203,4 +209,6 @@ def item_from_image(path: Path) -> Item:
     """
     if not path.stem:
         raise InputError(f"The file {path} needs a name before its ending.")
-    return Item(id=path.stem, assets={"image": Asset("image", str(path), {"roles": ["data"], "type": "image/tiff"})})
+    return Item(
+        id=path.stem, assets={"image": Asset("image", str(path), {"roles": ["data"], "type": "image/tiff"})}
+    )

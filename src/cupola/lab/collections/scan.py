@@ -121,8 +121,8 @@ def _scan_folder(folder: Path, root: Path | None = None) -> Found:
         return Found(_unique(items), name, title, text)
     if items:
         names = {item.collection for item in items}
-        name = names.pop() if len(names) == 1 else None
-        return Found(_unique(items), name or folder.name, name or folder.name)
+        only = (names.pop() if len(names) == 1 else None) or folder.name
+        return Found(_unique(items), only, only)
     images = [path for path in walk(folder) if path.suffix.lower() in IMAGE_SUFFIXES and _is_image(path)]
     if not images:
         raise NotFoundError(f"The folder {folder} holds no images.")
