@@ -1,0 +1,1 @@
+"""What runs inside a session: collections, chains, tiles, maps, jobs."""

@@ -1,0 +1,1 @@
+"""Map tiles of chains: computed in killable worker processes, served by the session's Jupyter server."""

@@ -1,0 +1,232 @@
+"""One tile worker as the server sees it: a process that is asked, waited for, and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from cupola.lab.tiles import frames
+from cupola.lab.tiles.problems import TileProblem
+
+__all__ = ["Answer", "TileWorkerError", "WorkerLimits", "WorkerProcess"]
+
+ERRORS_KEPT = 8192
+"""Bytes of a worker's standard error that are kept, for the sentence when it dies."""
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What tile workers may use."""
+
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
+    """Most of them at a time."""
+    seconds: float = 20.0
+    """For one tile, from when a worker begins."""
+    start_seconds: float = 90.0
+    """For a worker to come up; libraries load slowly on a busy machine."""
+    grace_seconds: float = 2.0
+    """A tile that nobody waits for any more may still run this long: cheap work is kept."""
+    idle_seconds: float = 300.0
+    """A worker that has nothing to do for so long ends."""
+    memory_mib: int = 2048
+    """Memory of one worker."""
+
+    @classmethod
+    def from_environment(cls) -> WorkerLimits:
+        """Return the limits, with those that ``CUPOLA_TILE_SECONDS|WORKERS|MEMORY_MIB`` say."""
+        given = {
+            "seconds": os.environ.get("CUPOLA_TILE_SECONDS"),
+            "workers": os.environ.get("CUPOLA_TILE_WORKERS"),
+            "memory_mib": os.environ.get("CUPOLA_TILE_MEMORY_MIB"),
+        }
+        numbers: dict[str, Any] = {}
+        for name, text in given.items():
+            with contextlib.suppress(ValueError):
+                value = float(text) if text else 0.0
+                if value > 0:
+                    numbers[name] = value if name == "seconds" else max(int(value), 1)
+        return cls(**numbers)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker made of a request."""
+
+    body: bytes = b""
+    header: dict[str, Any] = field(default_factory=dict)
+    problem: TileProblem | None = None
+
+
+class TileWorkerError(Exception):
+    """A worker could not be started, died, or was killed; carries the problem to show."""
+
+    def __init__(self, problem: TileProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class WorkerProcess:
+    """A running ``python -m cupola.lab.tiles.worker``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, limits: WorkerLimits) -> None:
+        self._process = process
+        self._limits = limits
+        self._errors = bytearray()
+        self._reader = asyncio.create_task(self._read_errors())
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, as far as is known."""
+        return self._process.returncode is None
+
+    @classmethod
+    async def start(cls, limits: WorkerLimits, environment: dict[str, str] | None = None) -> WorkerProcess:
+        """Start a worker with the session's interpreter for user code and wait until it is ready.
+
+        Raises
+        ------
+        TileWorkerError
+            It did not come up.
+        """
+        python = os.environ.get("CUPOLA_PYTHON") or sys.executable
+        try:
+            process = await asyncio.create_subprocess_exec(
+                python, "-m", "cupola.lab.tiles.worker", str(limits.memory_mib), str(os.getpid()),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                # A group of its own: a kill takes along what the user's function started,
+                # and Ctrl-C in a terminal is the server's to handle.
+                start_new_session=True,
+                env=worker_environment() if environment is None else environment,
+            )  # fmt: skip
+        except OSError as error:
+            raise TileWorkerError(_no_start(f"{python}: {error.strerror}")) from error
+        worker = cls(process, limits)
+        try:
+            async with asyncio.timeout(limits.start_seconds):
+                await frames.read_async(worker._stdout)
+        except (asyncio.IncompleteReadError, ValueError, TimeoutError) as error:
+            await worker.kill()
+            lines = worker.errors.strip().splitlines() or ["it said nothing"]
+            raise TileWorkerError(_no_start(lines[-1])) from error
+        except asyncio.CancelledError:
+            await worker.kill()
+            raise
+        return worker
+
+    @property
+    def _stdout(self) -> asyncio.StreamReader:
+        """The pipe its answers come through."""
+        if self._process.stdout is None:
+            raise RuntimeError("a worker is started with pipes")
+        return self._process.stdout
+
+    @property
+    def errors(self) -> str:
+        """The end of what it wrote to standard error."""
+        return self._errors.decode(errors="replace")
+
+    async def ask(self, request: dict[str, Any]) -> Answer:
+        """Send a request and wait for the answer.
+
+        Raises
+        ------
+        TileWorkerError
+            The time limit passed, or the worker died; it is gone in both cases.
+        """
+        if self._process.stdin is None:
+            raise RuntimeError("a worker is started with pipes")
+        self._errors.clear()
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                self._process.stdin.write(frames.pack(request))
+                await self._process.stdin.drain()
+                header, body = await frames.read_async(self._stdout)
+        except TimeoutError as error:
+            await self.kill()
+            raise TileWorkerError(_too_slow(self._limits.seconds)) from error
+        except (asyncio.IncompleteReadError, ValueError, OSError) as error:
+            await self.kill()
+            raise TileWorkerError(self._died()) from error
+        if "problem" in header:
+            return Answer(problem=TileProblem.model_validate(header["problem"]), header=header)
+        return Answer(body, header)
+
+    async def kill(self) -> None:
+        """End the worker, and what it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        # A grandchild that left the group keeps the pipe open: do not wait for its end.
+        await asyncio.wait([self._reader], timeout=1.0)
+        self._reader.cancel()
+        # asyncio closes a transport's pipes only when all of them saw their end.
+        transport = getattr(self._process, "_transport", None)
+        if transport is not None:
+            transport.close()
+
+    async def _read_errors(self) -> None:
+        """Keep the end of standard error, so that a chatty function never blocks on a full pipe."""
+        if self._process.stderr is None:
+            return
+        while chunk := await self._process.stderr.read(4096):
+            self._errors += chunk
+            del self._errors[:-ERRORS_KEPT]
+
+    def _died(self) -> TileProblem:
+        """Say why the worker died in the middle of a tile."""
+        code = self._process.returncode or 0
+        how = f"exit code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = signal.Signals(-code).name
+        return TileProblem(
+            code="crash",
+            status=500,
+            message=f"The function ended its own process ({how}); it calls something that crashes.",
+            traceback=self.errors,
+        )
+
+
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a worker: the server's own, with one thread per library and a small GDAL cache.
+
+    Workers run side by side on the same cores, so threads inside them would only get in each other's way.
+    """
+    quiet = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "GDAL_NUM_THREADS": "1",
+    }
+    # As an environment variable the number means megabytes (as an option of rasterio.Env: bytes).
+    return {**quiet, "GDAL_CACHEMAX": "128", **os.environ}
+
+
+def _no_start(why: str) -> TileProblem:
+    """Say that a worker did not come up."""
+    return TileProblem(
+        code="worker",
+        status=503,
+        message=f"The tile worker did not start ({why}); if you installed packages, start a session without them.",
+    )
+
+
+def _too_slow(seconds: float) -> TileProblem:
+    """Say that a tile took too long."""
+    return TileProblem(
+        code="time-limit",
+        status=504,
+        message=f"The function needs more than {seconds:g} s for one tile and was stopped; make it faster or run it as a job.",
+    )

@@ -1,0 +1,154 @@
+"""``python -m cupola.lab.tiles.worker MEMORY_MIB PARENT_PID``: computes tiles, one at a time, until its parent is gone.
+
+Requests and answers are frames on standard input and output. What a user's function prints goes to standard
+error: in the pipe it would be taken for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+import sys
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from cupola.exceptions import CupolaError
+from cupola.lab.tiles import frames
+from cupola.lab.tiles.problems import TileProblem
+from cupola.lab.tiles.stretch import stretch
+
+if TYPE_CHECKING:
+    from cupola.lab.chains import Chain
+
+__all__ = ["main"]
+
+CHAINS_KEPT = 16
+PR_SET_PDEATHSIG = 1
+
+
+def main(args: list[str] | None = None) -> int:
+    """Compute tiles until standard input ends."""
+    memory_mib, parent = (int(arg) for arg in (sys.argv[1:] if args is None else args))
+    _die_with(parent)
+    source, sink = _private_pipes()
+    _limit(memory_mib)
+    faulthandler.enable()
+    worker = Worker(memory_mib)
+    sink.write(frames.pack({"ready": True}))
+    sink.flush()
+    while (message := frames.read(source)) is not None:
+        header, body = worker.answer(message[0])
+        sink.write(frames.pack(header, body))
+        sink.flush()
+    return 0
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process with its parent: a function that loops would never see the closed pipe."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before that call.
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Move the two pipes to descriptors that no user function writes to by accident."""
+    source = os.fdopen(os.dup(0), "rb")
+    sink = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return source, sink
+
+
+def _limit(memory_mib: int) -> None:
+    """Bound the memory, so that a greedy function gets a MemoryError on its own line and the machine stays usable.
+
+    Data segments are what counts: libraries reserve far more address space than they use.
+    """
+    size = memory_mib * 1024 * 1024
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Worker:
+    """Answers requests with the chains it has open."""
+
+    def __init__(self, memory_mib: int) -> None:
+        # What is slow to load is loaded before the first tile's time begins.
+        from cupola.lab.chains import evaluate, store
+        from cupola.lab.tiles import encode
+
+        self._evaluate, self._store, self._encode = evaluate, store, encode
+        self._memory_mib = memory_mib
+        self._chains: OrderedDict[tuple[str, str], Chain] = OrderedDict()
+
+    def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return the header and the body of the answer to `request`; no error gets out."""
+        try:
+            return self._answer(request)
+        except CupolaError as error:
+            return self._problem(TileProblem(code=error.code, status=error.status, message=str(error)))
+        except MemoryError as error:
+            from cupola.lab.jobs.failure import describe
+
+            failure = describe(error)
+            problem = TileProblem(
+                code="memory",
+                status=507,
+                message=f"The function needs more than {self._memory_mib} MiB of memory for one tile.",
+                line=failure.line,
+                traceback=failure.traceback,
+            )
+            # What it had taken may still be held somewhere: the next tile gets a fresh process.
+            return {**self._problem(problem)[0], "retire": True}, b""
+        except BaseException as error:  # noqa: BLE001 - a function may raise anything, SystemExit included
+            from cupola.lab.jobs.failure import describe
+
+            failure = describe(error)
+            problem = TileProblem(
+                code="function",
+                status=500,
+                message=f"{failure.error}: {failure.message}",
+                line=failure.line,
+                traceback=failure.traceback,
+            )
+            return self._problem(problem)
+
+    @staticmethod
+    def _problem(problem: TileProblem) -> tuple[dict[str, Any], bytes]:
+        return {"problem": problem.to_json()}, b""
+
+    def _answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        from cupola.lab.tiles.styles import Style
+
+        chain = self._chain(request["chain"], request["revision"])
+        if request["do"] == "stretch":
+            return stretch(chain, request["tms"]), b""
+        z, x, y = request["tile"]
+        pixels = self._evaluate.tile(chain, request["tms"], x, y, z, size=request["size"])
+        if request["do"] == "npy":
+            return {}, self._encode.npy(pixels.data, pixels.valid)
+        return {}, self._encode.png(pixels.data, pixels.valid, Style.from_json(request["style"]))
+
+    def _chain(self, name: str, revision: str) -> Chain:
+        """Return a chain, from memory if it was used lately; another revision looks at its folder again."""
+        key = (name, revision)
+        if key in self._chains:
+            self._chains.move_to_end(key)
+            return self._chains[key]
+        chain = self._chains[key] = self._store.load(name)
+        while len(self._chains) > CHAINS_KEPT:
+            self._chains.popitem(last=False)
+        return chain
+
+
+if __name__ == "__main__":
+    sys.exit(main())

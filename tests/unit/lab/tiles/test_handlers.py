@@ -1,0 +1,293 @@
+"""The addresses of a real Jupyter server with the extension."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from cupola.lab.chains import store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cupola.lab.chains import Chain
+    from cupola.lab.collections import Collection
+
+pytestmark = pytest.mark.system
+
+TILE = "WebMercatorQuad/8/128/127"
+
+
+@dataclass
+class Server:
+    http: httpx.Client
+    url: str
+    pid: int
+
+    def tile(self, chain: Chain, place: str = TILE, ending: str = "png", **query: Any) -> httpx.Response:
+        return self.http.get(f"cupola/tiles/{store.save(chain)}/{place}.{ending}", params=query)
+
+    def problem(self, chain: Chain) -> dict[str, Any]:
+        answer: dict[str, Any] = self.http.get(f"cupola/tiles/{chain.hash}/problem").json()
+        return answer
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("runtime")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUPOLA_RUNTIME", str(folder))
+        patch.delenv("CUPOLA_PYTHON", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(runtime: Path) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex()
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(runtime / "config"),
+        "JUPYTER_RUNTIME_DIR": str(runtime / "jupyter"),
+        "CUPOLA_TILE_SECONDS": "4",
+        "CUPOLA_TILE_WORKERS": "1",
+        "JUPYTER_TOKEN": token,
+    }
+    command = [
+        sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--port={port}",
+        "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", "--ServerApp.base_url=/user/ada/lab-1/",
+        f"--ServerApp.root_dir={runtime}",
+        "--ServerApp.jpserver_extensions", "cupola.lab.extension=True",
+    ]  # fmt: skip
+    with (runtime / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/user/ada/lab-1/"
+    try:
+        with httpx.Client(base_url=url, headers={"Authorization": f"token {token}"}, timeout=60) as http:
+            _wait(http, process, runtime / "server.log")
+            yield Server(http, url, process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if http.get("api/status").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail(log.read_text())
+
+
+def test_a_tile_is_a_picture_of_the_place(server: Server, scene: Collection) -> None:
+    answer = server.tile(scene["one"], cmap="gray", vmin=0, vmax=512)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+    drawn = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGBA"))
+    # The scene is 40,960 m of the tile's 156,543 m, in its lower left corner, and rises to the east.
+    assert drawn[..., 3].sum() / 255 == pytest.approx(67 * 67, rel=0.03)
+    shown = drawn[230, :66, 0].astype(int)
+    assert (np.diff(shown) >= 0).all()
+    assert shown[-1] > 240
+    assert drawn[230, 70, 3] == 0
+
+
+def test_values_come_as_npy(server: Server, scene: Collection) -> None:
+    answer = server.tile(scene["one", "two"], ending="npy", size=64)
+    values = np.load(io.BytesIO(answer.content))
+    assert values.shape == (2, 64, 64)
+    assert values.dtype == np.float32
+    assert np.isnan(values[:, 0, 0]).all()
+    good = np.isfinite(values[0])
+    assert np.array_equal(values[1][good], 2 * values[0][good])
+
+
+def test_limits_that_are_left_open_are_percentiles_of_the_whole(server: Server, scene: Collection) -> None:
+    chain = scene["one"]
+    stretch = server.http.get(f"cupola/tiles/{store.save(chain)}/WebMercatorQuad/stretch").json()
+    assert stretch["bands"] == 1
+    assert stretch["limits"][0] == pytest.approx([0.02 * 512, 0.98 * 512], abs=4)
+    low, high = stretch["limits"][0]
+    assert server.tile(chain).content == server.tile(chain, vmin=low, vmax=high).content
+
+
+def test_a_tile_is_not_computed_twice(server: Server, scene: Collection, tmp_path: Path) -> None:
+    log = str(tmp_path / "calls")
+
+    def counted(band: Any) -> Any:
+        with open(log, "a") as file:  # noqa: PTH123 - pickled
+            file.write("x")
+        return band
+
+    chain = scene["one"].map(counted)
+    first = server.tile(chain, vmin=0, vmax=1)
+    tag = {"If-None-Match": first.headers["etag"]}
+    path = f"cupola/tiles/{chain.hash}/{TILE}.png?vmin=0&vmax=1"
+    assert server.http.get(path, headers=tag).status_code == 304
+    assert server.http.get(path).content == first.content
+    assert (tmp_path / "calls").read_text() == "x"
+    # Another revision says that the files have changed.
+    assert server.http.get(f"{path}&v=2", headers=tag).status_code == 200
+    assert (tmp_path / "calls").read_text() == "xx"
+
+
+def test_an_empty_tile_is_small_and_transparent(server: Server, scene: Collection) -> None:
+    answer = server.tile(scene["one"], "WebMercatorQuad/8/3/3", vmin=0, vmax=1)
+    assert answer.status_code == 200
+    assert len(answer.content) < 400
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [({"cmap": "virdis"}, "viridis"), ({"vmin": "2", "vmax": "1"}, "not below"), ({"size": "1000000"}, "tile size")],
+)
+def test_a_wrong_request_is_told_in_a_sentence(
+    server: Server, scene: Collection, query: dict[str, str], sentence: str
+) -> None:
+    picture = server.tile(scene["one"], **query)
+    assert picture.status_code == 422
+    assert picture.headers["content-type"] == "image/png"
+    assert sentence in picture.headers["x-cupola-error"]
+    assert picture.headers["cache-control"] == "no-store"
+    values = server.tile(scene["one"], ending="npy", **query)
+    assert values.status_code == 422
+    assert values.headers["content-type"] == "application/problem+json"
+    assert sentence in values.json()["detail"]
+
+
+def test_the_error_of_a_function_is_told_with_its_line(server: Server, scene: Collection) -> None:
+    def wrong(band: Any) -> Any:
+        return band["red"]
+
+    chain = scene["one"].map(wrong)
+    assert server.problem(chain) == {"problem": None, "tiles": 0}
+    picture = server.tile(chain, vmin=0, vmax=1)
+    assert picture.status_code == 500
+    assert Image.open(io.BytesIO(picture.content)).size == (256, 256)
+    told = server.problem(chain)
+    assert told["tiles"] == 1
+    assert told["problem"]["message"].startswith("IndexError: only integers")
+    assert told["problem"]["line"].endswith('return band["red"]')
+    assert "wrong" in told["problem"]["traceback"]
+
+
+def test_a_body_that_does_not_fit_and_a_chain_that_is_not_there(server: Server, scene: Collection) -> None:
+    answer = server.tile(scene["one"], "Mars2015eqc/3/1/1", ending="npy")
+    assert answer.status_code == 422
+    assert "Earth" in answer.json()["detail"]
+    assert "Mars" in answer.json()["detail"]
+    missing = server.http.get(f"cupola/tiles/{'0' * 64}/{TILE}.npy")
+    assert missing.status_code == 404
+    assert "run the notebook cell" in missing.json()["detail"]
+    grid = server.tile(scene["one"], "Atlantis/3/1/1", ending="npy")
+    assert grid.status_code == 404
+
+
+def test_a_function_without_end_is_stopped_and_its_chain_left_alone(server: Server, scene: Collection) -> None:
+    def endless(band: Any) -> Any:
+        while True:
+            band = band + 1
+
+    chain = scene["one"].map(endless)
+    for x in (128, 129):
+        answer = server.tile(chain, f"WebMercatorQuad/8/{x}/127", ending="npy")
+        # The second place is empty: the function is not even asked.
+        assert answer.status_code == (504 if x == 128 else 200)
+    assert server.tile(chain, "WebMercatorQuad/9/256/255", ending="npy").status_code == 504
+    assert server.tile(chain, "WebMercatorQuad/10/512/511", ending="npy").status_code == 504
+    # Two in a row: now it is refused without a worker.
+    cpu = sum(child.cpu_times().user for child in psutil.Process(server.pid).children())
+    assert server.tile(chain, "WebMercatorQuad/11/1024/1023", ending="npy").status_code == 504
+    after = sum(child.cpu_times().user for child in psutil.Process(server.pid).children())
+    assert after - cpu < 1
+    assert "4 s" in server.problem(chain)["problem"]["message"]
+    assert server.tile(scene["one"], ending="npy").status_code == 200
+
+
+def test_a_browser_that_hangs_up_frees_the_worker(
+    server: Server, scene: Collection, tmp_path: Path
+) -> None:
+    begun = str(tmp_path / "begun")
+
+    def waits(band: Any) -> Any:
+        import time as clock
+
+        with open(begun, "w"):  # noqa: PTH123 - pickled
+            clock.sleep(3.5)
+        return band
+
+    name = store.save(scene["two"].map(waits))
+    client = socket.create_connection((server.http.base_url.host, server.http.base_url.port))
+    path = f"{server.http.base_url.path}cupola/tiles/{name}/{TILE}.npy"
+    token = server.http.headers["authorization"]
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())
+    end = time.monotonic() + 60
+    while not os.path.exists(begun) and time.monotonic() < end:  # noqa: PTH110
+        time.sleep(0.02)
+    workers = [child.pid for child in psutil.Process(server.pid).children()]
+    client.close()
+    while any(psutil.pid_exists(pid) for pid in workers) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+    assert server.http.get(f"cupola/tiles/{name}/problem").json()["problem"] is None
+
+
+def test_nothing_is_told_to_strangers(server: Server, scene: Collection) -> None:
+    name = store.save(scene["one"])
+    for path in (f"{name}/{TILE}.png", f"{name}/{TILE}.npy", f"{name}/problem", f"{name}/WebMercatorQuad/stretch"):
+        answer = httpx.get(f"{server.url}cupola/tiles/{path}", headers={"Authorization": "token wrong"})
+        assert answer.status_code in {302, 403}, path
+        assert b"PNG" not in answer.content
+
+
+@pytest.mark.parametrize("path", ["..%2f..%2fetc/x/1/1/1.png", f"{'0' * 64}/..%2f/1/1/1.png", f"{'0' * 64}/T/-1/0/0.png"])
+def test_other_addresses_are_not_ours(server: Server, path: str) -> None:
+    assert server.http.get(f"cupola/tiles/{path}").status_code == 404
+
+
+def test_many_at_once_are_all_answered(server: Server, scene: Collection) -> None:
+    name = store.save(scene["one"].map(lambda band: band * 2))
+    found: list[int] = []
+
+    def ask(zoom: int) -> None:
+        place = f"WebMercatorQuad/{zoom}/{2 ** (zoom - 1)}/{2 ** (zoom - 1) - 1}"
+        found.append(server.http.get(f"cupola/tiles/{name}/{place}.png?vmin=0&vmax=9").status_code)
+
+    threads = [threading.Thread(target=ask, args=(zoom,)) for zoom in range(1, 17)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [200] * 16
+
+
+def test_kernels_learn_where_the_server_is(server: Server) -> None:
+    from cupola.lab.extension import BASE_URL_VARIABLE
+
+    assert psutil.Process(server.pid).is_running()
+    kernel = server.http.get("api/kernelspecs").json()
+    assert kernel["kernelspecs"]
+    assert BASE_URL_VARIABLE == "CUPOLA_BASE_URL"
+    assert json.loads(server.http.get("api/status").text)["kernels"] == 0
