@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import morecantile
 import pyproj
 
 from cupola.exceptions import InputError, NotFoundError
 
 if TYPE_CHECKING:
+    import morecantile
     from rasterio.crs import CRS
 
 __all__ = [
@@ -235,11 +235,13 @@ def tile_matrix_set(name: str) -> morecantile.TileMatrixSet:
     NotFoundError
         When there is no such grid.
     """
+    import morecantile
+
     body, projection = _parse(name)
     if name == "WebMercatorQuad":
         return morecantile.tms.get(name)
     left, bottom, right, top = _extent(body, projection)
-    return morecantile.TileMatrixSet.custom(
+    grid: morecantile.TileMatrixSet = morecantile.TileMatrixSet.custom(
         [left, bottom, right, top],
         pyproj.CRS.from_proj4(_proj4(body, projection)),
         matrix_scale=[2, 1] if projection == "eqc" else [1, 1],
@@ -247,6 +249,7 @@ def tile_matrix_set(name: str) -> morecantile.TileMatrixSet:
         id=name,
         title=f"{body.name}, {projection}",
     )
+    return grid
 
 
 def _extent(body: Body, projection: str) -> tuple[float, float, float, float]:

@@ -10,12 +10,12 @@ import re
 import socket
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cupola.lab.chains.provenance import checksum, datalab_version, describe_function, software
 from cupola.lab.collections.footprint import image_box
 from cupola.lab.collections.images import describe
-from cupola.models.base import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,13 +152,13 @@ def write_item(  # noqa: PLR0913 - a product has that much to say
     properties: dict[str, Any] = {
         "title": title,
         **_times(item),
-        "created": f"{now():%Y-%m-%dT%H:%M:%S.%fZ}",
+        "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
         "proj:shape": [image.height, image.width],
         "proj:transform": [float(value) for value in image.transform[:6]],
         **_projection(image.crs),
         "processing:expression": {"format": "cupola-chain", "expression": json.loads(chain.to_json())},
         "processing:software": software(),
-        "processing:datetime": f"{now():%Y-%m-%dT%H:%M:%SZ}",
+        "processing:datetime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "processing:lineage": f"{chain.label} of {item.id}",
         "cupola:chain": chain.hash,
         "cupola:functions": describe_function(chain),
@@ -212,7 +212,7 @@ def _collection_id(folder: Path) -> str:
 def _times(item: Item) -> dict[str, Any]:
     """Return the time of the input; STAC wants one, so an image without a time gets none and a span of nothing."""
     if item.datetime is None:
-        return {"datetime": f"{now():%Y-%m-%dT%H:%M:%SZ}"}
+        return {"datetime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     start = f"{item.datetime:%Y-%m-%dT%H:%M:%S.%fZ}"
     if item.end is None or item.end == item.datetime:
         return {"datetime": start}

@@ -7,16 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.scan import read_document, walk
 from cupola.lab.collections.wording import near
-from cupola.models.volume import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cupola.models.volume import Mount
 
 __all__ = ["known_collections", "mounts", "open_collection"]
 
@@ -68,6 +67,10 @@ def mounts() -> list[Mount]:
     text = os.environ.get("CUPOLA_VOLUMES", "").strip()
     if not text:
         return []
+    from pydantic import TypeAdapter, ValidationError
+
+    from cupola.models.volume import Mount
+
     try:
         return TypeAdapter(list[Mount]).validate_python(json.loads(text))
     except (ValueError, ValidationError) as error:
