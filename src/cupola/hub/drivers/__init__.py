@@ -1,0 +1,1 @@
+"""What sessions run in, one file per compute driver."""

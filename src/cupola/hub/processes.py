@@ -1,0 +1,135 @@
+"""Processes that outlive the one that started them: known by pid and creation time, ended without leaving a trace.
+
+A pid alone says nothing after a crash: the system hands it out again. The creation time tells the two apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from cupola.hub.files import read_json, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["KnownProcess", "end", "marked_with", "output_tail", "read_record", "write_record"]
+
+SAME_START = 0.02
+"""In seconds. The clock tick in which the system keeps creation times is 0.01 s."""
+
+
+@dataclass(frozen=True)
+class KnownProcess:
+    """A process that can be recognised later."""
+
+    pid: int
+    created: float
+    """Creation time, in seconds since 1970."""
+
+    @classmethod
+    def of(cls, pid: int) -> KnownProcess | None:
+        """Return the living process `pid`; nothing where it has ended."""
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    def find(self) -> psutil.Process | None:
+        """Return the process if it still runs; a zombie does not."""
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.created) > SAME_START:
+                return None
+            return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except psutil.NoSuchProcess:
+            return None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.find() is not None
+
+
+def write_record(path: Path, process: KnownProcess) -> None:
+    """Note a process in a file."""
+    write_private(path, json.dumps(asdict(process)))
+
+
+def read_record(path: Path) -> KnownProcess | None:
+    """Return the process noted in a file; nothing where the file is missing or damaged."""
+    found = read_json(path)
+    try:
+        return KnownProcess(int(found["pid"]), float(found["created"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def marked_with(name: str, value: str) -> list[psutil.Process]:
+    """Return this account's processes that were started with an environment variable of that value.
+
+    This finds what left its parent's process group too: kernels, and whatever a user sent to the background.
+    """
+    found = []
+    for process in psutil.process_iter():
+        # Processes of others do not show their environment, and any may end while we look.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(name) == value:
+                found.append(process)
+    return found
+
+
+def end(processes: Iterable[psutil.Process], *, seconds: float, first: int = signal.SIGTERM) -> int:
+    """Ask processes to end, wait, then kill what is left.
+
+    Parameters
+    ----------
+    processes
+        What should end; this process itself is left out.
+    seconds
+        How long they have before they are killed.
+    first
+        The signal that asks.
+
+    Returns
+    -------
+    :
+        How many had to be killed.
+    """
+    wanted = [process for process in processes if process.pid != os.getpid()]
+    for process in wanted:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(first)
+    _, left = psutil.wait_procs(wanted, timeout=seconds)
+    left = [process for process in left if _runs(process)]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
+    return len(left)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def output_tail(path: Path, lines: int = 5) -> str:
+    """Return the last lines of a log that say something, joined by `` | ``."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 8192))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])

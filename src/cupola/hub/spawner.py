@@ -1,0 +1,201 @@
+"""The spawner: turns the portal's plan into a running session, and decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.utils import random_port
+from traitlets import Unicode, default
+from typing_extensions import override
+
+from cupola.exceptions import CupolaError, StartError, UnavailableError
+from cupola.hub.drivers.process import SessionProcess
+from cupola.hub.portal import Portal
+from cupola.models.session import SessionReport, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cupola.models.session import Plan
+
+__all__ = ["SessionSpawner"]
+
+UNKNOWN_END = 1
+"""What the hub is told where nobody knows how a process ended."""
+
+
+class SessionSpawner(Spawner):  # type: ignore[misc]
+    """One session. Its server name at the hub is the session's id."""
+
+    portal_url = Unicode(config=True, help="The portal's root.")
+    internal_token = Unicode(config=True, help="What hub and portal show each other.")
+    records = Unicode(config=True, help="The folder that says which sessions run.")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._process: SessionProcess | None = None
+        self._steps: list[SessionReport] = []
+        self._announcement: asyncio.Task[None] | None = None
+        self._end_told = False
+        self._stop_asked = False
+        self._was_ready = False
+
+    @default("env_keep")
+    def _keep_nothing(self) -> list[str]:
+        return []  # the driver makes the environment: nothing of the hub's own leaks into it
+
+    @default("ip")
+    def _loopback(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def process(self) -> SessionProcess:
+        """The session's process."""
+        if self._process is None:
+            self._process = SessionProcess(self.name, Path(self.records))
+        return self._process
+
+    @property
+    def portal(self) -> Portal:
+        """The portal."""
+        return Portal(self.portal_url, self.internal_token)
+
+    # -- what the hub keeps -----------------------------------------------------------------------------------
+
+    @override
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), **(self._process.state() if self._process else {})}
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        if self.name:
+            self.process.load(state)
+            self._was_ready = True  # the hub found it running
+
+    @override
+    def clear_state(self) -> None:
+        super().clear_state()
+        self._process = None
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    @override
+    async def start(self) -> str:
+        self._steps, self._end_told, self._stop_asked, self._was_ready = [], False, False, False
+        plan = await self._plan()
+        try:
+            await self._tell(SessionState.STARTING, "Starting the session", 30)
+            self.port = random_port()
+            way = await self.process.start(plan, self.get_env())
+            message = "Loading Jupyter" if way == "cold" else "Preparing your home"
+            await self._tell(SessionState.STARTING, message, 60)
+            # A little less than the hub's own time, so that it is we who say what happened.
+            await self.process.wait_for_port(self.port, plan, seconds=self.start_timeout - 30)
+            await self._tell(SessionState.STARTING, "Connecting", 90)
+        except StartError as exc:
+            await self._tell_end(SessionState.FAILED, str(exc))
+            raise SpawnException(
+                str(exc), reason="start", status_code=HTTPStatus.INTERNAL_SERVER_ERROR
+            ) from exc
+        self._announcement = asyncio.create_task(self._announce())
+        return f"http://{self.ip}:{self.port}"
+
+    async def _plan(self) -> Plan:
+        """Ask the portal for the plan; whatever it did not decide is refused."""
+        if not self.name:
+            raise SpawnException(
+                "Sessions are started from the catalogue; open the start page and press play.",
+                reason="no-plan",
+                status_code=HTTPStatus.FORBIDDEN,
+            )
+        try:
+            plan = await self.portal.plan(self.name)
+        except UnavailableError as exc:
+            raise SpawnException(
+                str(exc), reason="portal", status_code=HTTPStatus.SERVICE_UNAVAILABLE
+            ) from exc
+        except CupolaError as exc:
+            raise SpawnException(
+                f"The portal did not decide to start this: {exc}", reason="no-plan", status_code=exc.status
+            ) from exc
+        if plan.owner != self.user.name or plan.session != self.name:
+            raise SpawnException(
+                "This session belongs to somebody else; start one of your own from the catalogue.",
+                reason="no-plan",
+                status_code=HTTPStatus.FORBIDDEN,
+            )
+        return plan
+
+    async def _announce(self) -> None:
+        """Tell that the session is ready once it can be reached: the hub adds the route after `start`."""
+        while self.pending == "spawn":  # noqa: ASYNC110 - the hub has no event for it
+            await asyncio.sleep(0.02)
+        if self.ready:
+            self._was_ready = True
+            await self._tell(SessionState.READY, "Ready", 100)
+
+    @override
+    async def poll(self) -> int | None:
+        if self._process is None:
+            return 0
+        ended = self._process.ended()
+        if ended is None:
+            return None
+        if ended.exit_code is not None:
+            return ended.exit_code
+        return 128 + ended.signal if ended.signal is not None else UNKNOWN_END
+
+    @override
+    async def stop(self, now: bool = False) -> None:
+        self._stop_asked = True
+        if not self._end_told:
+            await self._tell(SessionState.STOPPING, "Stopping", 100)
+        await self.process.stop()
+
+    @override
+    async def run_post_stop_hook(self) -> None:
+        """Tell how it ended: the hub comes here after every end, asked for or not."""
+        if self._announcement is not None:
+            self._announcement.cancel()
+        if self._process is not None and not self._end_told:
+            if self._stop_asked and self._was_ready:
+                await self._tell_end(SessionState.STOPPED, "Stopped")
+            elif self._stop_asked:
+                await self._tell_end(SessionState.FAILED, "The session did not answer in time; try again")
+            else:
+                ended = self._process.ended()
+                # Kernels and background processes of a server that died would run on unseen.
+                await self._process.stop()
+                await self._tell_end(SessionState.STOPPED, f"The session {ended or 'ended'} by itself")
+        self.process.forget()
+
+    # -- telling ----------------------------------------------------------------------------------------------
+
+    async def _tell(self, state: SessionState, message: str, progress: int) -> None:
+        """Tell the portal; a portal that is just restarting is no reason to fail, it looks for itself when it is back."""
+        report = SessionReport(state=state, message=message, progress=progress)
+        self._steps.append(report)
+        try:
+            await self.portal.report(self.name, report)
+        except CupolaError as exc:
+            self.log.warning("The portal was not told that session %s is %s: %s", self.name, state, exc)
+
+    async def _tell_end(self, state: SessionState, message: str) -> None:
+        self._end_told = True
+        await self._tell(state, message, 100)
+
+    @override
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        shown = 0
+        while True:
+            for step in self._steps[shown:]:
+                yield {"progress": step.progress, "message": step.message}
+            shown = len(self._steps)
+            if not self.pending:
+                return
+            await asyncio.sleep(0.1)

@@ -1,0 +1,122 @@
+"""``python -m cupola.lab.session``: prepare the home, then be the Jupyter server of a session.
+
+The home belongs to the user and may be full or odd: whatever cannot be prepared is said in the log and left out, so that
+the user can still open the session and mend it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from cupola.lab.home import copy_examples, link_volumes
+from cupola.lab.overlay import Overlay, write_kernel
+from cupola.models.volume import Mount
+
+__all__ = ["main", "prepare", "settings"]
+
+EXTENSION = "cupola.lab.extension"
+
+
+def say(text: str) -> None:
+    """Write a line into the session's log."""
+    sys.stderr.write(f"[cupola] {text}\n")
+    sys.stderr.flush()
+
+
+def prepare() -> None:
+    """Prepare the home, and put into the environment what kernels and terminals need to find."""
+    home = Path(os.environ["HOME"])
+    runtime = Path(os.environ.setdefault("CUPOLA_RUNTIME", str(home / ".cupola")))
+    locked = Path(sys.prefix)
+    python = locked / "bin" / "python"
+    path = [str(python.parent)]
+    if os.environ.get("CUPOLA_CLEAN") != "1":
+        overlay = Overlay(runtime / "environments" / _digest())
+        try:
+            overlay.prepare()
+        except OSError as exc:
+            say(
+                f"started without your own packages: {overlay.folder} cannot be written: {exc.strerror or exc}"
+            )
+        else:
+            python = overlay.python
+            path.insert(0, str(python.parent))
+            # Only data (kernels, front ends of widgets): extensions of the server are not looked for here.
+            _prepend("JUPYTER_PATH", str(overlay.folder / "share" / "jupyter"))
+    else:
+        _clean_kernel(runtime, python)
+    os.environ["CUPOLA_PYTHON"] = str(python)
+    for folder in reversed(path):
+        _prepend("PATH", folder)
+    _fill_home(home, runtime, locked)
+
+
+def _clean_kernel(runtime: Path, python: Path) -> None:
+    """Make the kernel of the locked environment known: the home may hold one of the user's under the same name."""
+    folder = runtime / "clean" / _digest()
+    try:
+        write_kernel(folder, python)
+    except OSError as exc:
+        say(f"{folder} cannot be written: {exc.strerror or exc}")
+    else:
+        _prepend("JUPYTER_PATH", str(folder / "share" / "jupyter"))
+
+
+def _fill_home(home: Path, runtime: Path, locked: Path) -> None:
+    mounts = TypeAdapter(list[Mount]).validate_json(os.environ.get("CUPOLA_VOLUMES") or "[]")
+    for problem in link_volumes(mounts, home / "volumes"):
+        say(problem)
+    try:
+        copy_examples(locked / "share" / "cupola" / "examples", home / "examples", runtime / "examples.json")
+    except OSError as exc:
+        say(f"the examples cannot be copied: {exc.strerror or exc}")
+
+
+def _digest() -> str:
+    return os.environ.get("CUPOLA_VERSION", "").removeprefix("sha256:")[:12] or "unknown"
+
+
+def _prepend(name: str, value: str) -> None:
+    there = os.environ.get(name)
+    os.environ[name] = f"{value}{os.pathsep}{there}" if there else value
+
+
+def settings() -> list[str]:
+    """Return the Jupyter server's settings, as its command line takes them."""
+    chosen = [
+        f"--ServerApp.root_dir={os.environ['HOME']}",
+        "--ServerApp.terminals_enabled=True",
+        # Nothing is asked of the internet.
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+        # Our kernel stands in for the one of the server's own environment.
+        "--KernelSpecManager.ensure_native_kernel=False",
+    ]
+    if importlib.util.find_spec(EXTENSION) is not None:
+        chosen.append(f"--ServerApp.jpserver_extensions={{'{EXTENSION}': True}}")
+    return chosen
+
+
+def main(args: list[str]) -> None:
+    """Prepare and serve until told to end.
+
+    Parameters
+    ----------
+    args
+        More settings for the Jupyter server.
+    """
+    prepare()
+    sys.argv = ["jupyterhub-singleuser", *settings(), *args]
+    from jupyterhub.singleuser import main as serve
+
+    serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,237 @@
+"""Building and finding locked environments.
+
+An environment cannot be moved, so it is built where it will stay; ``version.json`` is written last and says that it is
+whole. What a killed build left behind has none, and is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uv import find_uv_bin
+
+from cupola.exceptions import NotFoundError, StartError
+from cupola.models.base import now
+from cupola.models.datalab import Version
+from cupola.platform.storage.environments.wheel import source_digest, write_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["BuiltVersion", "EnvironmentStore"]
+
+MARKER = "version.json"
+EXAMPLES = Path("share") / "cupola" / "examples"
+"""Where an environment keeps the notebooks that a session copies into the home."""
+SHOWN_LINES = 6
+
+
+@dataclass(frozen=True)
+class BuiltVersion:
+    """A version that can start here."""
+
+    version: Version
+    python: Path
+    """Its interpreter."""
+
+
+class EnvironmentStore:
+    """The locked environments of one platform.
+
+    Parameters
+    ----------
+    folder
+        Where they are: ``DATALAB/DIGEST12``.
+    source
+        The shipped datalabs: ``NAME/requirements.lock`` and, if there are any, ``NAME/notebooks``.
+    """
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        self.folder = folder
+        self.source = source
+
+    def versions(self, datalab: str) -> list[BuiltVersion]:
+        """Return the versions of a datalab that are built, newest first."""
+        folder = self.folder / datalab
+        found = [built for marker in folder.glob(f"*/{MARKER}") if (built := self._read(marker.parent))]
+        return sorted(found, key=lambda built: built.version.created, reverse=True)
+
+    def wanted(self, datalab: str) -> str:
+        """Return the digest of what :meth:`build` would build now.
+
+        Raises
+        ------
+        NotFoundError
+            No such datalab is shipped.
+        """
+        digest = hashlib.sha256()
+        digest.update(f"python {platform.python_version()} {platform.machine()}\n".encode())
+        digest.update(f"cupola {source_digest()}\n".encode())
+        digest.update(self._lock_file(datalab).read_bytes())
+        for name, file in self._notebooks(datalab):
+            digest.update(f"\n{name} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
+        return f"sha256:{digest.hexdigest()}"
+
+    def build(self, datalab: str, progress: Callable[[str], None]) -> BuiltVersion:
+        """Return the version of a datalab that belongs to this installation; build it if it is not there.
+
+        Takes a minute the first time. Of two that build at once, the second waits for the first.
+
+        Parameters
+        ----------
+        datalab
+            Its name.
+        progress
+            Gets a line whenever something happens.
+
+        Raises
+        ------
+        NotFoundError
+            No such datalab is shipped.
+        StartError
+            It cannot be built.
+        """
+        digest = self.wanted(datalab)
+        place = self.folder / datalab / digest.removeprefix("sha256:")[:12]
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with self._alone(datalab, progress):
+                built = self._read(place)
+                if built is None:
+                    self._build(datalab, digest, place, progress)
+                    built = self._read(place)
+        except OSError as exc:
+            raise StartError(
+                f"the environment of {datalab} cannot be written to {place}: {exc.strerror or exc}"
+            ) from exc
+        if built is None:
+            raise StartError(
+                f"the environment of {datalab} in {place} does not work; remove that folder and try again"
+            )
+        return built
+
+    # -- the steps ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alone(self, datalab: str, progress: Callable[[str], None]) -> Iterator[None]:
+        with (self.folder / datalab / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress("waiting for another process that builds it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _build(self, datalab: str, digest: str, place: Path, progress: Callable[[str], None]) -> None:
+        if place.exists():
+            progress("removing an unfinished build")
+            shutil.rmtree(place)
+        uv, log = find_uv_bin(), place.parent / "build.log"
+        log.write_bytes(b"")
+        python = str(place / "bin" / "python")
+        base = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]  # noqa: SLF001
+        progress("making the environment")
+        self._run([uv, "venv", "--no-project", "--python", base, str(place)], datalab, log, progress)
+        progress("installing the locked packages")
+        install = [uv, "pip", "install", "--python", python, "--no-deps"]
+        lock = self._lock_file(datalab)
+        self._run([*install, "--require-hashes", "-r", str(lock)], datalab, log, progress)
+        progress("installing Cupola")
+        with tempfile.TemporaryDirectory() as folder:
+            self._run([*install, "--no-index", str(write_wheel(Path(folder)))], datalab, log, progress)
+        for name, file in self._notebooks(datalab):
+            target = place / EXAMPLES / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        self._finish(datalab, digest, place)
+
+    def _finish(self, datalab: str, digest: str, place: Path) -> None:
+        """Write the marker."""
+        created = now()
+        label = f"{created:%Y.%m.%d}"
+        same = sum(built.version.label.startswith(label) for built in self.versions(datalab))
+        version = Version(
+            digest=digest,
+            label=f"{label}-{same + 1}" if same else label,
+            created=created,
+            ready=True,
+            size_bytes=sum(file.lstat().st_size for file in place.rglob("*")),
+        )
+        aside = place / f".{MARKER}"
+        aside.write_text(version.model_dump_json(), encoding="utf-8")
+        aside.replace(place / MARKER)
+
+    def _run(self, command: list[str], datalab: str, log: Path, progress: Callable[[str], None]) -> None:
+        """Run a step of the build and pass on what it says."""
+        # An activated environment or a project's settings must not change what is built.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT"}
+        }
+        environment.update({"NO_COLOR": "1", "UV_NO_PROGRESS": "1"})
+        last: deque[str] = deque(maxlen=SHOWN_LINES)
+        with (
+            log.open("a", encoding="utf-8") as output,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                env=environment,
+                text=True,
+                errors="replace",
+            ) as process,
+        ):
+            try:
+                for line in process.stdout or ():
+                    output.write(line)
+                    if text := line.strip():
+                        last.append(text)
+                        progress(text)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            said = " | ".join(last) or "nothing"
+            raise StartError(
+                f"the environment of {datalab} could not be built; uv says: {said} (all of it: {log})"
+            )
+
+    def _read(self, place: Path) -> BuiltVersion | None:
+        """Return the environment in a folder; nothing where it is not whole or its interpreter is gone."""
+        python = place / "bin" / "python"
+        try:
+            version = Version.model_validate_json((place / MARKER).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return BuiltVersion(version, python) if python.exists() else None
+
+    def _lock_file(self, datalab: str) -> Path:
+        file = self.source / datalab / "requirements.lock"
+        if not file.is_file():
+            raise NotFoundError(f"the datalab {datalab} has no locked environment: {file} is missing")
+        return file
+
+    def _notebooks(self, datalab: str) -> list[tuple[str, Path]]:
+        """Return the example notebooks and what lies beside them, by name."""
+        folder = self.source / datalab / "notebooks"
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return sorted(
+            (str(file.relative_to(folder)), file)
+            for file in files
+            if not any(part.startswith((".", "__pycache__")) for part in file.relative_to(folder).parts)
+        )
