@@ -1,0 +1,169 @@
+"""The synchronous face: the asynchronous client on an event loop of its own, in a thread.
+
+It works in scripts and in notebooks alike, where the kernel's own loop is already running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from cupola.client._async import AsyncClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from types import TracebackType
+
+    import httpx
+
+    from cupola.models.base import Page
+    from cupola.models.datalab import Datalab
+    from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+    from cupola.models.person import Person
+    from cupola.models.session import LaunchRequest, Session, SessionEvent
+    from cupola.models.volume import Volume
+
+__all__ = ["Client"]
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Speaks with one portal; see :class:`~cupola.client.AsyncClient` for the parameters and errors."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        seconds: float = 30,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cupola-client", daemon=True)
+        self._thread.start()
+        self._client = AsyncClient(url, token, seconds=seconds, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The REST root."""
+        return self._client.url
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        if not self._loop.is_closed():
+            self._run(self._client.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _run(self, call: Coroutine[Any, Any, Result]) -> Result:
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()  # the person pressed stop: do not leave the call running
+            raise
+
+    def _iterate(self, events: AsyncIterator[Result]) -> Iterator[Result]:
+        async def following() -> Result:
+            return await anext(events)
+
+        while True:
+            try:
+                yield self._run(following())
+            except StopAsyncIteration:
+                return
+
+    def me(self) -> Person:
+        """Return whom the token belongs to."""
+        return self._run(self._client.me())
+
+    def datalabs(self) -> list[Datalab]:
+        """Return the catalogue."""
+        return self._run(self._client.datalabs())
+
+    def datalab(self, name: str) -> Datalab:
+        """Return one entry of the catalogue."""
+        return self._run(self._client.datalab(name))
+
+    def volumes(self) -> list[Volume]:
+        """Return the volumes that one may mount."""
+        return self._run(self._client.volumes())
+
+    def volume(self, name: str) -> Volume:
+        """Return one volume."""
+        return self._run(self._client.volume(name))
+
+    def launch(self, request: LaunchRequest) -> Session:
+        """Ask for a session; it starts in the background."""
+        return self._run(self._client.launch(request))
+
+    def sessions(self) -> list[Session]:
+        """Return one's sessions, newest first."""
+        return self._run(self._client.sessions())
+
+    def session(self, session: str) -> Session:
+        """Return one session."""
+        return self._run(self._client.session(session))
+
+    def stop_session(self, session: str) -> Session:
+        """Ask a session to stop."""
+        return self._run(self._client.stop_session(session))
+
+    def delete_session(self, session: str) -> None:
+        """Forget an ended session."""
+        self._run(self._client.delete_session(session))
+
+    def session_events(self, session: str) -> Iterator[SessionEvent]:
+        """Follow a session until it is ready or has ended; past events come first."""
+        return self._iterate(self._client.session_events(session))
+
+    def submit(self, request: JobRequest) -> Job:
+        """Start a job."""
+        return self._run(self._client.submit(request))
+
+    def jobs(self, cursor: str | None = None, limit: int = 50) -> Page[Job]:
+        """Return a page of one's jobs, newest first."""
+        return self._run(self._client.jobs(cursor, limit))
+
+    def job(self, job: str) -> Job:
+        """Return one job."""
+        return self._run(self._client.job(job))
+
+    def job_grid(self, job: str) -> TaskGrid:
+        """Return the state of every task."""
+        return self._run(self._client.job_grid(job))
+
+    def job_failures(self, job: str) -> list[TaskFailureGroup]:
+        """Return the failures, grouped by error and line."""
+        return self._run(self._client.job_failures(job))
+
+    def job_log(self, job: str, task: int) -> str:
+        """Return what a task printed."""
+        return self._run(self._client.job_log(job, task))
+
+    def job_result(self, job: str, number: int) -> bytes:
+        """Return the pickled result of an input."""
+        return self._run(self._client.job_result(job, number))
+
+    def act(self, job: str, action: JobAction) -> Job:
+        """Cancel, hold, release or retry a job."""
+        return self._run(self._client.act(job, action))
+
+    def delete_job(self, job: str) -> None:
+        """Forget an ended job, with its results."""
+        self._run(self._client.delete_job(job))
+
+    def job_events(self, job: str) -> Iterator[Job]:
+        """Follow a job until it has ended: its state at each change."""
+        return self._iterate(self._client.job_events(job))
