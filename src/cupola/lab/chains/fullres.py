@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -183,8 +184,17 @@ class _Output:
 
 
 def _to_cog(plain: Path, packed: Path, packing: Packing) -> None:
-    """Copy the plain file into a cloud-optimised one, with a pyramid."""
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    """Copy the plain file into a cloud-optimised one, with a pyramid.
+
+    The pyramid is built into the plain file first: left to itself, the COG driver compresses its levels twice,
+    which takes a quarter more time.
+    """
+    resampling = Resampling.average if packing.smooth else Resampling.nearest
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=_THREADS, COMPRESS_OVERVIEW="NONE"):
+        with rasterio.open(plain, "r+") as dataset:
+            factors = _pyramid(dataset.width, dataset.height)
+            if factors:
+                dataset.build_overviews(factors, resampling)
         rasterio.shutil.copy(
             plain,
             packed,
@@ -192,13 +202,21 @@ def _to_cog(plain: Path, packed: Path, packing: Packing) -> None:
             COMPRESS="DEFLATE",
             PREDICTOR="YES",
             BLOCKSIZE=str(_BLOCK),
-            OVERVIEW_RESAMPLING="AVERAGE" if packing.smooth else "NEAREST",
+            OVERVIEWS="FORCE_USE_EXISTING",
             NUM_THREADS=_THREADS,
             BIGTIFF="IF_SAFER",
         )
     # GDAL may report a full disk only in its log: a cut-off file lacks its last block.
     with rasterio.open(packed) as dataset:
         dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
+
+
+def _pyramid(width: int, height: int) -> list[int]:
+    """Return the factors of the pyramid's levels: until the whole image is one tile."""
+    factors: list[int] = []
+    while max(width, height) // 2 ** len(factors) > _BLOCK:
+        factors.append(2 ** (len(factors) + 1))
+    return factors
 
 
 def _check_room(folder: Path, needed: int) -> None:
