@@ -1,0 +1,276 @@
+"""A portal in memory, for the tests of whatever uses the client.
+
+It keeps what it is given and answers as the portal does, errors included; it starts nothing. A test plays the world:
+it sets `FakePortal.plans`, moves a session or job on with `advance_session` and `advance_job`, and reads
+`FakePortal.reports`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from cupola.client._async import AsyncClient
+from cupola.client._sync import Client
+from cupola.exceptions import ConflictError, CupolaError, NotFoundError, NotSignedInError
+from cupola.models.base import Page, Problem, now
+from cupola.models.job import (
+    Job,
+    JobAction,
+    JobCounts,
+    JobRequest,
+    JobState,
+    TaskFailureGroup,
+    TaskGrid,
+    TaskState,
+)
+from cupola.models.person import Person, Profile
+from cupola.models.session import LaunchRequest, Plan, Session, SessionEvent, SessionReport, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from cupola.models.base import Model
+    from cupola.models.datalab import Datalab
+    from cupola.models.volume import Volume
+
+__all__ = ["FakePortal"]
+
+ROOT = "http://portal.test/services/cupola"
+_AFTER = {
+    JobAction.CANCEL: JobState.CANCELLED,
+    JobAction.HOLD: JobState.HELD,
+    JobAction.RELEASE: JobState.RUNNING,
+    JobAction.RETRY: JobState.QUEUED,
+}
+
+
+class FakePortal:
+    """A portal that one person uses.
+
+    Parameters
+    ----------
+    folder
+        Where the folders of jobs would lie; nothing is written there.
+    datalabs, volumes
+        What the catalogue and the data page hold.
+    """
+
+    token = "a-token"  # noqa: S105 - it opens nothing
+
+    def __init__(
+        self, folder: Path, *, datalabs: Iterable[Datalab] = (), volumes: Iterable[Volume] = ()
+    ) -> None:
+        self.folder = folder
+        self.person = Person(name="ada", profile=Profile(cores=2, memory_mib=4096))
+        self.datalabs = {datalab.name: datalab for datalab in datalabs}
+        self.volumes = {volume.name: volume for volume in volumes}
+        self.sessions: dict[str, Session] = {}
+        self.events: dict[str, list[SessionEvent]] = {}
+        self.plans: dict[str, Plan] = {}
+        self.reports: list[tuple[str, SessionReport]] = []
+        self.jobs: dict[str, Job] = {}
+        self.requests: dict[str, JobRequest] = {}
+        self.grids: dict[str, TaskGrid] = {}
+        self.failures: dict[str, list[TaskFailureGroup]] = {}
+        self.logs: dict[tuple[str, int], str] = {}
+        self.results: dict[tuple[str, int], bytes] = {}
+        self._numbers = itertools.count(1)
+
+    # -- the clients ----------------------------------------------------------------------------------------
+
+    def client(self, token: str = token) -> Client:
+        """Return a synchronous client of this portal."""
+        return Client(f"{ROOT}/api", token, transport=httpx.MockTransport(self._answer))
+
+    def async_client(self, token: str = token) -> AsyncClient:
+        """Return an asynchronous client of this portal."""
+        return AsyncClient(f"{ROOT}/api", token, transport=httpx.MockTransport(self._answer))
+
+    # -- the world ------------------------------------------------------------------------------------------
+
+    def advance_session(
+        self, session: str, state: SessionState, message: str = "", **changes: Any
+    ) -> Session:
+        """Move a session to a state, as the spawner's report would."""
+        seen: Session = self._find(self.sessions, session, "session").model_copy(
+            update={"state": state, **changes}
+        )
+        self.sessions[session] = seen
+        events = self.events.setdefault(session, [])
+        done = 100 if state is SessionState.READY or not state.active else 50
+        events.append(
+            SessionEvent(
+                session=session,
+                number=len(events) + 1,
+                time=now(),
+                state=state,
+                message=message,
+                progress=done,
+            )
+        )
+        return seen
+
+    def advance_job(self, job: str, **changes: Any) -> Job:
+        """Change fields of a job, as its progress would."""
+        self.jobs[job] = self._find(self.jobs, job, "job").model_copy(update=changes)
+        return self.jobs[job]
+
+    # -- answering ------------------------------------------------------------------------------------------
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/services/cupola")
+        try:
+            if request.headers.get("authorization") != f"Bearer {self.token}":
+                raise NotSignedInError("the token is unknown or has ended")
+            for (method, pattern), handler in self._routes().items():
+                match = re.fullmatch(pattern, path)
+                if match and method == request.method:
+                    return handler(request, *match.groups())
+            raise NotFoundError(f"there is nothing at {path}")
+        except CupolaError as exc:
+            problem = Problem(
+                type=f"https://cupola.invalid/problems/{exc.code}",
+                title=exc.title,
+                status=exc.status,
+                detail=str(exc),
+            )
+            kind = {"Content-Type": "application/problem+json"}
+            return httpx.Response(exc.status, headers=kind, text=problem.model_dump_json())
+
+    def _routes(self) -> dict[tuple[str, str], Callable[..., httpx.Response]]:
+        one = "([^/]+)"
+        return {
+            ("GET", "/api/me"): lambda _: _json(self.person),
+            ("GET", "/api/datalabs"): lambda _: _page(self.datalabs.values()),
+            ("GET", f"/api/datalabs/{one}"): lambda _, name: _json(
+                self._find(self.datalabs, name, "datalab")
+            ),
+            ("GET", "/api/volumes"): lambda _: _page(self.volumes.values()),
+            ("GET", f"/api/volumes/{one}"): lambda _, name: _json(self._find(self.volumes, name, "volume")),
+            ("POST", "/api/sessions"): self._launch,
+            ("GET", "/api/sessions"): lambda _: _page(reversed(self.sessions.values())),
+            ("GET", f"/api/sessions/{one}"): lambda _, name: _json(
+                self._find(self.sessions, name, "session")
+            ),
+            ("POST", f"/api/sessions/{one}/stop"): self._stop,
+            ("DELETE", f"/api/sessions/{one}"): lambda _, name: self._forget(self.sessions, name, "session"),
+            ("GET", f"/api/sessions/{one}/events"): lambda _, name: _events(
+                "session-event", self.events.get(name, [])
+            ),
+            ("POST", "/api/jobs"): self._submit,
+            ("GET", "/api/jobs"): lambda _: _page(reversed(self.jobs.values())),
+            ("GET", f"/api/jobs/{one}"): lambda _, name: _json(self._find(self.jobs, name, "job")),
+            ("GET", f"/api/jobs/{one}/grid"): lambda _, name: _json(self._grid(name)),
+            ("GET", f"/api/jobs/{one}/failures"): lambda _, name: _list(self.failures.get(name, [])),
+            ("GET", f"/api/jobs/{one}/tasks/(\\d+)/log"): self._log,
+            ("GET", f"/api/jobs/{one}/results/(\\d+)"): self._result,
+            ("GET", f"/api/jobs/{one}/events"): lambda _, name: _events(
+                "job", [self._find(self.jobs, name, "job")]
+            ),
+            ("POST", f"/api/jobs/{one}/(cancel|hold|release|retry)"): self._act,
+            ("DELETE", f"/api/jobs/{one}"): lambda _, name: self._forget(self.jobs, name, "job"),
+            ("GET", f"/internal/sessions/{one}/plan"): lambda _, name: _json(
+                self._find(self.plans, name, "session")
+            ),
+            ("POST", f"/internal/sessions/{one}/reports"): self._report,
+        }
+
+    def _find(self, things: dict[str, Any], name: str, noun: str) -> Any:
+        if name not in things:
+            raise NotFoundError(f"there is no {noun} {name!r}")
+        return things[name]
+
+    def _forget(self, things: dict[str, Any], name: str, noun: str) -> httpx.Response:
+        if self._find(things, name, noun).state.active:
+            raise ConflictError(f"{noun} {name!r} has not ended; stop it first")
+        del things[name]
+        return httpx.Response(204)
+
+    def _launch(self, request: httpx.Request) -> httpx.Response:
+        wanted = LaunchRequest.model_validate_json(request.content)
+        datalab: Datalab = self._find(self.datalabs, wanted.datalab, "datalab")
+        session = Session(
+            id=f"{wanted.datalab}-{next(self._numbers)}",
+            owner=self.person.name,
+            datalab=wanted.datalab,
+            version=wanted.version or datalab.recommended or "sha256:0",
+            title=wanted.title or datalab.title,
+            state=SessionState.REQUESTED,
+            created=now(),
+        )
+        self.sessions[session.id] = session
+        return _json(self.advance_session(session.id, SessionState.REQUESTED, "asked for"), 202)
+
+    def _stop(self, _: httpx.Request, name: str) -> httpx.Response:
+        return _json(self.advance_session(name, SessionState.STOPPED, "stopped", stopped=now()), 202)
+
+    def _report(self, request: httpx.Request, name: str) -> httpx.Response:
+        report = SessionReport.model_validate_json(request.content)
+        self.reports.append((name, report))
+        if name in self.sessions:
+            self.advance_session(name, report.state, report.message)
+        return httpx.Response(204)
+
+    def _submit(self, request: httpx.Request) -> httpx.Response:
+        wanted = JobRequest.model_validate_json(request.content)
+        name, inputs = f"job-{next(self._numbers)}", len(wanted.labels)
+        chunk = wanted.chunk or 1
+        self.requests[name] = wanted
+        self.jobs[name] = Job(
+            id=name,
+            owner=self.person.name,
+            name=wanted.name,
+            state=JobState.QUEUED,
+            engine=wanted.engine,
+            counts=JobCounts(inputs=inputs),
+            tasks=-(-inputs // chunk),
+            chunk=chunk,
+            created=now(),
+            source=wanted.source,
+            session=wanted.session,
+            version="sha256:0",
+            folder=self.folder / name,
+            products=wanted.products,
+        )
+        return _json(self.jobs[name], 202)
+
+    def _act(self, _: httpx.Request, name: str, action: str) -> httpx.Response:
+        self._find(self.jobs, name, "job")
+        return _json(self.advance_job(name, state=_AFTER[JobAction(action)]), 202)
+
+    def _grid(self, name: str) -> TaskGrid:
+        job: Job = self._find(self.jobs, name, "job")
+        return self.grids.get(name) or TaskGrid(tasks=job.tasks, runs=[(TaskState.QUEUED, job.tasks)])
+
+    def _log(self, _: httpx.Request, name: str, task: str) -> httpx.Response:
+        return httpx.Response(200, text=self.logs.get((name, int(task)), ""))
+
+    def _result(self, _: httpx.Request, name: str, number: str) -> httpx.Response:
+        if (name, int(number)) not in self.results:
+            raise NotFoundError(f"input {number} of job {name!r} has no result")
+        return httpx.Response(200, content=self.results[name, int(number)])
+
+
+def _json(content: Model, status: int = 200) -> httpx.Response:
+    return httpx.Response(
+        status, headers={"Content-Type": "application/json"}, text=content.model_dump_json()
+    )
+
+
+def _list(content: Iterable[Model]) -> httpx.Response:
+    return httpx.Response(200, json=[json.loads(one.model_dump_json()) for one in content])
+
+
+def _page(content: Iterable[Model]) -> httpx.Response:
+    return _json(Page[Any](items=list(content)))
+
+
+def _events(name: str, content: Iterable[Model]) -> httpx.Response:
+    text = "".join(f"event: {name}\ndata: {one.model_dump_json()}\n\n" for one in content)
+    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=text)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from cupola.client import AsyncClient, from_environment
+from cupola.client.fake import FakePortal
+from cupola.exceptions import ConflictError, NotFoundError, NotSignedInError, UnavailableError
+from cupola.models.datalab import Datalab
+from cupola.models.job import JobAction, JobRequest, JobState
+from cupola.models.session import LaunchRequest, SessionReport, SessionState
+
+LAB = Datalab(name="lab", title="Cupola Lab", summary="JupyterLab")
+
+
+@pytest.fixture
+def portal(tmp_path):
+    return FakePortal(tmp_path, datalabs=[LAB])
+
+
+@pytest.fixture
+def client(portal):
+    with portal.client() as client:
+        yield client
+
+
+def test_a_session_from_launch_to_forgotten(client, portal):
+    session = client.launch(LaunchRequest(datalab="lab"))
+    assert session.state is SessionState.REQUESTED
+    portal.advance_session(session.id, SessionState.READY, "here it is")
+    assert [event.message for event in client.session_events(session.id)] == ["asked for", "here it is"]
+    with pytest.raises(ConflictError, match="has not ended"):
+        client.delete_session(session.id)
+    assert client.stop_session(session.id).state is SessionState.STOPPED
+    client.delete_session(session.id)
+    assert client.sessions() == []
+
+
+def test_a_problem_becomes_our_error(client):
+    with pytest.raises(NotFoundError, match="there is no datalab 'lib'"):
+        client.datalab("lib")
+
+
+def test_a_job_and_what_one_does_with_it(client, portal):
+    request = JobRequest(name="squares", payload=b"cGlja2xl", labels=["1", "2", "3"], python="3.11", chunk=2)
+    job = client.submit(request)
+    assert (job.tasks, job.counts.inputs) == (2, 3)
+    assert portal.requests[job.id].payload == b"pickle"
+    portal.results[job.id, 1] = b"four"
+    assert client.job_result(job.id, 1) == b"four"
+    with pytest.raises(NotFoundError, match="input 2"):
+        client.job_result(job.id, 2)
+    assert client.act(job.id, JobAction.CANCEL).state is JobState.CANCELLED
+    assert [seen.id for seen in client.jobs().items] == [job.id]
+
+
+def test_it_works_under_a_running_event_loop(portal):
+    async def in_a_notebook():
+        with portal.client() as client:
+            return client.me().name
+
+    assert asyncio.run(in_a_notebook()) == "ada"
+
+
+@pytest.mark.asyncio
+async def test_the_hub_fetches_a_plan_and_reports(portal):
+    async with portal.async_client() as client:
+        with pytest.raises(NotFoundError):
+            await client.plan("lab-1")
+        await client.report("lab-1", SessionReport(state=SessionState.STARTING, message="starting"))
+    assert portal.reports[0][0] == "lab-1"
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_token_is_told(portal):
+    async with portal.async_client("another") as client:
+        with pytest.raises(NotSignedInError):
+            await client.me()
+
+
+@pytest.mark.asyncio
+async def test_a_portal_that_is_silent_or_away():
+    async def silent(_):
+        await asyncio.sleep(60)
+
+    async with AsyncClient(
+        "http://p/api", "t", seconds=0.05, transport=httpx.MockTransport(silent)
+    ) as client:
+        with pytest.raises(UnavailableError, match=r"no answer within 0\.05 s"):
+            await client.me()
+    async with AsyncClient("http://127.0.0.1:1/api", "t") as client:
+        with pytest.raises(UnavailableError, match="cannot be reached"):
+            await client.me()
+
+
+@pytest.mark.asyncio
+async def test_an_answer_of_the_proxy_is_no_problem_document():
+    def proxy(_):
+        return httpx.Response(502, text="Bad Gateway")
+
+    async with AsyncClient("http://p/api", "t", transport=httpx.MockTransport(proxy)) as client:
+        with pytest.raises(UnavailableError, match="HTTP 502: Bad Gateway"):
+            await client.me()
+
+
+def test_outside_a_session_it_says_what_to_do(monkeypatch):
+    for name in ("CUPOLA_API_URL", "CUPOLA_TOKEN", "JUPYTERHUB_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NotSignedInError, match="set CUPOLA_API_URL"):
+        from_environment()
+    monkeypatch.setenv("CUPOLA_API_URL", "http://127.0.0.1:1/services/cupola/api")
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "t")
+    with from_environment() as client:
+        assert client.url.endswith("/api")
