@@ -256,7 +256,7 @@ class Job:
         self._state = self._client.act(self.id, action)
         return self
 
-    def _check(self, number: int) -> None:
+    def _check(self, number: object) -> None:
         inputs = self._state.counts.inputs
         if not isinstance(number, int) or not 0 <= number < inputs:
             raise InputError(f"The job {self.name!r} has inputs 0 to {inputs - 1}, and no input {number!r}.")
