@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
+import functools
 from typing import TYPE_CHECKING
 
-import httpx
-
-from cupola.exceptions import CupolaError, UnavailableError, error_class
-from cupola.models.base import Problem
-from cupola.models.session import Plan
+from cupola.client import AsyncClient
+from cupola.exceptions import UnavailableError
 
 if TYPE_CHECKING:
-    from cupola.models.session import SessionReport
+    from cupola.models.session import Plan, SessionReport
 
-__all__ = ["Portal"]
+__all__ = ["Portal", "portal"]
+
+FIRST_WAIT = 0.5
+"""In seconds; doubled at each further try."""
 
 
 class Portal:
@@ -24,14 +24,13 @@ class Portal:
     Parameters
     ----------
     url
-        Its root, ends in ``/services/cupola``.
+        Its REST root, ends in ``/services/cupola/api``.
     token
         The internal token.
     """
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = f"{url.rstrip('/')}/internal/sessions"
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._client = AsyncClient(url, token, seconds=20)
 
     async def plan(self, session: str) -> Plan:
         """Return the plan of a session.
@@ -41,8 +40,7 @@ class Portal:
         CupolaError
             The portal refuses, with its reason, or does not answer.
         """
-        answer = await self._send("GET", f"{session}/plan")
-        return Plan.model_validate_json(answer.content)
+        return await self._client.plan(session)
 
     async def report(self, session: str, report: SessionReport, *, tries: int = 3) -> None:
         """Tell the portal what a session does.
@@ -54,27 +52,16 @@ class Portal:
         """
         for attempt in range(tries):
             try:
-                await self._send("POST", f"{session}/reports", report.model_dump_json())
+                await self._client.report(session, report)
             except UnavailableError:
                 if attempt == tries - 1:
                     raise
-                await asyncio.sleep(0.5 * 2**attempt)
+                await asyncio.sleep(FIRST_WAIT * 2**attempt)
             else:
                 return
 
-    async def _send(self, method: str, path: str, body: str | None = None) -> httpx.Response:
-        headers = {**self._headers, "Content-Type": "application/json"}
-        try:
-            # The hub's own environment may name a proxy for the internet: not for this.
-            async with httpx.AsyncClient(trust_env=False, timeout=20, headers=headers) as http:
-                answer = await http.request(method, f"{self._url}/{path}", content=body)
-        except httpx.HTTPError as exc:
-            raise UnavailableError("the portal does not answer; try again in a moment") from exc
-        if answer.is_success:
-            return answer
-        try:
-            problem = Problem.model_validate_json(answer.content)
-        except ValueError as exc:
-            kind = UnavailableError if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else CupolaError
-            raise kind(f"the portal answered with HTTP {answer.status_code}; see log/portal.log") from exc
-        raise error_class(problem.type.rpartition("/")[2])(problem.detail)
+
+@functools.cache
+def portal(url: str, token: str) -> Portal:
+    """Return the one client of this process: to make one for each call takes longer than the call."""
+    return Portal(url, token)

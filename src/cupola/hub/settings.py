@@ -105,7 +105,7 @@ def _sessions(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.redirect_to_server = False
     c.JupyterHub.concurrent_spawn_limit = 20
-    c.SessionSpawner.portal_url = f"http://{LOOPBACK}:{ports.portal}/services/{PORTAL}"
+    c.SessionSpawner.portal_url = f"http://{LOOPBACK}:{ports.portal}/services/{PORTAL}/api"
     c.SessionSpawner.internal_token = keys.internal
     c.SessionSpawner.records = str(config.paths.running)
     c.SessionSpawner.server_token_scopes = SESSION_SCOPES

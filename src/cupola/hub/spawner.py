@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from cupola.exceptions import CupolaError, StartError, UnavailableError
 from cupola.hub.drivers.process import SessionProcess
-from cupola.hub.portal import Portal
+from cupola.hub.portal import Portal, portal
 from cupola.models.session import SessionReport, SessionState
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
     @property
     def portal(self) -> Portal:
         """The portal."""
-        return Portal(self.portal_url, self.internal_token)
+        return portal(self.portal_url, self.internal_token)
 
     # -- what the hub keeps -----------------------------------------------------------------------------------
 

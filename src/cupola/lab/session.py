@@ -95,9 +95,14 @@ def settings() -> list[str]:
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        # It asks npm for language servers at each start, and the locked environment has none.
+        "--LanguageServerManager.autodetect=False",
         # Our kernel stands in for the one of the server's own environment.
         "--KernelSpecManager.ensure_native_kernel=False",
     ]
+    if os.geteuid() == 0:
+        # The system account that runs the platform is root: in a container, mostly.
+        chosen.append("--ServerApp.allow_root=True")
     if importlib.util.find_spec(EXTENSION) is not None:
         chosen.append(f"--ServerApp.jpserver_extensions={{'{EXTENSION}': True}}")
     return chosen

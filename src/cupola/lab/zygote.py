@@ -27,7 +27,6 @@ __all__ = ["Zygote", "main"]
 PRELOAD = (
     "jupyter_server.serverapp",
     "jupyterlab.labapp",
-    "jupyterhub.singleuser.app",
     "jupyterhub.singleuser.extension",
     "jupyter_lsp",
     "jupyter_server_terminals",

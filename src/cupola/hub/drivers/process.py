@@ -225,6 +225,10 @@ class SessionProcess:
             else:
                 writer.close()
                 return
+        if ended == End():
+            # A fork server needs a moment to note how its child ended.
+            await asyncio.sleep(0.2)
+            ended = self.ended() or ended
         tail = output_tail(plan.process.log)
         raise StartError(f"the session {ended} while it started; its last output: {tail or 'nothing'}")
 

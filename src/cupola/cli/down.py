@@ -1,0 +1,70 @@
+"""``cupola down``: stop the platform of a state folder."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import typer
+
+from cupola.cli.options import ConfigOption, StateOption, configuration
+from cupola.exceptions import StartError
+
+if TYPE_CHECKING:
+    from cupola.hub.platform import Living
+
+__all__ = ["down", "register"]
+
+STOP_SECONDS = 90
+"""Sessions may take ten seconds each to save and end."""
+
+
+def down(config: ConfigOption = None, state: StateOption = None) -> None:
+    """Stop the platform with all its sessions, and wait until it is stopped.
+
+    Running jobs go on at the next start. Nothing happens where nothing runs.
+    """
+    from cupola.hub.platform import Living
+    from cupola.hub.shutdown import Leftovers
+
+    paths = configuration(config, state).paths
+    living = Living.find(paths)
+    if living:
+        _ask(living)
+    left = Leftovers.find(paths)
+    if left:
+        # Its supervisor was killed, now or earlier: what it started is ours to end.
+        left.stop(typer.echo)
+    if living or left:
+        typer.echo(f"Stopped the platform in {paths.state}.")
+    else:
+        typer.echo(f"Nothing runs in {paths.state}.")
+
+
+def _ask(living: Living) -> None:
+    """Ask the living `cupola up` to stop everything, and wait for it."""
+    process = living.process.find()
+    if process is None:
+        return
+    typer.echo(f"Stopping the platform at {living.address}")
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=STOP_SECONDS)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.AccessDenied as exc:
+        raise StartError(
+            f"the platform belongs to another account (process {living.process.pid}); "
+            "run `cupola down` as the account that started it"
+        ) from exc
+    except psutil.TimeoutExpired as exc:
+        raise StartError(
+            f"the platform did not stop within {STOP_SECONDS} s; end process {living.process.pid} yourself, "
+            "then run `cupola down` again"
+        ) from exc
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    app.command("down", epilog="Example: cupola down")(down)

@@ -1,0 +1,186 @@
+"""``cupola up``: start the platform and keep it running until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from cupola.cli.options import ConfigOption, PortOption, StateOption, configuration
+from cupola.exceptions import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cupola.config import Config
+    from cupola.hub.supervisor import Supervisor
+    from cupola.platform.storage.environments import BuiltVersion
+
+__all__ = ["Screen", "register", "up"]
+
+DATALAB = "lab"
+"""The datalab whose environment is built before the start, so that the first click finds it."""
+
+
+class Screen:
+    """What a person sees: in a terminal a moving line under what was done, elsewhere plain lines.
+
+    Parameters
+    ----------
+    console
+        Where it is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def line(self, text: str) -> None:
+        """Show a line that stays."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[Callable[[str], None]]:
+        """Show that something is under way; the function it gives shows what it does just now."""
+        begun = time.monotonic()
+        if not self.console.is_terminal:
+            self.line(f"{title} ...")
+            yield lambda text: self.line(f"  {text}")
+        else:
+            with self.console.status(title) as status:
+                yield lambda text: status.update(f"{title}  [dim]{_shortened(text)}[/dim]")
+        self.line(f"{title}: done in {time.monotonic() - begun:.1f} s")
+
+
+def _shortened(text: str) -> str:
+    from rich.markup import escape
+
+    longest = 70
+    return escape(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def up(config: ConfigOption = None, state: StateOption = None, port: PortOption = None) -> None:
+    """Start the platform, and keep it running until Ctrl-C.
+
+    The terminal shows the address and a one-time sign-in link. Ctrl-C stops everything that was started; a second
+    start finds the same state.
+    """
+    from cupola.hub import platform
+    from cupola.hub.supervisor import Supervisor
+
+    settings = configuration(config, state, port)
+    screen = Screen(Console())
+    # A stop that comes while the start is still preparing must run the same way out as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with platform.hold(settings):
+        supervisor = Supervisor(settings, screen.line)
+        try:
+            supervisor.prepare()
+            built = _build_environment(settings, screen)
+            if settings.sample_archive:
+                _make_samples(settings, built.python, screen)
+            asyncio.run(_run(supervisor, built, screen))
+        except KeyboardInterrupt:
+            asyncio.run(supervisor.stop(quietly=True))
+            screen.line("Stopped before it was ready.")
+            raise typer.Exit(130) from None
+    screen.line("Stopped. `cupola up` starts again with the same state.")
+
+
+async def _run(supervisor: Supervisor, built: BuiltVersion, screen: Screen) -> None:
+    """Start, watch until asked to stop, stop."""
+    from cupola.hub.supervisor import WarmUp
+
+    config = supervisor.config
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Asked twice, it must still not leave half of it running.
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stopping.set)
+    with screen.step("Starting hub and portal") as tell:
+        supervisor.tell = tell
+        await supervisor.start()
+    supervisor.tell = screen.line
+    if not supervisor.stopping.is_set():
+        supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
+        _welcome(config, screen)
+        await supervisor.watch()
+    screen.line("Stopping, as asked")
+    await supervisor.stop()
+
+
+def _build_environment(config: Config, screen: Screen) -> BuiltVersion:
+    """Build what sessions run in; at later starts it is there."""
+    from cupola.config import environments_source
+    from cupola.platform.storage.environments import EnvironmentStore
+
+    store = EnvironmentStore(config.paths.environments, environments_source())
+    with screen.step("Preparing the environment of Cupola Lab") as tell:
+        return store.build(DATALAB, tell)
+
+
+def _make_samples(config: Config, python: Path, screen: Screen) -> None:
+    """Make the sample archive once, with the Lab's own interpreter: the libraries it takes are there."""
+    if config.paths.sample_archive.is_dir():
+        return
+    config.paths.archives.mkdir(parents=True, exist_ok=True)
+    # The maker works aside and renames at the end, so an archive that is there is whole.
+    command = [str(python), "-P", "-m", "cupola.lab.samples", str(config.paths.sample_archive)]
+    with screen.step("Making the sample archive") as tell:
+        from cupola.hub.zygotes import plain_environment
+
+        last = ""
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=plain_environment(config.paths.archives),
+            cwd=config.paths.archives,
+        ) as maker:
+            try:
+                for line in maker.stdout or ():
+                    if text := line.strip():
+                        last = text
+                        tell(text)
+            except BaseException:
+                maker.terminate()
+                raise
+        if maker.returncode != 0:
+            raise StartError(
+                f"the sample archive could not be made: {last or 'no reason was given'}; "
+                "set `sample_archive: false` in cupola.yaml to start without it"
+            )
+
+
+def _welcome(config: Config, screen: Screen) -> None:
+    """Show how to get in."""
+    from cupola.hub.links import LIFETIME, Links
+
+    token = Links(config.paths.links).create(config.owner)
+    minutes = int(LIFETIME.total_seconds() // 60)
+    screen.line("")
+    screen.line(f"{config.title} runs at {config.server.url}")
+    screen.line(f"Sign in as {config.owner}, once, within {minutes} minutes: {sign_in_link(config, token)}")
+    if config.server.address not in {"127.0.0.1", "::1", "localhost"}:
+        screen.line(
+            "Sessions are processes of this account, without isolation: let only people you trust reach this address."
+        )
+    screen.line("Ctrl-C stops everything. Another link: cupola status --link")
+    sys.stdout.flush()
+
+
+def sign_in_link(config: Config, token: str) -> str:
+    """Return the address that signs in with `token`."""
+    return f"{config.server.url}/hub/sign-in?token={token}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    app.command("up", epilog="Example: cupola up --port 8080")(up)
