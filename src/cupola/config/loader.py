@@ -6,22 +6,21 @@ import difflib
 import json
 import os
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cupola.config.base import Settings
 from cupola.config.document import Document, Finding, Loc, parse
+from cupola.config.fields import expects, group_of, settings
 from cupola.config.paths import default_state
 from cupola.config.root import Config
 from cupola.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
+
+    from cupola.config.base import Settings
 
 __all__ = ["load"]
 
@@ -135,12 +134,9 @@ def _finding(error: ErrorDetails, document: Document) -> Finding:
             line, f"{_place(loc)} is {_shown(error['input'])}; expected settings such as name and title"
         )
     field = _field(loc)
-    expects = (field.json_schema_extra or {}) if field else {}
-    expected = expects.get("expects", "") if isinstance(expects, dict) else ""
+    expected = expects(field) if field else ""
     if not expected:
-        expected = (
-            "settings of its own, one per line below it" if field and _settings(field) else error["msg"]
-        )
+        expected = "settings of its own, one per line below it" if field and group_of(field) else error["msg"]
     return Finding(line, f"{_place(loc)} is {_shown(error['input'])}; expected {expected}")
 
 
@@ -151,7 +147,8 @@ def _unknown_key(loc: Loc) -> str:
     close = difflib.get_close_matches(key, group.model_fields, n=1, cutoff=0.6) if group else []
     if close:
         return f'unknown key "{key}"{where}; did you mean "{close[0]}"?'
-    elsewhere = {name.rpartition(".")[2]: name for name in _all_keys(Config)}
+    entries = [entry for top in settings() for entry in top.walk() if "[]" not in entry.key]
+    elsewhere = {entry.name: entry.key for entry in entries}
     if close := difflib.get_close_matches(key, elsewhere, n=1, cutoff=0.6):
         return f'unknown key "{key}"{where}; did you mean "{elsewhere[close[0]]}"?'
     known = ", ".join(group.model_fields) if group else ""
@@ -193,7 +190,7 @@ def _field(loc: Loc) -> FieldInfo | None:
     field: FieldInfo | None = None
     for name in names:
         field = group.model_fields.get(name) if group else None
-        group = _settings(field) if field else None
+        group = group_of(field) if field else None
     return field
 
 
@@ -202,27 +199,4 @@ def _group(loc: Loc) -> type[Settings] | None:
     if not loc:
         return Config
     field = _field(loc)
-    return _settings(field) if field else None
-
-
-def _settings(field: FieldInfo) -> type[Settings] | None:
-    """Return the group of settings that `field` holds, or holds a list of."""
-    return next((kind for kind in _kinds(field.annotation) if issubclass(kind, Settings)), None)
-
-
-def _kinds(annotation: Any) -> Iterator[type]:
-    """Yield the classes that an annotation names."""
-    if get_origin(annotation) in {Annotated, Union, UnionType, list}:
-        for part in get_args(annotation):
-            yield from _kinds(part)
-    elif isinstance(annotation, type):
-        yield annotation
-
-
-def _all_keys(group: type[Settings], prefix: str = "") -> Iterator[str]:
-    """Yield every key as ``server.port``; those of list entries do not count."""
-    for name, field in group.model_fields.items():
-        yield prefix + name
-        below = _settings(field)
-        if below and get_origin(field.annotation) is not list:
-            yield from _all_keys(below, f"{prefix}{name}.")
+    return group_of(field) if field else None

@@ -56,7 +56,10 @@ class ServerSettings(Settings):
         ),
         examples=["https://cupola.example.org"],
         pattern=r"^https?://[^\s/?#]+/?$",
-        json_schema_extra={"expects": "an address with http:// or https:// and no path"},
+        json_schema_extra={
+            "expects": "an address with http:// or https:// and no path",
+            "default": "the address the platform listens on",
+        },
     )
 
     @property
@@ -75,18 +78,16 @@ class FolderSettings(Settings):
     environments: UserPath | None = Field(
         default=None,
         title="Environments",
-        description=(
-            "Where the locked environments of the datalabs are built. Nothing: `environments` in the state folder."
-        ),
+        description="Where the locked environments of the datalabs are built.",
         examples=["/data/cupola/environments"],
-        json_schema_extra={"expects": "a folder"},
+        json_schema_extra={"expects": "a folder", "default": "`environments` in the state folder"},
     )
     homes: UserPath | None = Field(
         default=None,
         title="Homes",
-        description="Where the home folders of sessions lie. Nothing: `homes` in the state folder.",
+        description="Where the home folders of sessions lie.",
         examples=["/data/cupola/homes"],
-        json_schema_extra={"expects": "a folder"},
+        json_schema_extra={"expects": "a folder", "default": "`homes` in the state folder"},
     )
 
 
