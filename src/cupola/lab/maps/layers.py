@@ -1,0 +1,184 @@
+"""One chain on a map: a layer of tiles that the session's Jupyter server computes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from ipyleaflet import TileLayer
+
+from cupola.exceptions import CupolaError, InputError
+from cupola.lab.chains import Chain, store
+from cupola.lab.collections import Collection
+from cupola.lab.collections.images import describe
+from cupola.lab.maps.views import FARTHEST, native_resolution
+from cupola.lab.tiles.styles import Style, gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cupola.lab.collections import Item
+    from cupola.lab.maps.views import View
+
+__all__ = ["ChainLayer", "as_chain", "base_url"]
+
+STAMPED = 1000
+"""Up to so many items are looked at for changes; in a larger collection only new and missing ones count."""
+
+
+def base_url() -> str:
+    """Return under which path this session's Jupyter server answers; starts and ends with a slash."""
+    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("CUPOLA_BASE_URL") or "/"
+    return f"/{prefix.strip('/')}/" if prefix.strip("/") else "/"
+
+
+def as_chain(thing: Any) -> Chain:
+    """Return what to draw for a chain, a collection, or a job (its products).
+
+    Raises
+    ------
+    InputError
+        It is none of these.
+    """
+    products = getattr(thing, "products", None)
+    if isinstance(products, Collection):
+        thing = products
+    if isinstance(thing, Chain):
+        return thing
+    if isinstance(thing, Collection):
+        return thing.preview()
+    raise InputError(
+        f"A map shows chains, collections and job.products, not {type(thing).__name__}; "
+        "open files with cupola.open(path) first."
+    )
+
+
+class ChainLayer(TileLayer):  # type: ignore[misc]
+    """A chain on a map.
+
+    Parameters
+    ----------
+    chain
+        What to draw.
+    view
+        The grid of the map.
+    style
+        Colours, and the values between which they are spread.
+    unit
+        Unit of the values, for the legend.
+    """
+
+    def __init__(self, chain: Chain, view: View, style: Style, *, unit: str = "", **options: Any) -> None:
+        self.chain = chain
+        self.style = style
+        self.unit = unit or _unit(chain)
+        self._view = view
+        self.resolution = native_resolution(chain)
+        """The finest pixel of the images, in metres."""
+        self.revision = _revision(chain.collection.items)
+        self.hash = store.save(chain)
+        super().__init__(url=self._address(), max_zoom=FARTHEST, no_wrap=True, **options, **self._limits())
+
+    def _limits(self) -> dict[str, Any]:
+        """Return from which zoom level on the browser enlarges tiles itself.
+
+        Beyond the images' own pixels there is nothing to compute, and a neighbourhood function would look at
+        copies of one pixel.
+        """
+        if self.resolution is None:
+            return {}
+        box = self.chain.collection.bbox or (0.0, 0.0, 0.0, 0.0)
+        # Towards the poles a Mercator pixel shrinks: what suffices there suffices everywhere.
+        flattest = 0.0 if box[1] <= 0.0 <= box[3] else min(abs(box[1]), abs(box[3]))
+        return {"max_native_zoom": self._view.native_zoom(self.resolution, flattest)}
+
+    def _address(self) -> str:
+        """Return the address of the tiles."""
+        query = {"cmap": self.style.cmap}
+        for name, limits in (("vmin", self.style.vmin), ("vmax", self.style.vmax)):
+            if limits:
+                query[name] = ",".join(f"{limit:.9g}" for limit in limits)
+        query["v"] = self.revision
+        return f"{self.root}/{quote(self._view.tms)}/{{z}}/{{x}}/{{y}}.png?{urlencode(query, safe=',')}"
+
+    @property
+    def root(self) -> str:
+        """The part of the address that all about this chain has in common."""
+        return f"{base_url()}cupola/tiles/{self.hash}"
+
+    def move(self, view: View) -> None:
+        """Draw on another grid."""
+        self._view = view
+        self.look()
+
+    def look(self) -> None:
+        """Make the address fit the collection as it is now: the browser then asks for all tiles in view."""
+        self.revision = _revision(self.chain.collection.items)
+        if self.resolution is None:
+            self.resolution = native_resolution(self.chain)
+            for name, value in self._limits().items():
+                setattr(self, name, value)
+        self.url = self._address()
+
+    def legend(self) -> dict[str, Any]:
+        """Return what the legend shows, as plain data."""
+        style = self.style
+        return {
+            "model": self.model_id,
+            "name": self.name,
+            "colours": gradient(style.cmap),
+            "vmin": list(style.vmin),
+            "vmax": list(style.vmax),
+            "unit": self.unit,
+            "halo": self.chain.halo,
+            "resolution": self.resolution,
+        }
+
+
+def _revision(items: Sequence[Item]) -> str:
+    """Return a short word that changes when items come, go or are written anew."""
+    digest = hashlib.sha256()
+    for number, item in enumerate(items):
+        path = item.path or next((asset.href for asset in item.assets.values()), None)
+        stamp = _stamp(path) if number < STAMPED else 0
+        digest.update(f"{item.id}\0{stamp}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _stamp(path: Path | str | None) -> int:
+    """Return when a file was changed, 0 for what is no file here."""
+    try:
+        return os.stat(path).st_mtime_ns if path else 0  # noqa: PTH116 - an address may be no path at all
+    except (OSError, ValueError):
+        return 0
+
+
+def _unit(chain: Chain) -> str:
+    """Return the unit of a chain that is a band and no computation, if its item tells."""
+    if len(chain.bands) != 1 or not chain.collection.items or chain.hash != chain.collection[chain.bands].hash:
+        return ""
+    item = chain.collection.items[0]
+    try:
+        (band,) = item.band(chain.bands[0])
+    except (CupolaError, ValueError):
+        return ""
+    for asset in item.images.values():
+        if asset.href == band.path:
+            said = asset.fields.get("bands") or asset.fields.get("raster:bands") or []
+            entry = said[band.index - 1] if band.index <= len(said) else {}
+            return str(entry.get("unit") or asset.fields.get("unit") or "")
+    return ""
+
+
+def picture_limits(chain: Chain) -> tuple[float, float] | None:
+    """Return 0 and 255 for a ready-made colour picture: it must not be stretched once more."""
+    if chain.bands != ("visual",) or not chain.collection.items:
+        return None
+    try:
+        images = [describe(band.path) for band in chain.collection.items[0].band("visual")]
+    except CupolaError:
+        return None
+    return (0.0, 255.0) if all(set(image.dtypes) == {"uint8"} for image in images) else None
