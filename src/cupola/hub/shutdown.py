@@ -67,15 +67,16 @@ class Leftovers:
         for session, known in self.sessions.items():
             tell(f"Stopping session {session}")
             stop_session(session, known, seconds)
-        if self.pools:
-            tell(f"Stopping {_count(self.pools, 'job')}; they go on at the next start")
-            end(_found(self.pools), seconds=seconds)
         for name, part in (("hub and portal", self.hub), ("proxy", self.proxy)):
             if part and (process := part.find()):
                 tell(f"Stopping the {name}")
                 children = process.children(recursive=True)
                 end([process], seconds=seconds)
                 end(children, seconds=1)
+        # After the portal: it starts the supervisor of a job again that has ended without an end.
+        if self.pools:
+            tell(f"Stopping {_count(self.pools, 'job')}; they go on at the next start")
+            end(_found(self.pools), seconds=seconds)
         end(_found(self.zygotes), seconds=2)
 
 

@@ -346,6 +346,9 @@ class Supervisor:
             )
         elif self.cancelled:
             self.journal.end({"task": WHOLE_JOB, "state": "cancelled", "attempt": self.plan.attempt})
+        else:
+            # Not the job's fault: going on after this is not counted against it.
+            self.journal.write({"task": WHOLE_JOB, "state": "lost", "attempt": self.plan.attempt})
         return 0
 
 

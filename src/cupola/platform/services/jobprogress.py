@@ -39,6 +39,8 @@ class Progress:
         """When the first task started."""
         self.end: TaskEvent | None = None
         """The end of the present submit, once it was told."""
+        self.stopped = False
+        """Whether the native job was asked to end before its end, as the platform's stop does."""
         self.peak_memory_mib: int | None = None
         self._reader = EventReader(folder)
         self._results_changed: int | None = None
@@ -89,6 +91,9 @@ class Progress:
             # What an ended supervisor left unfinished waits again.
             self.tasks = [s if s is TaskState.DONE else TaskState.QUEUED for s in self.tasks]
             self.end = None
+            self.stopped = False
+        elif event.state is TaskState.LOST:
+            self.stopped = True
         elif event.attempt == self.plan.attempt:
             self.end = event
 

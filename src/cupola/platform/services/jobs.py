@@ -63,7 +63,7 @@ class JobService:
         self._engines = engines
         self._places = places
         self._watches: dict[str, Watch] = {}
-        # Retry and delete of ended jobs, which have no watch to lock.
+        # Held for whatever happens to jobs that have no watch to lock: retry, delete, finding them again.
         self._ended = asyncio.Lock()
 
     async def submit(self, person: Person, request: JobRequest) -> Job:
@@ -230,8 +230,11 @@ class JobService:
     async def reconcile(self) -> None:
         """Find the jobs again that were active when the portal ended: it watches them or submits them anew."""
         for stored in await self._store.active():
-            if stored.job.id not in self._watches:
-                await self._find_again(stored)
+            # It may have ended, or be retried at this moment, since the rows were read.
+            async with self._ended:
+                again = await self._store.get(stored.job.id)
+                if again is not None and again.job.state.active and again.job.id not in self._watches:
+                    await self._find_again(again)
 
     async def aclose(self) -> None:
         """Stop watching. The tasks run on: their supervisors do not need the portal."""

@@ -230,7 +230,7 @@ class Watch:
             await self._end(JobState.FAILED, "Its folder was removed from the home: start it again.")
         elif not await asyncio.to_thread(self.folder.space_left):
             await self._end(JobState.FAILED, "No space is left on the disk of the home: free some and retry.")
-        elif plan.resumes >= MOST_RESUMES:
+        elif plan.resumes >= MOST_RESUMES and not self.progress.stopped:
             words = await asyncio.to_thread(self._engine.last_words, self.array)
             await self._end(
                 JobState.FAILED,
@@ -240,7 +240,8 @@ class Watch:
             await self._resume(plan)
 
     async def _resume(self, plan: TaskPlan) -> None:
-        again = plan.model_copy(update={"attempt": plan.attempt + 1, "resumes": plan.resumes + 1})
+        resumes = plan.resumes if self.progress.stopped else plan.resumes + 1
+        again = plan.model_copy(update={"attempt": plan.attempt + 1, "resumes": resumes})
         try:
             await asyncio.to_thread(self.folder.write_plan, again)
         except OSError as error:

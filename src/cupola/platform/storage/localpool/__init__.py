@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cupola.platform.storage.localpool.jobs import LocalPool, end_all
+from cupola.platform.storage.localpool.jobs import LocalPool
 
-__all__ = ["LocalPool", "end_all"]
+__all__ = ["LocalPool"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cupola.models.job import TaskState
 
-__all__ = ["LocalPool", "end_all"]
+__all__ = ["LocalPool"]
 
 
 class LocalPool:
@@ -129,22 +129,6 @@ class LocalPool:
                 file.unlink(missing_ok=True)
         for name in wanted:
             (self._folder / name).touch(mode=0o600)
-
-
-def end_all(homes: Path) -> int:
-    """Ask all supervisors in these homes to end; their jobs go on when the platform runs again.
-
-    Returns
-    -------
-    int
-        How many were asked.
-    """
-    asked = 0
-    for signature in homes.glob("*/.cupola/jobs/*/pool.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            signed = json.loads(signature.read_bytes())
-            asked += _signal(f"{signed['pid']}:{signed['born']}", signal.SIGTERM)
-    return asked
 
 
 def _native(pid: int) -> str | None:

@@ -1,0 +1,82 @@
+"""Jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+
+from cupola.models.base import Page
+from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+from cupola.platform.handlers.dependencies import Cursor, FactoryIn, Limit, PersonIn
+from cupola.platform.handlers.streams import EVENT_STREAM, event_stream
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+JobId = Annotated[str, Path(description="The job's id.", examples=["job-1f0c9a72be"])]
+RESULT = {200: {"description": "cloudpickle of the result.", "content": {"application/octet-stream": {}}}}
+
+
+@router.post("", status_code=202, summary="Start a job")
+async def submit(request: JobRequest, person: PersonIn, factory: FactoryIn) -> Job:
+    """Run a function over many inputs; `cupola.map` in a notebook makes the request."""
+    return await factory.jobs.submit(person, request)
+
+
+@router.get("", summary="Your jobs")
+async def jobs(person: PersonIn, factory: FactoryIn, cursor: Cursor = None, limit: Limit = 50) -> Page[Job]:
+    """Return your jobs, ended ones too, the newest first."""
+    return await factory.jobs.jobs(person, cursor=cursor, limit=limit)
+
+
+@router.get("/{job_id}", summary="One job")
+async def job(job_id: JobId, person: PersonIn, factory: FactoryIn) -> Job:
+    """Return one of your jobs."""
+    return await factory.jobs.job(person, job_id)
+
+
+@router.get("/{job_id}/grid", summary="The state of each task")
+async def job_grid(job_id: JobId, person: PersonIn, factory: FactoryIn) -> TaskGrid:
+    """Return the states of all tasks as run lengths."""
+    return await factory.jobs.grid(person, job_id)
+
+
+@router.get("/{job_id}/failures", summary="Why inputs failed")
+async def job_failures(job_id: JobId, person: PersonIn, factory: FactoryIn) -> list[TaskFailureGroup]:
+    """Return the failures, alike ones together, the most frequent first."""
+    return await factory.jobs.failures(person, job_id)
+
+
+@router.get("/{job_id}/tasks/{task}/log", response_class=PlainTextResponse, summary="What a task printed")
+async def job_log(job_id: JobId, task: int, person: PersonIn, factory: FactoryIn) -> str:
+    """Return what a task has printed so far, at most its last MiB."""
+    return await factory.jobs.log(person, job_id, task)
+
+
+@router.get("/{job_id}/results/{number}", response_class=FileResponse, responses=RESULT, summary="A result")
+async def job_result(job_id: JobId, number: int, person: PersonIn, factory: FactoryIn) -> FileResponse:
+    """Return the pickled result of an input."""
+    path = await factory.jobs.result(person, job_id, number)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+@router.post("/{job_id}/{action}", status_code=202, summary="Cancel, hold, release or retry")
+async def act(job_id: JobId, action: JobAction, person: PersonIn, factory: FactoryIn) -> Job:
+    """Control a job; `retry` runs only what failed or was cancelled."""
+    return await factory.jobs.act(person, job_id, action)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Forget a job")
+async def delete_job(job_id: JobId, person: PersonIn, factory: FactoryIn) -> None:
+    """Forget a job that ended, with its results; products stay."""
+    await factory.jobs.delete(person, job_id)
+
+
+@router.get("/{job_id}/events", responses=EVENT_STREAM, summary="Follow a job")
+async def job_events(job_id: JobId, person: PersonIn, factory: FactoryIn) -> StreamingResponse:
+    """Send an event `job` at each change, until the job has ended."""
+    await factory.jobs.job(person, job_id)
+    return event_stream("job", factory.jobs.events(person, job_id))
