@@ -107,7 +107,7 @@ def find_bands(item: Item, name: str) -> list[Band]:
         names = describe(asset.href).band_names
         if name in names:
             return _bands_of(asset, names.index(name) + 1)
-    raise BandError(f"{capital(item)} has no band {name!r}{near(name, [*band_names(item), *_aliases(item)])}")
+    raise BandError(f"{capital(item)} has no band {name!r}{near(name, _understood(item))}")
 
 
 def _numbered(item: Item, key: str | None, number: int, name: str) -> list[Band]:
@@ -141,6 +141,9 @@ def band_names(item: Item) -> list[str]:
     return list(item.images)
 
 
-def _aliases(item: Item) -> list[str]:
-    """Return further names that would have been understood."""
-    return [PurePosixPath(asset.href).stem for asset in item.images.values()]
+def _understood(item: Item) -> list[str]:
+    """Return names that would have been understood, of the files at hand where there are any."""
+    if item.from_file:
+        return band_names(item)
+    assets = [asset for asset in item.images.values() if asset.reachable] or list(item.images.values())
+    return [asset.key for asset in assets] + [PurePosixPath(asset.href).stem for asset in assets]

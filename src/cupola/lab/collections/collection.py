@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from cupola.exceptions import BandError, BodyError, NotFoundError
+from cupola.exceptions import BandError, BodyError, CupolaError, NotFoundError
 from cupola.lab.collections.footprint import Box, BoxIndex, check_box
 from cupola.lab.collections.interval import parse_interval
 from cupola.lab.collections.scan import Found, scan
@@ -16,7 +17,6 @@ from cupola.lab.collections.wording import capital, near
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
-    from pathlib import Path
 
     from cupola.lab.bodies import Body
     from cupola.lab.chains.chain import Chain
@@ -175,15 +175,20 @@ class Collection:
 
     def preview(self) -> Chain:
         """Return the chain that shows the collection best: true colour where there is, else its first bands."""
-        names = self.bands
+        if not self.items:
+            return self["data"]
+        item = self.items[0]
         for wanted in (("visual",), ("red", "green", "blue"), ("data",)):
-            if not self.items and wanted == ("data",):
-                break
             try:
-                return self[wanted]
-            except BandError:
+                bands = [band for name in wanted for band in item.band(name)]
+            except CupolaError:
                 continue
-        return self[tuple(names[:1]) or ("data",)]
+            if all(Path(band.path).is_file() for band in bands):
+                return self[wanted]
+        if not item.bands:
+            raise BandError(f"{capital(item)} has no images to show.")
+        at_hand = [name for name in item.bands if Path(item.band(name)[0].path).is_file()]
+        return self[(at_hand or item.bands)[0]]
 
     @override
     def __str__(self) -> str:
