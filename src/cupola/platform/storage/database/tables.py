@@ -19,6 +19,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -32,11 +33,13 @@ class UtcTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Bring `value` to UTC before it is written."""
         del dialect
         return None if value is None else value.astimezone(UTC)
 
+    @override
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give a read `value` its zone back."""
         del dialect

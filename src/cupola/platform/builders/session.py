@@ -1,0 +1,79 @@
+"""From what was decided to the plan that the spawner follows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from cupola.models.session import Plan, ProcessPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cupola.config import StatePaths
+    from cupola.models.datalab import Datalab
+    from cupola.models.volume import Mount
+
+__all__ = ["session_plan"]
+
+
+def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
+    *,
+    session: str,
+    owner: str,
+    datalab: Datalab,
+    digest: str,
+    python: Path,
+    mounts: Sequence[Mount],
+    clean: bool,
+    paths: StatePaths,
+    api_url: str,
+) -> Plan:
+    """Return the plan of a session as a process of this host.
+
+    Parameters
+    ----------
+    session, owner
+        Its id and whose it is.
+    datalab, digest, python
+        What runs, in which version, and that version's interpreter.
+    mounts
+        The volumes it sees.
+    clean
+        Without the packages that the owner installed.
+    paths
+        The platform's folders.
+    api_url
+        The portal's REST root, as a process of this host reaches it.
+    """
+    home = paths.home(owner)
+    runtime = home / ".cupola"
+    environment = {
+        "CUPOLA_API_URL": api_url,
+        "CUPOLA_SESSION": session,
+        "CUPOLA_VERSION": digest,
+        "CUPOLA_VOLUMES": json.dumps([mount.model_dump(mode="json") for mount in mounts]),
+        "CUPOLA_RUNTIME": str(runtime),
+        "HOME": str(home),
+    }
+    if clean:
+        environment["CUPOLA_CLEAN"] = "1"
+    log = paths.session_log(session)
+    return Plan(
+        session=session,
+        owner=owner,
+        datalab=datalab.name,
+        version=digest,
+        ready_path=datalab.ready_path,
+        mounts=list(mounts),
+        process=ProcessPlan(
+            # -P: a file of the user in the working folder must not shadow a library of the server.
+            command=[str(python), "-P", "-m", "cupola.lab.session"],
+            environment=environment,
+            folder=home,
+            folders=[home, runtime, log.parent],
+            log=log,
+            zygote=paths.zygote(owner, digest),
+        ),
+    )

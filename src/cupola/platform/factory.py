@@ -1,0 +1,130 @@
+"""The only file that sees every class: it builds the services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from cupola.config import environments_source
+from cupola.models.person import Profile
+from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.jobplaces import JobPlaces
+from cupola.platform.services.jobs import JobService
+from cupola.platform.services.people import PeopleService
+from cupola.platform.services.sessionhub import Bells, SessionHub
+from cupola.platform.services.sessions import SessionService
+from cupola.platform.services.volumes import VolumeService
+from cupola.platform.storage.database.connection import Database
+from cupola.platform.storage.database.jobs import JobStore
+from cupola.platform.storage.database.sessions import SessionStore
+from cupola.platform.storage.environments import EnvironmentStore
+from cupola.platform.storage.files.datalabs import DatalabFolder
+from cupola.platform.storage.hub.client import HubClient
+from cupola.platform.storage.localpool.jobs import LocalPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+    from cupola.config import Config
+    from cupola.platform.storage.hub.settings import HubSettings
+
+__all__ = ["Factory"]
+
+
+class Factory:
+    """Holds the configuration and one of each service.
+
+    Parameters
+    ----------
+    config
+        The platform's configuration.
+    hub_settings
+        How to reach the hub.
+    hub_transport
+        Another way to the hub than the network, for tests.
+    datalabs
+        Another folder with datalabs than the shipped one, for tests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        hub_settings: HubSettings,
+        *,
+        hub_transport: httpx.AsyncBaseTransport | None = None,
+        datalabs: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.hub_settings = hub_settings
+        self._source = datalabs or environments_source()
+        self._database = Database.at(config.paths.portal_database)
+        self._hub = HubClient(hub_settings, hub_transport)
+        self.people = PeopleService(
+            hub=self._hub,
+            access_scopes=hub_settings.access_scopes,
+            profile=Profile.model_validate(config.profile.model_dump()),
+        )
+        self.volumes = VolumeService(
+            settings=config.volumes, paths=config.paths, samples=config.sample_archive
+        )
+        self.catalogue = CatalogueService(
+            folder=DatalabFolder(self._source),
+            environments=EnvironmentStore(config.paths.environments, self._source),
+        )
+        self.sessions = self._build_sessions()
+        self.jobs = self._build_jobs()
+
+    def _build_sessions(self) -> SessionService:
+        store, bells = SessionStore(self._database), Bells()
+        settings = self.hub_settings
+        return SessionService(
+            store=store,
+            at_hub=SessionHub(store=store, hub=self._hub, bells=bells),
+            bells=bells,
+            catalogue=self.catalogue,
+            volumes=self.volumes,
+            paths=self.config.paths,
+            base_url=settings.base_url,
+            # Past the proxy: a session's own calls work while the proxy restarts.
+            api_url=f"{settings.service_url}{settings.prefix}api",
+        )
+
+    def _build_jobs(self) -> JobService:
+        paths = self.config.paths
+        places = JobPlaces(
+            catalogue=self.catalogue, sessions=self.sessions, volumes=self.volumes, homes=paths.homes
+        )
+        local = LocalPool(paths.state / "run" / "cores", cores=self.config.engines.local.cores)
+        return JobService(store=JobStore(self._database), engines={"local": local}, places=places)
+
+    async def start(self) -> None:
+        """Bring the database to what this code expects.
+
+        Raises
+        ------
+        UnavailableError
+            If the database does not answer.
+        """
+        await self._database.migrate()
+
+    async def check(self) -> None:
+        """Return if the database answers.
+
+        Raises
+        ------
+        UnavailableError
+            If it does not.
+        """
+        async with self._database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def aclose(self) -> None:
+        """Let everything go; sessions and tasks run on."""
+        await self.sessions.aclose()
+        await self.jobs.aclose()
+        await self.volumes.aclose()
+        await self._hub.aclose()
+        await self._database.aclose()

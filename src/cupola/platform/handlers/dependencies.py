@@ -1,0 +1,79 @@
+"""What handlers ask for: who calls, and the services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from cupola.exceptions import NotSignedInError
+from cupola.models.person import Person
+from cupola.platform.factory import Factory
+from cupola.platform.handlers.forgery import check_same_site, csrf_token
+
+__all__ = [
+    "Cursor",
+    "FactoryIn",
+    "Limit",
+    "PersonIn",
+    "csrf_of",
+    "current_person",
+    "get_factory",
+    "login_token",
+]
+
+_KINDS = {"token", "bearer"}
+
+
+def get_factory(request: Request) -> Factory:
+    """Return what builds all services."""
+    factory: Factory = request.app.state.factory
+    return factory
+
+
+def header_token(request: Request) -> str | None:
+    """Return the token of the ``Authorization`` header, if it carries one."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() in _KINDS else None
+
+
+def login_token(request: Request) -> str | None:
+    """Return the token in the browser's cookie, if there is one."""
+    return request.cookies.get(get_factory(request).hub_settings.client_id)
+
+
+def csrf_of(request: Request) -> str:
+    """Return the token that forms and scripts of a page send back; empty for who comes without a cookie."""
+    login = login_token(request)
+    return csrf_token(get_factory(request), login) if login else ""
+
+
+async def current_person(request: Request, factory: Annotated[Factory, Depends(get_factory)]) -> Person:
+    """Return who calls, by token or by cookie.
+
+    Raises
+    ------
+    NotSignedInError
+        If nobody is signed in.
+    NotAllowedError
+        If the token opens nothing here, or a page of somebody else sent the browser.
+    """
+    token = header_token(request)
+    if token is not None:
+        # Only a program can set this header on a request to another site: nothing to forge.
+        return await factory.people.person(token)
+    token = login_token(request)
+    if token is None:
+        raise NotSignedInError("Nobody is signed in: sign in, or send a token in the Authorization header.")
+    person = await factory.people.person(token)
+    await check_same_site(request, factory, token)
+    return person
+
+
+PersonIn = Annotated[Person, Depends(current_person)]
+FactoryIn = Annotated[Factory, Depends(get_factory)]
+Cursor = Annotated[
+    str | None,
+    Query(description="The `next` of the page before; nothing for the first page.", max_length=200),
+]
+Limit = Annotated[int, Query(description="Most things on one page.", ge=1, le=200)]

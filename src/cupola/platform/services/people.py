@@ -1,0 +1,107 @@
+"""People: who holds a token, and what they may use."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from cupola.exceptions import NotAllowedError, NotSignedInError
+from cupola.models.person import Person, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cupola.platform.storage.hub.client import HubClient
+
+__all__ = ["PeopleService"]
+
+_REMEMBERED_S = 30.0
+"""A token that is revoked at the hub works here at most this long."""
+_MOST = 4096
+"""Tokens remembered at a time."""
+
+
+class PeopleService:
+    """Knows people by their tokens.
+
+    Parameters
+    ----------
+    hub
+        Is asked about tokens.
+    access_scopes
+        A token needs one of these.
+    profile
+        What everybody may use.
+    clock
+        Seconds that only go up; tests bring their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        hub: HubClient,
+        access_scopes: frozenset[str],
+        profile: Profile,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hub = hub
+        self._access_scopes = access_scopes
+        self._profile = profile
+        self._clock = clock
+        # By hash: a dump of the memory shows no token that was not just used.
+        self._known: OrderedDict[str, tuple[float, Person]] = OrderedDict()
+
+    async def person(self, token: str) -> Person:
+        """Return who holds `token`.
+
+        Raises
+        ------
+        NotSignedInError
+            If nobody does (any more).
+        NotAllowedError
+            If the token does not open this platform, or belongs to a program.
+        UnavailableError
+            If the hub does not answer.
+        """
+        key = _key(token)
+        until, person = self._known.get(key, (0.0, None))
+        if person is not None and self._clock() < until:
+            self._known.move_to_end(key)
+            return person
+        self._known.pop(key, None)
+        user = await self._hub.user_of(token)
+        if user.kind != "user":
+            raise NotAllowedError(f"{user.name} is a program of the platform: use the token of a person.")
+        if not self._access_scopes & set(user.scopes):
+            raise NotAllowedError(
+                "This token does not open this platform: make one with the scope it asks for."
+            )
+        person = Person(name=user.name, admin=user.admin, teams=sorted(user.groups), profile=self._profile)
+        self._known[key] = (self._clock() + _REMEMBERED_S, person)
+        while len(self._known) > _MOST:
+            self._known.popitem(last=False)
+        return person
+
+    async def sign_in(self, *, code: str, verifier: str, redirect_uri: str) -> str:
+        """Return the token of the person whom the hub sent back with `code`.
+
+        Raises
+        ------
+        NotSignedInError
+            If the hub does not accept the code, or its token opens nothing.
+        """
+        token = await self._hub.exchange(code=code, verifier=verifier, redirect_uri=redirect_uri)
+        await self.person(token)
+        return token
+
+    def forget(self, token: str) -> None:
+        """Ask the hub anew the next time `token` comes."""
+        self._known.pop(_key(token), None)
+
+
+def _key(token: str) -> str:
+    if not token:
+        raise NotSignedInError("Nobody is signed in: sign in first.")
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,185 @@
+"""Volumes: the data areas of this platform, and what of them a session gets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from cupola.exceptions import ConflictError, NotFoundError
+from cupola.models.volume import Access, CollectionSummary, Mount, Volume, VolumeKind
+from cupola.platform.storage.files.stac import StacFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cupola.config import StatePaths, VolumeSettings
+    from cupola.models.person import Person
+
+__all__ = ["HOME", "SAMPLES", "VolumeService"]
+
+HOME = "home"
+SAMPLES = "sample-archive"
+_PATIENCE_S = 2.0
+"""A disk that needs longer to tell whether a folder is there hangs, as a lost network disk does."""
+
+
+class VolumeService:
+    """Knows the volumes.
+
+    Parameters
+    ----------
+    settings
+        The volumes of ``cupola.yaml``.
+    paths
+        Where homes and the sample archive lie.
+    samples
+        Whether the sample archive is offered.
+    patience
+        Seconds to wait for a disk.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Sequence[VolumeSettings],
+        paths: StatePaths,
+        samples: bool,
+        patience: float = _PATIENCE_S,
+    ) -> None:
+        self._paths = paths
+        self._patience = patience
+        self._shared = [_from_settings(volume) for volume in settings]
+        if samples:
+            self._shared.insert(0, _sample_archive(paths.sample_archive))
+        self._stac = {volume.name: StacFolder(volume.source) for volume in self._shared}
+        # A look at a hanging disk never ends: it must not take the threads that everything else needs.
+        self._threads = ThreadPoolExecutor(max_workers=len(self._shared) + 4, thread_name_prefix="volumes")
+        self._looks: dict[str, asyncio.Future[tuple[str | None, list[CollectionSummary]]]] = {}
+
+    async def volumes(self, person: Person) -> list[Volume]:
+        """Return the volumes that `person` may use, with what lies in them; one out of reach says so."""
+        return [self._home(person), *await asyncio.gather(*(self._look(volume) for volume in self._shared))]
+
+    async def volume(self, person: Person, name: str) -> Volume:
+        """Return one volume.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has none of this name.
+        """
+        if name == HOME:
+            return self._home(person)
+        for volume in self._shared:
+            if volume.name == name:
+                return await self._look(volume)
+        raise NotFoundError(f"There is no volume {name!r}: the page Data shows which there are.")
+
+    async def mounts(
+        self, person: Person, names: Sequence[str] | None, *, skip_missing: bool = False
+    ) -> list[Mount]:
+        """Return how sessions and tasks of `person` see volumes.
+
+        Parameters
+        ----------
+        person
+            Whose session it is; the home is always among the mounts.
+        names
+            The wanted volumes. Nothing: all that are within reach.
+        skip_missing
+            Leave out what is unknown or out of reach, instead of refusing.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no volume of such a name.
+        ConflictError
+            If a wanted one is out of reach.
+        """
+        home = self._home(person)
+        mounts = [Mount(volume=HOME, source=home.source, target=home.source, access=home.access)]
+        if names is None or skip_missing:
+            wanted = await self.volumes(person)
+            found = [v for v in wanted if v.unavailable is None and (names is None or v.name in names)]
+        else:
+            found = [await self.volume(person, name) for name in dict.fromkeys(names)]
+        for volume in found:
+            if volume.name == HOME:
+                continue
+            if volume.unavailable:
+                raise ConflictError(f"The volume {volume.name} cannot be mounted: {volume.unavailable}")
+            target = home.source / "volumes" / volume.name
+            mounts.append(
+                Mount(volume=volume.name, source=volume.source, target=target, access=volume.access)
+            )
+        return mounts
+
+    async def aclose(self) -> None:
+        """Let the threads go; one that hangs ends with the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _home(self, person: Person) -> Volume:
+        return Volume(
+            name=HOME,
+            title="Home",
+            description="Your own files: they stay when a session ends.",
+            kind=VolumeKind.HOME,
+            source=self._paths.home(person.name),
+            access=Access.WRITE,
+        )
+
+    async def _look(self, volume: Volume) -> Volume:
+        """Return `volume` with what lies in it, or with the reason why nobody can tell."""
+        loop = asyncio.get_running_loop()
+        look = self._looks.get(volume.name)
+        if look is None:
+            # While one look hangs no other one is begun.
+            look = loop.run_in_executor(self._threads, _look_into, volume.source, self._stac[volume.name])
+            self._looks[volume.name] = look
+            look.add_done_callback(lambda _: self._looks.pop(volume.name, None))
+        done, _ = await asyncio.wait([look], timeout=self._patience)
+        if not done:
+            slow = f"{volume.source} does not answer: its disk or network may be gone."
+            return volume.model_copy(update={"unavailable": slow})
+        unavailable, collections = look.result()
+        return volume.model_copy(update={"unavailable": unavailable, "collections": collections})
+
+
+def _look_into(source: Path, stac: StacFolder) -> tuple[str | None, list[CollectionSummary]]:
+    """Tell why a folder is out of reach, if it is, and which collections it holds."""
+    try:
+        if not source.is_dir():
+            return f"There is no folder {source}: make it, or correct the path in cupola.yaml.", []
+        if not os.access(source, os.R_OK | os.X_OK):
+            return f"{source} may not be read by the account that runs the platform.", []
+        return None, stac.collections()
+    except OSError as error:
+        return f"{source} cannot be read ({error.strerror}).", []
+
+
+def _from_settings(settings: VolumeSettings) -> Volume:
+    return Volume(
+        name=settings.name,
+        title=settings.title,
+        description=settings.description,
+        kind=VolumeKind.ARCHIVE,
+        source=settings.path,
+        access=settings.access,
+        licence=settings.licence,
+        citation=settings.citation,
+        example=settings.example,
+    )
+
+
+def _sample_archive(path: Path) -> Volume:
+    return Volume(
+        name=SAMPLES,
+        title="Sample archive",
+        description="Small made-up images of Earth, a planet and the sky, to try things with.",
+        kind=VolumeKind.ARCHIVE,
+        source=path,
+        licence="CC0-1.0",
+    )

@@ -1,0 +1,82 @@
+"""The shipped datalabs: a folder each, with a ``datalab.yaml``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import yaml
+from pydantic import ValidationError
+
+from cupola.models.datalab import Datalab
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["DatalabFolder"]
+
+log = structlog.get_logger("cupola.portal")
+
+_FROM_ELSEWHERE = {"name", "versions", "recommended", "unavailable"}
+"""What no datalab.yaml says: the folder's name and what was built decide."""
+
+
+class DatalabFolder:
+    """The datalabs in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # By path: when the file was last changed, and what it said.
+        self._read: dict[Path, tuple[int, Datalab]] = {}
+
+    def datalabs(self) -> list[Datalab]:
+        """Return all datalabs by name, without versions; a broken one says that it is."""
+        try:
+            files = sorted(self._folder.glob("*/datalab.yaml"))
+        except OSError as error:
+            log.exception("datalabs cannot be read", folder=str(self._folder), error=str(error))
+            return []
+        return [self._datalab(file) for file in files]
+
+    def _datalab(self, file: Path) -> Datalab:
+        try:
+            changed = file.stat().st_mtime_ns
+            before = self._read.get(file)
+            if before is not None and before[0] == changed:
+                return before[1]
+            datalab = _parse(file)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = _reason(error)
+            log.exception("a datalab is broken", file=str(file), reason=reason)
+            changed, datalab = 0, _broken(file, reason)
+        if changed:
+            self._read[file] = (changed, datalab)
+        return datalab
+
+
+def _parse(file: Path) -> Datalab:
+    content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no fields")  # noqa: TRY004 - one kind of error for all that a file can say wrong
+    if wrong := sorted(_FROM_ELSEWHERE & content.keys()):
+        raise ValueError(f"{', '.join(wrong)}: not for this file")
+    return Datalab.model_validate({**content, "name": file.parent.name})
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).replace("\n", " ")
+
+
+def _broken(file: Path, reason: str) -> Datalab:
+    name = file.parent.name
+    # A folder's name may be no slug; the card must show all the same, so the checks are left out.
+    return Datalab.model_construct(
+        name=name,
+        title=name,
+        summary="This datalab's description is broken.",
+        versions=[],
+        unavailable=f"Its datalab.yaml is wrong ({reason}): mend {file}.",
+    )

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+
+import httpx
+import pytest
+from support.fake_hub import ACCESS, PREFIX, FakeHub
+
+from cupola.config import Config
+from cupola.platform.app import create_app
+from cupola.platform.storage.hub.settings import HubSettings
+
+DIGEST = "sha256:" + "a1" * 32
+INTERNAL = "internal-token"
+
+
+@pytest.fixture
+def settings():
+    return HubSettings.from_environment(
+        {
+            "JUPYTERHUB_API_URL": "http://hub/hub/api",
+            "JUPYTERHUB_API_TOKEN": "portal-token",
+            "CUPOLA_INTERNAL_TOKEN": INTERNAL,
+            "JUPYTERHUB_CLIENT_ID": "service-cupola",
+            "JUPYTERHUB_SERVICE_PREFIX": PREFIX,
+            "JUPYTERHUB_BASE_URL": "/",
+            "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:8001",
+            "JUPYTERHUB_OAUTH_ACCESS_SCOPES": json.dumps(["access:services", ACCESS]),
+        }
+    )
+
+
+@pytest.fixture
+def hub():
+    return FakeHub()
+
+
+@pytest.fixture
+def config(tmp_path):
+    archive = tmp_path / "mars"
+    archive.mkdir()
+    config = Config.model_validate(
+        {
+            "state": str(tmp_path / "state"),
+            "owner": "maria",
+            "profile": {"sessions": 3, "cores": 2, "memory_mib": 4096},
+            "volumes": [{"name": "mars-archive", "title": "Mars archive", "path": str(archive)}],
+        }
+    )
+    add_version(config, DIGEST)
+    return config
+
+
+def add_version(config, digest, created="2026-11-01T00:00:00Z"):
+    """Put a version of the Lab where the real environments lie; its interpreter is the one of the tests."""
+    place = config.paths.environments / "lab" / digest.removeprefix("sha256:")[:12]
+    (place / "bin").mkdir(parents=True)
+    (place / "bin" / "python").symlink_to(sys.executable)
+    version = {"digest": digest, "label": created[:7], "created": created, "ready": True}
+    (place / "version.json").write_text(json.dumps(version))
+
+
+@pytest.fixture
+def open_portal(config, settings, hub):
+    """Open the real application on the fake hub, also more than once on one state."""
+
+    @contextlib.asynccontextmanager
+    async def opened():
+        app = create_app(config, settings, hub_transport=hub.transport())
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://cupola.test" + PREFIX
+            ) as client:
+                client.app = app
+                yield client
+
+    return opened
+
+
+@pytest.fixture
+def maria():
+    return {"Authorization": "token token-of-maria"}
