@@ -103,9 +103,9 @@ def _include(app: FastAPI, root: str) -> None:
         app.include_router(
             router, prefix=f"{root}/api", dependencies=signed_in, responses=problems.PROBLEM_RESPONSES
         )
-    for router in _routers(pages):
-        app.include_router(router, prefix=root, dependencies=signed_in, include_in_schema=False)
-    static = Path(__file__).parent / "static"
+    if isinstance(first := getattr(pages, "router", None), APIRouter):
+        app.include_router(first, prefix=root, dependencies=signed_in, include_in_schema=False)
+    static = getattr(pages, "static", Path(__file__).parent / "static")
     app.mount(f"{root}/static", StaticFiles(directory=static, check_dir=False), name="static")
 
 

@@ -9,14 +9,14 @@ from fastapi import Depends, Query, Request
 from cupola.exceptions import NotSignedInError
 from cupola.models.person import Person
 from cupola.platform.factory import Factory
-from cupola.platform.handlers.forgery import check_same_site, csrf_token
+from cupola.platform.handlers.forgery import check_same_site, forgery_token
 
 __all__ = [
     "Cursor",
     "FactoryIn",
     "Limit",
     "PersonIn",
-    "csrf_of",
+    "csrf_token",
     "current_person",
     "get_factory",
     "login_token",
@@ -42,10 +42,10 @@ def login_token(request: Request) -> str | None:
     return request.cookies.get(get_factory(request).hub_settings.client_id)
 
 
-def csrf_of(request: Request) -> str:
+def csrf_token(request: Request) -> str:
     """Return the token that forms and scripts of a page send back; empty for who comes without a cookie."""
     login = login_token(request)
-    return csrf_token(get_factory(request), login) if login else ""
+    return forgery_token(get_factory(request), login) if login else ""
 
 
 async def current_person(request: Request, factory: Annotated[Factory, Depends(get_factory)]) -> Person:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from cupola.exceptions import CupolaError, NotSignedInError
+from cupola.exceptions import CupolaError, NotSignedInError, error_class
 from cupola.models.base import Problem
 from cupola.platform.handlers.signin import start_sign_in
 
@@ -23,7 +23,7 @@ log = structlog.get_logger("cupola.portal")
 TYPES = "https://cupola.invalid/problems/"
 """Where the kinds of problems are named; nothing answers there, which the standard allows."""
 
-ErrorPage = Callable[[Request, Problem], Response]
+ErrorPage = Callable[[Request, CupolaError], Response]
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -116,7 +116,9 @@ def add_problem_handlers(app: FastAPI, error_page: ErrorPage | None = None) -> N
                 # The page is loaded anew, which leads to the sign-in.
                 headers["HX-Refresh"] = "true"
         if _wants_page(request):
-            reply = page(request, problem)
+            told = error if isinstance(error, CupolaError) else error_class(_code(problem))(problem.detail)
+            reply = page(request, told)
+            reply.status_code = problem.status
             reply.headers.update(headers)
             return reply
         return JSONResponse(
@@ -145,8 +147,12 @@ def _sentence(errors: Sequence[Any]) -> str:
     return f"`{where}` is wrong: {first['msg']}{more}; see the API's description."
 
 
-def _plain_page(request: Request, problem: Problem) -> Response:
+def _code(problem: Problem) -> str:
+    return problem.type.removeprefix(TYPES)
+
+
+def _plain_page(request: Request, error: CupolaError) -> Response:
     del request
-    title, detail = html.escape(problem.title), html.escape(problem.detail)
+    title, detail = html.escape(error.title), html.escape(str(error))
     body = f'<!doctype html><html lang="en"><title>{title}</title><main><h1>{title}</h1><p>{detail}</p></main></html>'
-    return HTMLResponse(body, problem.status)
+    return HTMLResponse(body)

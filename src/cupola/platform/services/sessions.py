@@ -20,6 +20,7 @@ from cupola.models.session import (
 )
 from cupola.platform.builders.session import session_plan
 from cupola.platform.storage.database.sessions import StoredSession
+from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,6 +36,7 @@ __all__ = ["SessionService"]
 
 _LOOK_S = 5.0
 """Another process may write the row; whoever waits looks by himself this often."""
+_LOG_BYTES = 65_536
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without those that look alike."""
 
@@ -183,6 +185,28 @@ class SessionService:
         if not await self._store.delete(session):
             raise ConflictError(f"{stored.session.title} has not ended: stop it first.")
         self._bells.ring(session)
+
+    async def history(self, person: Person, session: str) -> list[SessionEvent]:
+        """Return what happened to a session so far.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session.
+        """
+        await self._find(person, session)
+        return await self._store.events(session)
+
+    async def log(self, person: Person, session: str) -> str:
+        """Return the end of what a session's process printed; empty where it printed nothing yet.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session.
+        """
+        stored = await self._find(person, session)
+        return await asyncio.to_thread(end_of_text, stored.plan.process.log, longest=_LOG_BYTES)
 
     async def events(self, person: Person, session: str, after: int = 0) -> AsyncIterator[SessionEvent]:
         """Yield what happened to a session since the event number `after`, then what happens, until it is ready or ended.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
@@ -17,7 +17,9 @@ __all__ = ["router"]
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(description="The job's id.", examples=["job-1f0c9a72be"])]
-RESULT = {200: {"description": "cloudpickle of the result.", "content": {"application/octet-stream": {}}}}
+RESULT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "cloudpickle of the result.", "content": {"application/octet-stream": {}}}
+}
 
 
 @router.post("", status_code=202, summary="Start a job")
