@@ -23,3 +23,11 @@ async def test_the_portal_lives_and_knows_who_asks(open_portal, maria):
         assert '"state":"ready"' in events[-1]
         session = (await portal.get(f"api/sessions/{launched.json()['id']}", headers=maria)).json()
         assert session["url"] == f"/user/maria/{session['id']}/lab/tree/examples/tour.ipynb"
+
+
+async def test_every_address_but_the_few_open_ones_wants_a_sign_in(open_portal):
+    open_to_all = {"health", "oauth_callback", "static"}
+    seen = set()
+    async with open_portal() as portal:
+        for route in portal.app.routes:
+            print(type(route), getattr(route, "path", None))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+from support.fake_hub import ACCESS
+
+from cupola.exceptions import NotAllowedError, NotSignedInError, UnavailableError
+from cupola.models.person import Profile
+from cupola.platform.services import people
+from cupola.platform.services.people import PeopleService
+from cupola.platform.storage.hub.client import HubClient
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+def now():
+    return [0.0]
+
+
+@pytest_asyncio.fixture
+async def service(settings, hub, now):
+    client = HubClient(settings, hub.transport())
+    yield PeopleService(
+        hub=client,
+        access_scopes=settings.access_scopes,
+        profile=Profile(cores=2, memory_mib=1024),
+        clock=lambda: now[0],
+    )
+    await client.aclose()
+
+
+async def test_the_hub_is_asked_once_in_thirty_seconds(service, hub, now):
+    assert (await service.person("token-of-paul")).admin
+    now[0] = 29
+    await service.person("token-of-paul")
+    assert len(hub.calls("GET", "^/user$")) == 1
+    now[0] = 31
+    await service.person("token-of-paul")
+    assert len(hub.calls("GET", "^/user$")) == 2
+
+
+async def test_a_revoked_token_ends(service, hub, now):
+    await service.person("token-of-paul")
+    del hub.tokens["token-of-paul"]
+    now[0] = 31
+    with pytest.raises(NotSignedInError):
+        await service.person("token-of-paul")
+
+
+async def test_a_token_without_our_scope_opens_nothing(service, hub):
+    hub.add_token("narrow", "maria", scopes=("self",))
+    with pytest.raises(NotAllowedError):
+        await service.person("narrow")
+
+
+async def test_a_program_is_no_person(service, hub):
+    hub.add_token("program", "culler", kind="service", scopes=(ACCESS,))
+    with pytest.raises(NotAllowedError, match="culler"):
+        await service.person("program")
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "ünïcode", "line\nbreak", "x" * 5000])
+async def test_nonsense_is_nobody(service, token):
+    with pytest.raises(NotSignedInError):
+        await service.person(token)
+
+
+async def test_a_hub_that_is_not_there_is_no_sign_out(service, hub):
+    hub.down = True
+    with pytest.raises(UnavailableError):
+        await service.person("token-of-maria")
+
+
+async def test_what_is_remembered_is_bounded(service, hub, monkeypatch):
+    monkeypatch.setattr(people, "_MOST", 10)
+    for number in range(30):
+        hub.add_token(f"t{number}", "maria")
+        await service.person(f"t{number}")
+    assert len(service._known) == 10
