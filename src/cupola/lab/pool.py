@@ -420,6 +420,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("Say which job to run: python -m cupola.lab.pool FOLDER CORES\n")
         return 2
     folder, cores = Path(arguments[0]), Path(arguments[1])
+    os.chdir(folder)  # the portal's own folder may go away
     if not _take_lock(folder):
         return ALREADY_RUNNING
     _sign(folder)

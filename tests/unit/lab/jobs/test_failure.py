@@ -8,7 +8,7 @@ from cupola.lab.jobs.failure import describe, remember_sources
 
 
 def raised(function, *arguments):
-    with pytest.raises(BaseException) as caught:  # noqa: PT011, B017 - whatever the function raises is wanted
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever the function raises is wanted
         function(*arguments)
     return caught.value
 

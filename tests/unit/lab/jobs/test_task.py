@@ -1,3 +1,4 @@
+# ruff: noqa: S301 - what these tests pickled themselves
 from __future__ import annotations
 
 import errno

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,8 @@ class LocalPool:
     def __init__(self, folder: Path, *, cores: int) -> None:
         self._folder = folder
         self._cores = cores
-        # Held only so that an ended supervisor is waited for and does not stay a zombie.
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
+        # To be waited for: an ended supervisor would stay a zombie else.
+        self._started: set[int] = set()
 
     def capacity(self) -> Capacity:
         """Return the cores that jobs may use, and this machine's memory."""
@@ -53,26 +52,30 @@ class LocalPool:
             The interpreter cannot be started.
         """
         self._make_cores()
-        log = array.folder / "log" / "pool.out"
+        self._wait_for_ended()
+        log = str(array.folder / "log" / "pool.out")
+        # -P: a file json.py in the user's home must not take the place of Python's own.
+        command = [str(array.python), "-P", "-m", "cupola.lab.pool", str(array.folder), str(self._folder)]
         try:
-            with log.open("ab") as output:
-                # -P: a file json.py in the user's home must not take the place of Python's own.
-                process = subprocess.Popen(
-                    [array.python, "-P", "-m", "cupola.lab.pool", array.folder, self._folder],
-                    cwd=array.folder,
-                    env={**array.environment, "CUPOLA_JOB": array.tag},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            # Not Popen: nobody keeps an object for a process that is to outlive us.
+            pid = os.posix_spawn(
+                array.python,
+                command,
+                {**array.environment, "CUPOLA_JOB": array.tag},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+            )
         except OSError as error:
             raise UnavailableError(
                 f"The tasks' interpreter {array.python} could not be started ({error.strerror}): "
                 "start a new session of this datalab, which builds it again, and retry."
             ) from error
-        self._started[array.tag] = process
-        return _native(process.pid) or f"{process.pid}:0"
+        self._started.add(pid)
+        return _native(pid) or f"{pid}:0"
 
     def find(self, array: Array) -> str | None:
         """Return the living supervisor that signed the job's folder."""
@@ -85,10 +88,8 @@ class LocalPool:
     def poll(self, arrays: Sequence[tuple[Array, str]]) -> dict[str, dict[int, TaskState]]:
         """Return the arrays whose supervisor lives; it tells about its tasks in ``events.jsonl`` itself."""
         found: dict[str, dict[int, TaskState]] = {}
+        self._wait_for_ended()
         for array, native in arrays:
-            process = self._started.get(array.tag)
-            if process is not None and process.poll() is not None:
-                del self._started[array.tag]
             # One that was started twice (the portal died in between) has the first one's signature.
             if self._lives(native) or self.find(array) is not None:
                 found[array.tag] = {}
@@ -115,6 +116,13 @@ class LocalPool:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             return lines[-1][:300] if lines else ""
         return ""
+
+    def _wait_for_ended(self) -> None:
+        for pid in list(self._started):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            self._started.discard(pid)
 
     def _lives(self, native: str) -> bool:
         pid = int(native.partition(":")[0])

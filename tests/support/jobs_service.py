@@ -1,0 +1,88 @@
+"""The job service on its own, with a real database and real supervisors, for the tests of jobs.
+
+As a program (``python -m support.jobs_service ROOT, from the folder of tests``) it stands for a portal that can be killed: it finds jobs again,
+submits the one in ROOT/request.json if there is one, and watches until it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cupola.lab.jobs.packing import label, pack
+from cupola.models.base import now
+from cupola.models.datalab import Version
+from cupola.models.job import JobRequest
+from cupola.models.person import Person, Profile
+from cupola.platform.services.jobplaces import JobPlaces
+from cupola.platform.services.jobs import JobService
+from cupola.platform.storage.database.connection import Database
+from cupola.platform.storage.database.jobs import JobStore
+from cupola.platform.storage.environments import BuiltVersion
+from cupola.platform.storage.localpool import LocalPool
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+ADA = Person(name="ada", profile=Profile(cores=2, memory_mib=4096))
+EVE = Person(name="eve", profile=Profile(cores=2, memory_mib=4096))
+BUILT = BuiltVersion(
+    Version(digest=f"sha256:{'a' * 64}", label="test", created=now(), ready=True), Path(sys.executable)
+)
+
+
+class ThisEnvironment:
+    """The environment of the tests is the only version."""
+
+    async def version(self, _name, _digest=None):
+        return BUILT
+
+
+class NoVolumes:
+    async def mounts(self, _person, _names):
+        return []
+
+
+@asynccontextmanager
+async def job_service(root: Path, *, engines=None):
+    database = Database.at(root / "portal.sqlite")
+    await database.migrate()
+    service = JobService(
+        store=JobStore(database),
+        engines=engines or {"local": LocalPool(root / "cores", cores=2)},
+        places=JobPlaces(
+            catalogue=ThisEnvironment(), sessions=None, volumes=NoVolumes(), homes=root / "homes"
+        ),
+    )
+    try:
+        yield service
+    finally:
+        await service.aclose()
+        await database.aclose()
+
+
+def request(function, inputs, **options) -> JobRequest:
+    said = {"name": "test", "memory_mib": 512, "labels": [label(value) for value in inputs], "python": PYTHON}
+    return JobRequest(payload=base64.b64encode(pack(function, inputs)), **{**said, **options})
+
+
+async def ended(service: JobService, job: str, person: Person = ADA):
+    async for state in service.events(person, job):
+        last = state
+    return last
+
+
+async def main(root: Path) -> None:
+    async with job_service(root) as service:
+        await service.reconcile()
+        if (root / "request.json").exists():
+            job = await service.submit(
+                ADA, JobRequest.model_validate_json((root / "request.json").read_bytes())
+            )
+            (root / "job").write_text(job.id)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
