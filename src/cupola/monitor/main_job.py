@@ -155,7 +155,7 @@ class _MainJob:
             _expect(job.state is JobState.DONE, f"job {job.id} is {job.state}: {job.reason}")
             counts.update(inputs=job.counts.inputs, done=job.counts.done, tasks=job.tasks)
         async with self.recorder.stage("products", "Compare the products pixel by pixel") as counts:
-            products = await self.kernel.value("str(job.products.folder)")
+            products = await self.kernel.value("str(job.products.source)")
             counts.update(await self._second_opinion("products", await self._source_folder(), products))
             _expect(counts["products"] == job.counts.inputs, "there are not as many products as inputs")
             _expect(
@@ -204,11 +204,12 @@ class _MainJob:
 
     async def _native_zoom(self) -> int:
         """Return a zoom at which tiles are finer than the data, so that no overview is read."""
-        metres: float = await self.kernel.value("float(s2.resolution)")
+        await self.kernel.run("import rasterio; finest = rasterio.open(s2.items[0].band('B04')[0].path).res[0]")
+        metres: float = await self.kernel.value("float(finest)")
         return math.ceil(math.log2(2 * math.pi * 6378137 / 256 / metres)) + 1
 
     async def _source_folder(self) -> str:
-        folder: str = await self.kernel.value("str(s2.folder)")
+        folder: str = await self.kernel.value("str(s2.source)")
         return folder
 
     async def _second_opinion(self, check: str, *words: str) -> dict[str, int]:
