@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,9 @@ __all__ = ["Screen", "register", "up"]
 
 DATALAB = "lab"
 """The datalab whose environment is built before the start, so that the first click finds it."""
+
+
+MAKE_SAMPLES = "import pathlib, sys; from cupola.lab.samples import make; make(pathlib.Path(sys.argv[1]))"
 
 
 class Screen:
@@ -126,11 +130,14 @@ def _build_environment(config: Config, screen: Screen) -> BuiltVersion:
 
 def _make_samples(config: Config, python: Path, screen: Screen) -> None:
     """Make the sample archive once, with the Lab's own interpreter: the libraries it takes are there."""
-    if config.paths.sample_archive.is_dir():
+    archive = config.paths.sample_archive
+    if archive.is_dir():
         return
-    config.paths.archives.mkdir(parents=True, exist_ok=True)
-    # The maker works aside and renames at the end, so an archive that is there is whole.
-    command = [str(python), "-P", "-m", "cupola.lab.samples", str(config.paths.sample_archive)]
+    # Made aside and renamed at the end: an archive that is there is whole.
+    aside = archive.with_name(f"{archive.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(python), "-P", "-u", "-c", MAKE_SAMPLES, str(aside)]
     with screen.step("Making the sample archive") as tell:
         from cupola.hub.zygotes import plain_environment
 
@@ -141,8 +148,8 @@ def _make_samples(config: Config, python: Path, screen: Screen) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=plain_environment(config.paths.archives),
-            cwd=config.paths.archives,
+            env=plain_environment(archive.parent),
+            cwd=archive.parent,
         ) as maker:
             try:
                 for line in maker.stdout or ():
@@ -157,6 +164,7 @@ def _make_samples(config: Config, python: Path, screen: Screen) -> None:
                 f"the sample archive could not be made: {last or 'no reason was given'}; "
                 "set `sample_archive: false` in cupola.yaml to start without it"
             )
+        aside.replace(archive)
 
 
 def _welcome(config: Config, screen: Screen) -> None:

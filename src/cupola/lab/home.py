@@ -50,6 +50,8 @@ def link_volumes(mounts: Iterable[Mount], folder: Path) -> list[str]:
 
 
 def _link(target: Path, source: Path) -> None:
+    if target == source:
+        return  # the home is a volume too, and is where it is
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_symlink() and target.readlink() == source:
         return

@@ -25,20 +25,41 @@ from typing import Any, NoReturn
 __all__ = ["Zygote", "main"]
 
 PRELOAD = (
-    "jupyter_server.serverapp",
-    "jupyterlab.labapp",
-    "jupyterhub.singleuser.extension",
-    "jupyter_lsp",
-    "jupyter_server_terminals",
-    "notebook_shim",
+    "jupyter_core.migrate",
+    "tornado.platform.asyncio",
+    "jinja2.ext",
+    "IPython",
     "nbconvert.exporters",
     "ipykernel.kernelspec",
+    "jupyter_server.serverapp",
     "jupyter_server.services.api.handlers",
+    "jupyter_server.services.config.handlers",
+    "jupyter_server.services.contents.handlers",
     "jupyter_server.services.contents.largefilemanager",
+    "jupyter_server.services.events.handlers",
     "jupyter_server.services.kernels.handlers",
+    "jupyter_server.services.kernelspecs.handlers",
+    "jupyter_server.services.nbconvert.handlers",
+    "jupyter_server.services.security.handlers",
+    "jupyter_server.services.sessions.handlers",
+    "jupyter_server.services.shutdown",
+    "jupyter_server.kernelspecs.handlers",
+    "jupyter_server.nbconvert.handlers",
+    "jupyter_server.view.handlers",
+    "jupyter_server_terminals",
+    "jupyter_lsp",
+    "jupyter_lsp.virtual_documents_shadow",
+    "notebook_shim.nbserver",
+    "jupyterlab.labapp",
+    "jupyterhub.singleuser.extension",
+    "numpy",
+    "cupola.exceptions",
     "cupola.lab.session",
     "cupola.lab.extension",
+    "cupola.lab.tiles.handlers",
+    "cupola.lab.jobs.relay",
 )
+"""What a session's server imports. Not ``jupyterhub.singleuser.app``: it changes the server's handlers as it is loaded."""
 LONGEST_REQUEST = 2**20
 """In bytes."""
 LOOK_SECONDS = 30
@@ -172,6 +193,8 @@ def _creation_time() -> float:
 def preload() -> None:
     """Import what a session will need; a module that is missing or broken costs only its speed."""
     os.environ.setdefault("JUPYTERHUB_SINGLEUSER_EXTENSION", "1")
+    # numpy would start a thread per core here, which no fork takes along; kernels have an environment of their own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in PRELOAD:
         try:
             importlib.import_module(name)

@@ -30,7 +30,7 @@ MARK = "CUPOLA_SESSION"
 """Every process of a session has this variable in its environment."""
 STOP_SECONDS = 10
 """How long a session may take to save and to stop its kernels."""
-ZYGOTE_SECONDS = 20
+ZYGOTE_SECONDS = 60
 """How long to wait for a fork server that has just been started; then the session starts cold."""
 POLL = 0.02
 

@@ -36,6 +36,8 @@ MARKER = "version.json"
 EXAMPLES = Path("share") / "cupola" / "examples"
 """Where an environment keeps the notebooks that a session copies into the home."""
 SHOWN_LINES = 6
+TOLD = ("Resolved", "Downloading", "Building", "Built", "Prepared", "Installed")
+"""What of uv's output is worth a person's time."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ class EnvironmentStore:
                     output.write(line)
                     if text := line.strip():
                         last.append(text)
-                        progress(text)
+                        if text.startswith(TOLD):
+                            progress(text)
             except BaseException:
                 process.kill()
                 raise
