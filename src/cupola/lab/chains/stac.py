@@ -1,0 +1,200 @@
+"""The STAC documents of products: what each is, and how it was made."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cupola.lab.chains.provenance import checksum, datalab_version, describe_function, software
+from cupola.lab.collections.footprint import image_box
+from cupola.lab.collections.images import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cupola.lab.chains.chain import Chain
+    from cupola.lab.chains.packing import Packing
+    from cupola.lab.collections.footprint import Box
+    from cupola.lab.collections.images import Image
+    from cupola.lab.collections.items import Item
+
+__all__ = ["Made", "collection_document", "item_document"]
+
+_STAC = "1.1.0"
+_EXTENSIONS = [
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+]
+_SSYS = "https://stac-extensions.github.io/ssys/v1.1.1/schema.json"
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a product was made."""
+
+    chain: Chain
+    item: Item
+    packing: Packing
+    inputs: Mapping[str, Any]
+    """The input item and the checksums of its files."""
+    said: Mapping[str, Any]
+    """What the caller wants to be told: ``job``, ``by``, and parameters."""
+
+
+def collection_document(name: str, title: str, chain: Chain) -> dict[str, Any]:
+    """Return the STAC collection of a folder of products; it covers what the chain's collection covers."""
+    source = chain.collection
+    box = source.bbox
+    times = [item.datetime for item in source if item.datetime]
+    return {
+        "type": "Collection",
+        "stac_version": _STAC,
+        "id": name,
+        "title": title,
+        "description": f"{chain.label} over {source.title or source.id}, computed by Cupola.",
+        "license": "other",
+        "extent": {
+            "spatial": {"bbox": [list(box) if box else [-180.0, -90.0, 180.0, 90.0]]},
+            "temporal": {"interval": [[_time(min(times)), _time(max(times))] if times else [None, None]]},
+        },
+        "links": [],
+    }
+
+
+def item_document(pixels: Path, final: Path, collection: str, made: Made) -> dict[str, Any]:
+    """Return the STAC item of a product.
+
+    Parameters
+    ----------
+    pixels
+        The product's file as it lies now.
+    final
+        The name it will have.
+    collection
+        Id of the collection it belongs to.
+    made
+        How it was made.
+    """
+    image = describe(str(pixels))
+    box = image_box(image)
+    body = made.item.body
+    foreign = body is not None and body.name != "Earth"
+    document: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": _STAC,
+        "stac_extensions": [*_EXTENSIONS, _SSYS] if foreign else _EXTENSIONS,
+        "id": final.stem,
+        "collection": collection,
+        "geometry": _geometry(box),
+        "properties": {
+            "title": _title(made),
+            **_times(made.item),
+            **_projection(image),
+            **({"ssys:targets": [body.name]} if foreign and body else {}),
+            **_processing(made),
+        },
+        "links": [
+            {"rel": "collection", "href": "./collection.json", "type": "application/json"},
+            {
+                "rel": "derived_from",
+                "href": str(made.item.path or made.inputs["files"][0]["href"]),
+                "title": made.item.id,
+            },
+        ],
+        "assets": {"data": _asset(pixels, final, image, made)},
+    }
+    if box is not None:
+        document["bbox"] = list(box)
+    return document
+
+
+def _title(made: Made) -> str:
+    return str(made.said.get("job") or made.chain.label)
+
+
+def _processing(made: Made) -> dict[str, Any]:
+    """Return how the product was made, in the words of the processing extension and our own."""
+    now = _time(datetime.now(UTC))
+    return {
+        "created": now,
+        "processing:datetime": now,
+        "processing:expression": {"format": "cupola-chain", "expression": json.loads(made.chain.to_json())},
+        "processing:lineage": f"{made.chain.label} of {made.item.id}",
+        "processing:software": software(),
+        "cupola:by": made.said.get("by"),
+        "cupola:chain": made.chain.hash,
+        "cupola:functions": describe_function(made.chain),
+        "cupola:inputs": [dict(made.inputs)],
+        "cupola:parameters": {key: value for key, value in made.said.items() if key not in ("job", "by")},
+        "cupola:version": datalab_version(),
+    }
+
+
+def _asset(pixels: Path, final: Path, image: Image, made: Made) -> dict[str, Any]:
+    """Return the product's file: what its numbers mean, and its checksum."""
+    packing = made.packing
+    size, digest = checksum(str(pixels))
+    scale = {"raster:scale": packing.scale, "raster:offset": 0.0} if packing.scale != 1.0 else {}
+    nodata: float | str = "nan" if math.isnan(packing.nodata) else packing.nodata
+    return {
+        "href": f"./{final.name}",
+        "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+        "title": _title(made),
+        "roles": ["data"],
+        "bands": [
+            {"name": name, "data_type": packing.dtype, "nodata": nodata, **scale} for name in image.band_names
+        ],
+        "file:size": size,
+        "file:checksum": digest,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _times(item: Item) -> dict[str, Any]:
+    """Return the time of the input. STAC insists on one: for an image that has none, it is that of the product."""
+    if item.datetime is None:
+        return {"datetime": _time(datetime.now(UTC))}
+    start = _time(item.datetime)
+    if item.end is None or item.end == item.datetime:
+        return {"datetime": start}
+    return {"datetime": start, "start_datetime": start, "end_datetime": _time(item.end)}
+
+
+def _projection(image: Image) -> dict[str, Any]:
+    """Return the grid, and the coordinate system: by code where it has one, else in full (planets have none)."""
+    grid: dict[str, Any] = {
+        "proj:shape": [image.height, image.width],
+        "proj:transform": [float(value) for value in image.transform[:6]],
+        "proj:code": None,
+    }
+    if image.crs:
+        authority = image.crs.to_authority()
+        if authority:
+            grid["proj:code"] = ":".join(authority)
+        else:
+            grid["proj:wkt2"] = image.crs.to_wkt(version="WKT2_2019")
+    return grid
+
+
+def _geometry(box: Box | None) -> dict[str, Any] | None:
+    """Return a box as GeoJSON, cut in two at the antimeridian."""
+    if box is None:
+        return None
+    west, south, east, north = box
+    if west <= east:
+        return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
+    parts = [_ring(west, south, 180.0, north), _ring(-180.0, south, east, north)]
+    return {"type": "MultiPolygon", "coordinates": [[part] for part in parts]}
+
+
+def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]
