@@ -95,7 +95,10 @@ class Factory:
     def _build_jobs(self) -> JobService:
         paths = self.config.paths
         places = JobPlaces(
-            catalogue=self.catalogue, sessions=self.sessions, volumes=self.volumes, homes=paths.homes
+            catalogue=self.catalogue,
+            sessions=SessionStore(self._database),
+            volumes=self.volumes,
+            homes=paths.homes,
         )
         local = LocalPool(paths.state / "run" / "cores", cores=self.config.engines.local.cores)
         return JobService(store=JobStore(self._database), engines={"local": local}, places=places)
@@ -125,6 +128,5 @@ class Factory:
         """Let everything go; sessions and tasks run on."""
         await self.sessions.aclose()
         await self.jobs.aclose()
-        await self.volumes.aclose()
         await self._hub.aclose()
         await self._database.aclose()

@@ -225,7 +225,7 @@ def _values(inputs: Iterable[Any]) -> list[Any]:
         values = list(inputs)
     except TypeError:
         raise InputError(
-            f"The inputs are a {type(inputs).__name__}, which is no list: write cupola.map(function, inputs)."
+            f"The inputs are one {type(inputs).__name__}, which is no list: write cupola.map(function, inputs)."
         ) from None
     _check_count(len(values))
     return values

@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from cupola.exceptions import InputError
+from cupola.exceptions import InputError, NotFoundError
 from cupola.platform.builders.job import TaskPlace, task_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from cupola.models.job import JobRequest
     from cupola.models.person import Person
-    from cupola.models.session import Session
-    from cupola.models.volume import Mount
+    from cupola.platform.services.catalogue import CatalogueService
+    from cupola.platform.services.volumes import VolumeService
+    from cupola.platform.storage.database.sessions import SessionStore
 
 __all__ = ["JobPlace", "JobPlaces"]
 
 DEFAULT_DATALAB = "lab"
 """Whose recommended version runs the jobs that come from no session."""
-
-
-class _Built(Protocol):
-    @property
-    def version(self) -> _Version: ...
-    @property
-    def python(self) -> Path: ...
-
-
-class _Version(Protocol):
-    @property
-    def digest(self) -> str: ...
-
-
-class _Catalogue(Protocol):
-    async def version(self, name: str, digest: str | None) -> _Built: ...
-
-
-class _Sessions(Protocol):
-    async def session(self, person: Person, session: str) -> Session: ...
-
-
-class _Volumes(Protocol):
-    async def mounts(self, person: Person, names: Sequence[str] | None) -> list[Mount]: ...
 
 
 @dataclass(frozen=True)
@@ -64,16 +40,18 @@ class JobPlaces:
     Parameters
     ----------
     catalogue
-        Knows the built versions (`CatalogueService`).
+        Knows the built versions.
     sessions
-        Knows which version a session has (`SessionService`).
+        The table of sessions: it keeps which version and volumes a session has.
     volumes
-        Knows what a person may mount (`VolumeService`).
+        Knows what a person may mount.
     homes
         Folder of the homes.
     """
 
-    def __init__(self, *, catalogue: _Catalogue, sessions: _Sessions, volumes: _Volumes, homes: Path) -> None:
+    def __init__(
+        self, *, catalogue: CatalogueService, sessions: SessionStore, volumes: VolumeService, homes: Path
+    ) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
         self._volumes = volumes
@@ -89,13 +67,19 @@ class JobPlaces:
         InputError
             The function was made by another Python than the tasks would have.
         """
-        datalab, digest = DEFAULT_DATALAB, None
+        datalab, digest, plan = DEFAULT_DATALAB, None, None
         if request.session is not None:
-            session = await self._sessions.session(person, request.session)
-            datalab, digest = session.datalab, session.version
+            stored = await self._sessions.get(request.session)
+            if stored is None or stored.session.owner != person.name:
+                raise NotFoundError(
+                    f"You have no session {request.session!r}: start the job from one of yours."
+                )
+            datalab, digest, plan = stored.session.datalab, stored.session.version, stored.plan
         built = await self._catalogue.version(datalab, digest)
         home = self._homes / person.name
-        python = _interpreter(home, built.version.digest, built.python)
+        # A session that was started without the person's own packages computes without them too.
+        clean = plan is not None and plan.process.environment.get("CUPOLA_CLEAN") == "1"
+        python = built.python if clean else _interpreter(home, built.version.digest, built.python)
         minor = _minor(built.python)
         if minor is not None and minor != request.python:
             raise InputError(
@@ -109,7 +93,7 @@ class JobPlaces:
             path=os.environ.get("PATH", os.defpath),
             language=os.environ.get("LANG", "C.UTF-8"),
         )
-        mounts = await self._volumes.mounts(person, None)
+        mounts = await self._volumes.mounts(person, None) if plan is None else plan.mounts
         environment = task_environment(around, cpus=request.cpus, mounts=mounts)
         return JobPlace(home / ".cupola" / "jobs" / job, python, built.version.digest, environment)
 

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cupola.exceptions import InputError, NotFoundError
+from cupola.models.base import now
+from cupola.models.session import Plan, ProcessPlan, Session, SessionState
+from cupola.models.volume import Access, Mount
+from cupola.platform.services.jobplaces import JobPlaces
+from cupola.platform.storage.database.connection import Database
+from cupola.platform.storage.database.sessions import SessionStore, StoredSession
+from support.jobs_service import ADA, BUILT, EVE, PYTHON, NoVolumes, ThisEnvironment, request
+
+pytestmark = pytest.mark.asyncio
+
+
+def session(home, *, environment=None):
+    mount = Mount(volume="dem", source="/data/dem", target=home / "volumes" / "dem", access=Access.READ)
+    return StoredSession(
+        session=Session(
+            id="lab-1",
+            owner="ada",
+            datalab="lab",
+            version=BUILT.version.digest,
+            title="Lab",
+            state=SessionState.READY,
+            created=now(),
+        ),
+        plan=Plan(
+            session="lab-1",
+            owner="ada",
+            datalab="lab",
+            version=BUILT.version.digest,
+            ready_path="/lab",
+            mounts=[mount],
+            process=ProcessPlan(command=["x"], environment=environment or {}, folder=home, log=home / "log"),
+        ),
+    )
+
+
+class OneSession:
+    def __init__(self, stored=None):
+        self.stored = stored
+
+    async def get(self, name):
+        return self.stored if self.stored and name == self.stored.session.id else None
+
+
+def places(tmp_path, stored=None):
+    return JobPlaces(
+        catalogue=ThisEnvironment(), sessions=OneSession(stored), volumes=NoVolumes(), homes=tmp_path
+    )
+
+
+def overlay(home):
+    python = home / ".cupola" / "environments" / ("a" * 12) / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
+
+
+async def test_what_the_person_installed_is_there_for_tasks_too(tmp_path):
+    python = overlay(tmp_path / "ada")
+    place = await places(tmp_path).place(ADA, request(abs, [1]), "job-1")
+    assert place.python == python
+    assert place.environment["CUPOLA_PYTHON"] == str(python)
+    assert place.environment["PATH"].startswith(f"{python.parent}:")
+    assert place.folder == tmp_path / "ada" / ".cupola" / "jobs" / "job-1"
+
+
+async def test_a_clean_session_has_clean_tasks(tmp_path):
+    overlay(tmp_path / "ada")
+    stored = session(tmp_path / "ada", environment={"CUPOLA_CLEAN": "1"})
+    place = await places(tmp_path, stored).place(ADA, request(abs, [1], session="lab-1"), "job-1")
+    assert place.python == BUILT.python
+
+
+async def test_tasks_see_the_volumes_of_their_session(tmp_path):
+    stored = session(tmp_path / "ada")
+    place = await places(tmp_path, stored).place(ADA, request(abs, [1], session="lab-1"), "job-1")
+    assert [mount["volume"] for mount in json.loads(place.environment["CUPOLA_VOLUMES"])] == ["dem"]
+
+
+async def test_a_session_of_somebody_else_is_refused(tmp_path):
+    stored = session(tmp_path / "ada")
+    for person, name in ((EVE, "lab-1"), (ADA, "lab-2")):
+        with pytest.raises(NotFoundError, match="You have no session"):
+            await places(tmp_path, stored).place(person, request(abs, [1], session=name), "job-1")
+
+
+async def test_the_stored_session_is_understood(tmp_path):
+    database = Database.at(tmp_path / "portal.sqlite")
+    try:
+        await database.migrate()
+        made = JobPlaces(
+            catalogue=ThisEnvironment(), sessions=SessionStore(database), volumes=NoVolumes(), homes=tmp_path
+        )
+        with pytest.raises(NotFoundError):
+            await made.place(ADA, request(abs, [1], session="lab-1"), "job-1")
+    finally:
+        await database.aclose()
+
+
+async def test_another_python_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(InputError, match=rf"Python 3\.8 and the tasks run Python {PYTHON}"):
+        await places(tmp_path).place(ADA, request(abs, [1], python="3.8"), "job-1")
