@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -34,17 +33,16 @@ def places(tms, x, y, z, size=256):
     return np.meshgrid(box.left + (box.right - box.left) * steps, box.top - (box.top - box.bottom) * steps)
 
 
-def by_hand(path, tms, x, y, z, index=1, system=None):
+def by_hand(path, tms, x, y, z):
     """Compute what a tile must hold, pixel by pixel with GDAL's own transformation."""
     plane_x, plane_y = places(tms, x, y, z)
     with rasterio.open(path) as dataset:
-        system = system or CRS.from_epsg(3857)
-        px, py = transform(system, dataset.crs, plane_x.ravel(), plane_y.ravel())
+        px, py = transform(CRS.from_epsg(3857), dataset.crs, plane_x.ravel(), plane_y.ravel())
         columns, rows = ~dataset.transform @ (np.array(px), np.array(py))
         columns, rows = np.floor(columns), np.floor(rows)
         inside = (columns >= 0) & (columns < dataset.width) & (rows >= 0) & (rows < dataset.height)
         found = np.full(columns.size, np.nan)
-        found[inside] = dataset.read(index)[rows[inside].astype(int), columns[inside].astype(int)]
+        found[inside] = dataset.read(1)[rows[inside].astype(int), columns[inside].astype(int)]
     return found.reshape(plane_x.shape)
 
 
@@ -286,7 +284,7 @@ def test_replaced_file_is_seen(scene):
     draft = collection.source.with_suffix(".new")
     with rasterio.open(draft, "w", **profile) as dataset:
         dataset.write(array + 1, 1)
-    os.replace(draft, collection.source)
+    draft.replace(collection.source)
     assert np.array_equal(tile(chain, MERCATOR, 500, 300, 10).data[0], array[:256, :256] + 1)
 
 
