@@ -1,0 +1,115 @@
+"""The main job as a person does it, in a real Chromium; its pictures are the README's and the tutorial's.
+
+``make pictures`` sets ``CUPOLA_PICTURES``: then the pictures are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = Path("/usr/bin/chromium")
+SECOND = 1000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.system,
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason="there is no Chromium on this machine: apt-get install chromium"
+    ),
+    pytest.mark.timeout(900),
+]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = Path(os.environ.get("CUPOLA_PICTURES") or tmp_path / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def page():
+    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        opened = browser.new_page(viewport={"width": 1280, "height": 900}, device_scale_factor=1)
+        opened.set_default_timeout(60 * SECOND)
+        yield opened
+        browser.close()
+
+
+@pytest.fixture
+def owner_platform(new_platform):
+    place = new_platform(sample_archive=True)
+    place.start()
+    return place
+
+
+def test_the_main_job(owner_platform, page, pictures):
+    def keep(name):
+        page.screenshot(path=pictures / f"{name}.png")
+
+    page.goto(owner_platform.first_link)
+    page.wait_for_url("**/services/cupola/")
+    playwright.expect(page.get_by_text("Cupola Lab").first).to_be_visible()
+    keep("catalogue")
+
+    press_play(page)
+    page.wait_for_url(re.compile(r"/user/.*/lab"), timeout=120 * SECOND)
+    run_the_tour(page, keep)
+
+    page.goto(f"{owner_platform.address}/services/cupola/jobs")
+    playwright.expect(page.get_by_text("ndvi-tour").first).to_be_visible()
+    keep("jobs")
+    page.get_by_role("link", name="ndvi-tour").first.click()
+    page.wait_for_url(re.compile(r"/jobs/."))
+    keep("job")
+    page.goto(f"{owner_platform.address}/services/cupola/data")
+    playwright.expect(page.get_by_text("sample-archive").first).to_be_visible()
+    keep("data")
+
+    page.goto(f"{owner_platform.address}/services/cupola/sessions")
+    playwright.expect(page.get_by_role("link", name=re.compile("open", re.IGNORECASE)).first).to_be_visible()
+    keep("sessions")
+    page.get_by_role("link", name=re.compile("open", re.IGNORECASE)).first.click()
+    page.wait_for_url(re.compile(r"/user/.*/lab"))
+    page.goto(f"{owner_platform.address}/services/cupola/sessions")
+    page.get_by_role("button", name=re.compile("stop", re.IGNORECASE)).first.click()
+    playwright.expect(page.get_by_text(re.compile("stopped", re.IGNORECASE)).first).to_be_visible(
+        timeout=30 * SECOND
+    )
+
+
+def press_play(page):
+    page.get_by_role("button", name=re.compile("play|start|launch|open", re.IGNORECASE)).first.click()
+
+
+def run_the_tour(page, keep):
+    """Run all cells of the tour and look at what it shows: map, panel, products on the map."""
+    page.locator(".jp-Notebook").wait_for()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60 * SECOND)
+    keep("lab")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    first_map = page.locator(".leaflet-container").first
+    first_map.wait_for(timeout=90 * SECOND)
+    page.locator(".leaflet-tile-loaded").nth(3).wait_for(timeout=90 * SECOND, state="attached")
+    page.get_by_text("the same as by hand: True").wait_for(timeout=180 * SECOND, state="attached")
+    page.locator(".leaflet-container").nth(1).wait_for(timeout=90 * SECOND, state="attached")
+    page.get_by_text("Where to go next").scroll_into_view_if_needed()
+    page.wait_for_timeout(6 * SECOND)
+    keep("mars")
+    first_map.scroll_into_view_if_needed()
+    page.wait_for_timeout(4 * SECOND)
+    keep("map")
+    assert page.locator(".leaflet-container").first.locator(".leaflet-tile-loaded").count() > 3
+    page.locator(".cupola-job, .cupola-panel").first.scroll_into_view_if_needed()
+    page.wait_for_timeout(1 * SECOND)
+    keep("panel")
+    assert "6" in page.locator(".cupola-job, .cupola-panel").first.inner_text()
