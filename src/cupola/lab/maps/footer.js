@@ -3,6 +3,7 @@
 // the kernel may be busy or gone.
 
 const POLL_MS = 1500;
+const ASK_AGAIN_MS = 30000;
 const LONGEST_BAR = 120;
 
 // Values on a legend: as many digits as tell its two ends apart.
@@ -144,6 +145,42 @@ class Entry {
   }
 }
 
+// ipyleaflet takes the grid of a map only when it is drawn first. Where the first layer turns out to show another
+// body than the map on screen, the map is built anew, once nothing of it is under way any more.
+async function settle(map) {
+  const wanted = (map.get("crs") || {}).name;
+  for (const promised of Object.values(map.views || {})) {
+    const view = await promised;
+    if (!view.obj || view.cupolaSettling) continue;
+    if (view.obj.options.crs.code.replace(":", "") === wanted.replace(":", "")) continue;
+    view.cupolaSettling = true;
+    try {
+      await view.layer_views.remove();
+      await view.control_views.remove();
+      view.rerender();
+    } finally {
+      view.cupolaSettling = false;
+    }
+  }
+}
+
+// A layer whose address changes asks anew only for tiles that had appeared before: those on their way stay as they
+// were. Products come faster than tiles, so look after them.
+async function freshen(layer) {
+  for (const promised of Object.values(layer.views || {})) {
+    const { obj } = await promised;
+    if (!obj || !obj._map) continue;
+    for (const tile of Object.values(obj._tiles || {})) {
+      const url = obj.getTileUrl(tile.coords);
+      if (!tile.current || new URL(tile.el.src, location.href).href === new URL(url, location.href).href) continue;
+      const asked = tile.cupolaAsked || {};
+      if (asked.url === url && performance.now() - asked.time < ASK_AGAIN_MS) continue;
+      tile.cupolaAsked = { url, time: performance.now() };
+      obj._refreshTileUrl(tile, url);
+    }
+  }
+}
+
 async function render({ model, el }) {
   const root = el.appendChild(element("div", "cupola-footer"));
   const list = root.appendChild(element("div"));
@@ -203,18 +240,27 @@ async function render({ model, el }) {
   // A tile may take its whole time limit: say what is wrong as soon as the first one failed.
   const timer = setInterval(() => {
     if (document.hidden) return;
-    for (const entry of entries) if (entry.layer.get("loading")) entry.look();
+    for (const entry of entries) {
+      if (entry.layer.get("loading")) entry.look();
+      freshen(entry.layer);
+    }
   }, POLL_MS);
 
   const redraw = () => drawScale();
+  const resettle = () => settle(map);
+  map.on("change:crs", resettle);
   map.on("change:zoom change:center", redraw);
   model.on("change:layers", rebuild);
   model.on("change:resolutions change:body", redraw);
   await rebuild();
+  // The grid may have changed before this began to listen. The footer's own view has to be finished first:
+  // it is among those that are taken away.
+  setTimeout(resettle, 0);
 
   return () => {
     clearInterval(timer);
     end.abort();
+    map.off("change:crs", resettle);
     map.off("change:zoom change:center", redraw);
     model.off("change:layers", rebuild);
     model.off("change:resolutions change:body", redraw);

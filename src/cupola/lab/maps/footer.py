@@ -19,7 +19,7 @@ __all__ = ["Footer"]
 HERE = Path(__file__).parent
 
 
-class Footer(anywidget.AnyWidget):  # type: ignore[misc]
+class Footer(anywidget.AnyWidget):
     """Legend, scale and problems of the map with the model id `map_model`."""
 
     _esm = HERE / "footer.js"

@@ -158,7 +158,11 @@ def _stamp(path: Path | str | None) -> int:
 
 def _unit(chain: Chain) -> str:
     """Return the unit of a chain that is a band and no computation, if its item tells."""
-    if len(chain.bands) != 1 or not chain.collection.items or chain.hash != chain.collection[chain.bands].hash:
+    if (
+        len(chain.bands) != 1
+        or not chain.collection.items
+        or chain.hash != chain.collection[chain.bands].hash
+    ):
         return ""
     item = chain.collection.items[0]
     try:

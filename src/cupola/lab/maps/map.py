@@ -19,8 +19,6 @@ from cupola.lab.maps.watch import Watcher
 from cupola.lab.tiles.styles import DEFAULT_CMAP, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cupola.lab.bodies import Body
     from cupola.lab.collections import Collection
     from cupola.lab.jobs import Job
@@ -78,7 +76,9 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
         self._fitted = {"center", "zoom"} <= options.keys()
         view = self._cupola_view
         if basemap and not view.mercator:
-            raise BodyError(f"The basemap shows the Earth; leave it out for a map of {view.body.name} ({view.tms}).")
+            raise BodyError(
+                f"The basemap shows the Earth; leave it out for a map of {view.body.name} ({view.tms})."
+            )
         base = [ipyleaflet.basemap_to_tiles(ipyleaflet.basemaps.OpenStreetMap.Mapnik)] if basemap else []
         for layer in base:
             layer.base, layer.name = True, "OpenStreetMap"
@@ -111,7 +111,7 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
         return [layer for layer in self.layers if isinstance(layer, ChainLayer)]
 
     @override
-    def add(  # noqa: PLR0913 - what people say of a layer
+    def add(
         self,
         item: Chain | Collection | Job | Any,
         index: int | None = None,
@@ -166,7 +166,12 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
         self._settle(chain)
         old = self._replaced(chain, name)
         layer = ChainLayer(
-            chain, self._cupola_view, style, unit=unit, name=name or self._free_name(chain, old), opacity=opacity
+            chain,
+            self._cupola_view,
+            style,
+            unit=unit,
+            name=name or self._free_name(chain, old),
+            opacity=opacity,
         )
         if old is not None:
             self.substitute(old, layer)
@@ -241,8 +246,6 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
         with self.hold_sync():
             self.crs = view.crs()
             self.center, self.zoom = view.fit(WORLD)
-            # Where the map is on screen already, only a change of its panes makes the browser build it anew.
-            self.panes = {**self.panes, "cupola": {"zIndex": 400}}
         self._footer.view(view)
         for layer in self.chain_layers:
             layer.move(view)
@@ -258,7 +261,9 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
 
     def _replaced(self, chain: Chain, name: str | None) -> ChainLayer | None:
         """Return the layer whose place the new one takes: a cell that is run again must not pile up layers."""
-        named = name or (chain.label if chain.functions and "lambda" not in chain.functions[-1].name else None)
+        named = name or (
+            chain.label if chain.functions and "lambda" not in chain.functions[-1].name else None
+        )
         for layer in self.chain_layers:
             if layer.name == named or (name is None and layer.hash == chain.hash):
                 return layer
@@ -289,12 +294,13 @@ def _style(chain: Chain, cmap: str, vmin: Limit, vmax: Limit) -> Style:
     return style
 
 
-def _limits(name: str, value: Limit | Sequence[float]) -> tuple[float, ...]:
+def _limits(name: str, value: Limit) -> tuple[float, ...]:
     """Return limits as numbers, one or one per band."""
     if value is None:
         return ()
     try:
-        numbers = tuple(float(part) for part in (value if isinstance(value, (list, tuple)) else [value]))
+        parts = value if isinstance(value, (list, tuple)) else (value,)
+        numbers = tuple(float(part) for part in parts)
     except (TypeError, ValueError):
         raise InputError(f"{name} is a number, or a list of one per band, not {value!r}.") from None
     if not all(math.isfinite(number) for number in numbers):

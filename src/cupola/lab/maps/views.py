@@ -78,7 +78,9 @@ class View:
         longitude -= 360 if longitude > 180 else 0  # noqa: PLR2004 - degrees
         return (self._latitude((bottom + top) / 2), longitude), self._zoom(width, top - bottom)
 
-    def _fit_pole(self, west: float, south: float, east: float, north: float) -> tuple[tuple[float, float], int]:
+    def _fit_pole(
+        self, west: float, south: float, east: float, north: float
+    ) -> tuple[tuple[float, float], int]:
         plane = pyproj.Proj(self.crs()["proj4def"])
         longitudes, latitudes = np.meshgrid(np.linspace(west, east, 65), np.linspace(south, north, 17))
         reach = float(bodies.tile_matrix_set(self.tms).matrix(0).cellSize) * 128

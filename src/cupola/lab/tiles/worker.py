@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from cupola.exceptions import CupolaError
 from cupola.lab.tiles import frames
 from cupola.lab.tiles.problems import TileProblem
+from cupola.lab.tiles.source import remember
 from cupola.lab.tiles.stretch import stretch
 
 if TYPE_CHECKING:
@@ -92,27 +93,23 @@ class Worker:
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the header and the body of the answer to `request`; no error gets out."""
+        chain: Chain | None = None
         try:
-            return self._answer(request)
+            chain = self._chain(request["chain"], request["revision"])
+            return self._answer(chain, request)
         except CupolaError as error:
             return self._problem(TileProblem(code=error.code, status=error.status, message=str(error)))
-        except MemoryError as error:
-            from cupola.lab.jobs.failure import describe
-
-            failure = describe(error)
-            problem = TileProblem(
-                code="memory",
-                status=507,
-                message=f"The function needs more than {self._memory_mib} MiB of memory for one tile.",
-                line=failure.line,
-                traceback=failure.traceback,
-            )
-            # What it had taken may still be held somewhere: the next tile gets a fresh process.
-            return {**self._problem(problem)[0], "retire": True}, b""
         except BaseException as error:  # noqa: BLE001 - a function may raise anything, SystemExit included
-            from cupola.lab.jobs.failure import describe
+            if chain is not None:
+                remember(chain, error)
+            return self._failed(error)
 
-            failure = describe(error)
+    def _failed(self, error: BaseException) -> tuple[dict[str, Any], bytes]:
+        """Tell what the user's function raised."""
+        from cupola.lab.jobs.failure import describe
+
+        failure = describe(error)
+        if not isinstance(error, MemoryError):
             problem = TileProblem(
                 code="function",
                 status=500,
@@ -121,15 +118,23 @@ class Worker:
                 traceback=failure.traceback,
             )
             return self._problem(problem)
+        problem = TileProblem(
+            code="memory",
+            status=507,
+            message=f"The function needs more than {self._memory_mib} MiB of memory for one tile.",
+            line=failure.line,
+            traceback=failure.traceback,
+        )
+        # What it had taken may still be held somewhere: the next tile gets a fresh process.
+        return {**self._problem(problem)[0], "retire": True}, b""
 
     @staticmethod
     def _problem(problem: TileProblem) -> tuple[dict[str, Any], bytes]:
         return {"problem": problem.to_json()}, b""
 
-    def _answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _answer(self, chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         from cupola.lab.tiles.styles import Style
 
-        chain = self._chain(request["chain"], request["revision"])
         if request["do"] == "stretch":
             return stretch(chain, request["tms"]), b""
         z, x, y = request["tile"]

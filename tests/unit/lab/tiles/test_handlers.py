@@ -160,7 +160,11 @@ def test_an_empty_tile_is_small_and_transparent(server: Server, scene: Collectio
 
 @pytest.mark.parametrize(
     ("query", "sentence"),
-    [({"cmap": "virdis"}, "viridis"), ({"vmin": "2", "vmax": "1"}, "not below"), ({"size": "1000000"}, "tile size")],
+    [
+        ({"cmap": "virdis"}, "viridis"),
+        ({"vmin": "2", "vmax": "1"}, "not below"),
+        ({"size": "1000000"}, "tile size"),
+    ],
 )
 def test_a_wrong_request_is_told_in_a_sentence(
     server: Server, scene: Collection, query: dict[str, str], sentence: str
@@ -204,7 +208,9 @@ def test_a_body_that_does_not_fit_and_a_chain_that_is_not_there(server: Server, 
     assert grid.status_code == 404
 
 
-def test_a_function_without_end_is_stopped_and_its_chain_left_alone(server: Server, scene: Collection) -> None:
+def test_a_function_without_end_is_stopped_and_its_chain_left_alone(
+    server: Server, scene: Collection
+) -> None:
     def endless(band: Any) -> Any:
         while True:
             band = band + 1
@@ -225,9 +231,7 @@ def test_a_function_without_end_is_stopped_and_its_chain_left_alone(server: Serv
     assert server.tile(scene["one"], ending="npy").status_code == 200
 
 
-def test_a_browser_that_hangs_up_frees_the_worker(
-    server: Server, scene: Collection, tmp_path: Path
-) -> None:
+def test_a_browser_that_hangs_up_frees_the_worker(server: Server, scene: Collection, tmp_path: Path) -> None:
     begun = str(tmp_path / "begun")
 
     def waits(band: Any) -> Any:
@@ -256,13 +260,20 @@ def test_a_browser_that_hangs_up_frees_the_worker(
 
 def test_nothing_is_told_to_strangers(server: Server, scene: Collection) -> None:
     name = store.save(scene["one"])
-    for path in (f"{name}/{TILE}.png", f"{name}/{TILE}.npy", f"{name}/problem", f"{name}/WebMercatorQuad/stretch"):
+    for path in (
+        f"{name}/{TILE}.png",
+        f"{name}/{TILE}.npy",
+        f"{name}/problem",
+        f"{name}/WebMercatorQuad/stretch",
+    ):
         answer = httpx.get(f"{server.url}cupola/tiles/{path}", headers={"Authorization": "token wrong"})
         assert answer.status_code in {302, 403}, path
         assert b"PNG" not in answer.content
 
 
-@pytest.mark.parametrize("path", ["..%2f..%2fetc/x/1/1/1.png", f"{'0' * 64}/..%2f/1/1/1.png", f"{'0' * 64}/T/-1/0/0.png"])
+@pytest.mark.parametrize(
+    "path", ["..%2f..%2fetc/x/1/1/1.png", f"{'0' * 64}/..%2f/1/1/1.png", f"{'0' * 64}/T/-1/0/0.png"]
+)
 def test_other_addresses_are_not_ours(server: Server, path: str) -> None:
     assert server.http.get(f"cupola/tiles/{path}").status_code == 404
 

@@ -1,0 +1,367 @@
+"""The map in a real JupyterLab in a real Chromium: right place, right colours, alive while the kernel is busy."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import nbformat
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import from_origin
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.system,
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason="there is no Chromium on this machine: apt-get install chromium"
+    ),
+    pytest.mark.timeout(600),
+]
+
+SECONDS = 120
+
+
+@dataclass
+class Lab:
+    url: str
+    token: str
+    folder: Path
+    pictures: Path
+
+    def notebook(self, name: str, *cells: str) -> str:
+        """Write a notebook and return its address."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(notebook, self.folder / f"{name}.ipynb")
+        return f"{self.url}lab/workspaces/{name}/tree/{name}.ipynb?token={self.token}"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    pictures = Path(os.environ.get("CUPOLA_PICTURES") or folder / "pictures")
+    pictures.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex()
+    for name in ("home", "home/work"):
+        (folder / name).mkdir()
+    quiet = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false"}')
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "CUPOLA"))},
+        "HOME": str(folder / "home"),
+        "CUPOLA_RUNTIME": str(folder / "home" / ".cupola"),
+        "CUPOLA_TILE_SECONDS": "6",
+        "JUPYTER_TOKEN": token,
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--allow-root", "--no-browser", f"--port={port}",
+        "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", "--ServerApp.base_url=/user/ada/lab-1/",
+        f"--ServerApp.root_dir={folder / 'home' / 'work'}",
+        "--ServerApp.jpserver_extensions", "cupola.lab.extension=True",
+    ]  # fmt: skip
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    made = Lab(f"http://127.0.0.1:{port}/user/ada/lab-1/", token, folder / "home" / "work", pictures)
+    try:
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                if httpx.get(f"{made.url}api/status", params={"token": token}).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            if time.monotonic() > end or process.poll() is not None:
+                pytest.fail(log.read_text())
+            time.sleep(0.2)
+        yield made
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(SECONDS * 1000)
+    yield opened
+    opened.screenshot(path=lab.pictures / f"{request.node.name}.png")
+    # Kernels of one test must not take time from the next.
+    with httpx.Client(base_url=lab.url, params={"token": lab.token}) as http:
+        for kernel in http.get("api/kernels").json():
+            http.delete(f"api/kernels/{kernel['id']}")
+    opened.close()
+
+
+def run_all(page: Page, address: str) -> None:
+    page.goto(address)
+    # Before the kernel answers, "run" asks which one to take.
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for()
+    page.locator(".lm-MenuBar-item", has_text="Run").click()
+    page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+
+
+def tiles(page: Page) -> list[dict[str, object]]:
+    """Return the tiles of the map: address, whether loaded, size on screen."""
+    found: list[dict[str, object]] = page.evaluate(
+        """() => [...document.querySelectorAll("img.leaflet-tile")].map((tile) => ({
+             url: tile.src, done: tile.complete && tile.naturalWidth > 0,
+             width: tile.naturalWidth, shown: tile.getBoundingClientRect().width}))"""
+    )
+    return found
+
+
+def wait_for(condition: Callable[[], bool], what: Callable[[], object] = lambda: "") -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain: {what()}")
+        time.sleep(0.2)
+
+
+def wait_for_tiles(page: Page, word: str = "/cupola/tiles/") -> None:
+    def loaded() -> bool:
+        found = [tile for tile in tiles(page) if word in str(tile["url"])]
+        return bool(found) and all(tile["done"] for tile in found)
+
+    wait_for(loaded, lambda: tiles(page))
+    # Tiles fade in.
+    page.wait_for_timeout(500)
+
+
+def picture(page: Page, lab: Lab, name: str) -> np.ndarray:
+    """Return what the map shows, controls left out."""
+    page.add_style_tag(content=".leaflet-control-container {visibility: hidden}")
+    page.wait_for_timeout(200)
+    body = page.locator(".leaflet-container").screenshot(path=lab.pictures / f"{name}-map.png")
+    page.add_style_tag(content=".leaflet-control-container {visibility: visible !important}")
+    return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+
+
+def place(page: Page, longitude: float, latitude: float, view: tuple[float, float, float]) -> tuple[int, int]:
+    """Return row and column in the map's picture of a place, for a linear grid of (centre, centre, degrees/pixel)."""
+    box = page.locator(".leaflet-container").bounding_box()
+    assert box is not None
+    middle_longitude, middle_latitude, step = view
+    return (
+        round(box["height"] / 2 - (latitude - middle_latitude) / step),
+        round(box["width"] / 2 + (longitude - middle_longitude) / step),
+    )
+
+
+@pytest.fixture
+def quarters(lab: Lab) -> Path:
+    """A Moon of four quarters with different values, a quarter degree per pixel, longitude counted from 0 to 360."""
+    values = np.zeros((720, 1440), dtype=np.uint8)
+    # North-west, north-east, south-west, south-east as seen around longitude 0.
+    values[:360, 720:], values[:360, :720], values[360:, 720:], values[360:, :720] = 1, 2, 3, 4
+    radius = 1_737_400.0
+    step = np.pi * radius / 720
+    path = lab.folder / "moon" / "quarters.tif"
+    path.parent.mkdir(exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=1440, height=720, count=1, dtype="uint8",
+        crs=f"+proj=eqc +lat_ts=0 +lon_0=180 +R={radius} +units=m +no_defs",
+        transform=from_origin(-720 * step, 360 * step, step, step),
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+    return path
+
+
+def test_a_planet_is_upright_and_at_the_right_longitude(page: Page, lab: Lab, quarters: Path) -> None:
+    address = lab.notebook(
+        "moon",
+        "import cupola\n"
+        f"m = cupola.Map()\nm.add(cupola.open({str(quarters)!r}), cmap='gray', vmin=0, vmax=4, name='quarters')\nm",
+    )
+    run_all(page, address)
+    wait_for_tiles(page, "Moon2015eqc")
+    shot = picture(page, lab, "quarters")
+    view = (0.0, 0.0, 360 / 512)
+    for longitude, latitude, value in ((-90, 45, 1), (90, 45, 2), (-90, -45, 3), (90, -45, 4)):
+        row, column = place(page, longitude, latitude, view)
+        assert shot[row, column].tolist() == pytest.approx([255 * value / 4] * 3, abs=6), (
+            longitude,
+            latitude,
+        )
+    # No seam where the file's own edge is, nor between tiles: from west to east the north has one step.
+    row, first = place(page, -175, 40, view)
+    _, last = place(page, 175, 40, view)
+    line = shot[row, first:last, 0].astype(int)
+    assert set(np.unique(np.abs(np.diff(line)) > 6)) <= {False, True}
+    assert (np.abs(np.diff(line)) > 6).sum() == 1
+    assert abs(int(np.abs(np.diff(line)).argmax()) + first - place(page, 0, 40, view)[1]) <= 2
+    footer = page.locator(".cupola-footer")
+    assert "quarters" in footer.inner_text()
+    assert "Moon" in footer.inner_text()
+
+
+@pytest.mark.skipif(not (SHARED / "s2").is_dir(), reason="the shared sample data are not on this machine")
+def test_real_scenes_of_two_bodies(page: Page, lab: Lab) -> None:
+    address = lab.notebook(
+        "real",
+        "import cupola, numpy as np",
+        f"s2 = cupola.open({str((SHARED / 's2').resolve())!r})\n"
+        "ndvi = s2['B04', 'B08'].map(lambda red, nir: (nir - red) / (nir + red))\n"
+        "earth = cupola.Map(); earth.add(ndvi, cmap='RdYlGn', vmin=-0.2, vmax=0.4, name='NDVI'); earth",
+    )
+    run_all(page, address)
+    wait_for_tiles(page, "WebMercatorQuad")
+    shot = picture(page, lab, "s2-ndvi")
+    page.screenshot(path=lab.pictures / "s2-ndvi.png")
+    # A square scene that lies a little askew, in the middle, without holes.
+    drawn = (shot != shot[2, 2]).any(axis=2)
+    middle = drawn[drawn.shape[0] // 2 - 100 : drawn.shape[0] // 2 + 100, drawn.shape[1] // 2 - 100 :][
+        :, :200
+    ]
+    assert middle.mean() > 0.98
+    moon = lab.notebook(
+        "moonreal",
+        "import cupola\n"
+        f"lunar = cupola.open({str((SHARED / 'isis3' / 'ulcn2005_lpo_downsampled.cub').resolve())!r})\n"
+        "moon = cupola.Map(); moon.add(lunar, cmap='gray', name='ULCN 2005 radius', unit='m'); moon",
+    )
+    run_all(page, moon)
+    wait_for_tiles(page, "Moon2015eqc")
+    picture(page, lab, "moon-real")
+    page.screenshot(path=lab.pictures / "moon-real.png")
+
+
+BUSY = "while True: pass"
+
+
+def test_tiles_come_while_the_kernel_is_busy(page: Page, lab: Lab, quarters: Path) -> None:
+    address = lab.notebook(
+        "busy",
+        "import cupola",
+        f"moon = cupola.open({str(quarters)!r})\n"
+        "m = cupola.Map(); m.add(moon['b1'].map(lambda band: band * 2, halo=1), vmin=0, vmax=8, name='twice'); m",
+        BUSY,
+    )
+    run_all(page, address)
+    wait_for_tiles(page)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").wait_for(state="attached")
+    before = {str(tile["url"]) for tile in tiles(page)}
+    for _ in range(2):
+        page.locator(".leaflet-control-zoom-in").click()
+        page.wait_for_timeout(600)
+    wait_for(lambda: any("Moon2015eqc/2/" in str(tile["url"]) for tile in tiles(page)), lambda: tiles(page))
+    wait_for_tiles(page)
+    after = {str(tile["url"]) for tile in tiles(page)}
+    assert after - before
+    assert "computed at" in page.locator(".cupola-note").inner_text()
+    assert page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").count()
+
+
+def rewrite(page: Page, number: int, text: str) -> None:
+    """Replace the text of a cell and run it."""
+    page.locator(".jp-CodeCell .cm-content").nth(number).click()
+    page.keyboard.press("Control+A")
+    # Pasted as one piece: typed lines would be indented and closed by the editor.
+    page.keyboard.insert_text(text)
+    page.keyboard.press("Shift+Enter")
+
+
+def test_a_function_without_end_is_told_and_the_map_recovers(page: Page, lab: Lab, quarters: Path) -> None:
+    add = "m.add(moon['b1'].map(work), vmin=0, vmax=4, cmap='gray', name='work');"
+    address = lab.notebook(
+        "endless",
+        f"import cupola\nmoon = cupola.open({str(quarters)!r})\nm = cupola.Map(); m",
+        f"def work(band):\n    while True:\n        band = band + 1\n    return band\n{add}",
+    )
+    run_all(page, address)
+    problem = page.locator(".cupola-problem:not([hidden])")
+    problem.wait_for()
+    assert "more than 6 s" in problem.inner_text()
+    page.screenshot(path=lab.pictures / "endless.png")
+    # Corrected, but not yet right: another function of the same name takes the layer's place on the map.
+    rewrite(page, 1, f"def work(band):\n    return band / missing\n{add}")
+    page.locator(".cupola-problem:not([hidden])", has_text="missing").wait_for()
+    assert "NameError" in problem.inner_text()
+    assert "return band / missing" in problem.inner_text()
+    wait_for_tiles(page)
+    page.screenshot(path=lab.pictures / "name-error.png")
+    rewrite(page, 1, f"def work(band):\n    return 4 - band\n{add}")
+    page.locator(".cupola-problem[hidden]").wait_for(state="attached")
+    wait_for_tiles(page)
+    shot = picture(page, lab, "recovered")
+    row, column = place(page, -90, 45, (0.0, 0.0, 360 / 512))
+    assert shot[row, column].tolist() == pytest.approx([255 * 3 / 4] * 3, abs=6)
+    assert page.locator(".cupola-layer").count() == 1
+
+
+def test_products_appear_as_they_are_written(page: Page, lab: Lab) -> None:
+    folder = lab.folder / "products"
+    folder.mkdir()
+    write = f"""
+import json, os, threading, time
+import numpy as np, rasterio
+from rasterio.transform import from_origin
+
+def write(number):
+    path = {str(folder)!r} + f"/part-{{number}}.tif"
+    aside = {str(folder)!r} + f"/.part-{{number}}.tmp.tif"
+    with rasterio.open(aside, "w", driver="GTiff", width=64, height=64, count=1, dtype="float32", crs="EPSG:3857",
+                       transform=from_origin(number * 64_000, 64_000, 1000, 1000)) as file:
+        file.write(np.full((64, 64), number + 1, dtype="float32"), 1)
+    os.rename(aside, path)
+write(0)
+"""
+    address = lab.notebook(
+        "products",
+        write,
+        f"import cupola\nproducts = cupola.open({str(folder)!r})\n"
+        "m = cupola.Map(); m.add(products, cmap='gray', vmin=0, vmax=2, name='products'); m",
+        # The main thread is busy: the map has to notice by itself.
+        f"while not os.path.exists({str(lab.folder / 'go')!r}): pass\nwrite(1)\nwhile True: pass",
+    )
+    run_all(page, address)
+    wait_for_tiles(page)
+    first = str(tiles(page)[0]["url"])
+    revision = first.rsplit("v=", maxsplit=1)[-1]
+    (lab.folder / "go").touch()
+    wait_for(lambda: all(revision not in str(tile["url"]) for tile in tiles(page)), lambda: tiles(page))
+    wait_for_tiles(page)
+    shot = picture(page, lab, "products")
+    assert (shot == 255).all(axis=2).sum() > 1000
