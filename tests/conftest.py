@@ -1,0 +1,51 @@
+"""What all tests share: the real sample data, and a word on what was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data of several missions, which is no part of the repository."""
+    named = os.environ.get("CUPOLA_SHARED_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"there are no real sample data in {folder}; CUPOLA_SHARED_DATA names their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a developer's own platform out of the tests."""
+    for name in ("CUPOLA_CONFIG", "CUPOLA_STATE", "CUPOLA_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print at the end what was skipped, and why: a missing program must not go unnoticed."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        longrepr = report.longrepr
+        reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+        reasons[reason.removeprefix("Skipped: ")] += 1
+    if reasons:
+        terminalreporter.section("Skipped")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"{count} × {reason}")
