@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import BandError
@@ -97,7 +96,7 @@ def find_bands(item: Item, name: str) -> list[Band]:
         if found:
             asset, number = _one_of(found, name, item)
             return _bands_of(asset, number)
-    stems = [asset for asset in assets.values() if PurePosixPath(asset.href).stem == name]
+    stems = [asset for asset in assets.values() if asset.stem == name]
     if stems:
         return _bands_of(min(stems, key=lambda asset: not asset.reachable))
     if match := _NUMBERED.fullmatch(name):
@@ -126,8 +125,8 @@ def _numbered(item: Item, key: str | None, number: int, name: str) -> list[Band]
 def _one_of(found: list[tuple[Asset, int]], name: str, item: Item) -> tuple[Asset, int]:
     """Choose the file that is at hand among those with the same content; refuse where contents differ."""
     best = min(found, key=lambda pair: not pair[0].reachable)
-    stems = {PurePosixPath(asset.href).stem for asset, _ in found}
-    at_hand = {PurePosixPath(asset.href).stem for asset, _ in found if asset.reachable}
+    stems = {asset.stem for asset, _ in found}
+    at_hand = {asset.stem for asset, _ in found if asset.reachable}
     if len(stems) > 1 and len(at_hand) != 1:
         keys = ", ".join(asset.key for asset, _ in found)
         raise BandError(f"{capital(item)} has more than one band {name!r}: say which of {keys}.")
@@ -146,4 +145,4 @@ def _understood(item: Item) -> list[str]:
     if item.from_file:
         return band_names(item)
     assets = [asset for asset in item.images.values() if asset.reachable] or list(item.images.values())
-    return [asset.key for asset in assets] + [PurePosixPath(asset.href).stem for asset in assets]
+    return [asset.key for asset in assets] + [asset.stem for asset in assets]

@@ -7,6 +7,8 @@ GDAL itself masks only the first.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -58,6 +60,10 @@ _ISIS_VALID: dict[str, tuple[int, int]] = {
 """Smallest and largest valid number of cubes that store integers."""
 
 
+_SPECIAL_CONSTANTS = re.compile(r"<(?:\w+:)?Special_Constants>(.*?)</(?:\w+:)?Special_Constants>", re.DOTALL)
+_CONSTANT = re.compile(r"<(?:\w+:)?\w+_(?:constant|saturation)\b[^>]*>\s*([^<\s]+)\s*<")
+
+
 @dataclass(frozen=True)
 class Band:
     """One band of an item, and where its numbers are."""
@@ -98,6 +104,8 @@ class Image:
     """Number of the alpha band."""
     masked: bool
     """Whether the file has a mask of its own beside the nodata value."""
+    special: tuple[float, ...] = ()
+    """Further numbers that stand for no data, from the label of a PDS4 product."""
     wkt: str = field(default="", compare=False)
 
     @property
@@ -200,8 +208,23 @@ def _describe(path: str, _mtime: int, _size: int) -> Image:
             overviews=tuple(dataset.overviews(1)),
             alpha=alpha,
             masked=alpha is not None or MaskFlags.per_dataset in flags,
+            special=_special_constants(path) if dataset.driver == "PDS4" else (),
             wkt=crs.to_wkt() if crs else "",
         )
+
+
+def _special_constants(label: str) -> tuple[float, ...]:
+    """Return the numbers of a PDS4 label that stand for missing or saturated pixels; GDAL takes only the first."""
+    try:
+        text = Path(label).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    numbers: set[float] = set()
+    for block in _SPECIAL_CONSTANTS.findall(text):
+        for number in _CONSTANT.findall(block):
+            with contextlib.suppress(ValueError):
+                numbers.add(float(number))
+    return tuple(sorted(numbers))
 
 
 def physical(
@@ -247,6 +270,10 @@ def physical(
 def _missing(raw: NDArray[Any], nodata: float | None, image: Image) -> Sequence[NDArray[np.bool_]]:
     """Return masks of the numbers that stand for no data."""
     found: list[NDArray[np.bool_]] = []
+    if image.special:
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A label's decimal numbers stand for the stored ones: compare in the stored type.
+            found.append(np.isin(raw, np.array(image.special).astype(raw.dtype)))
     if nodata is not None and not np.isnan(nodata):
         found.append(raw == nodata)
     if raw.dtype == np.float32 and (image.driver in _ISIS_DRIVERS or _is_isis_null(nodata)):

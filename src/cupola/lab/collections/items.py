@@ -1,4 +1,8 @@
-"""Items: one scene each, read from STAC (1.0 and 1.1) or made from a bare image file."""
+"""Items: one scene each, read from STAC (1.0 and 1.1) or made from a bare image file.
+
+An item in memory is only what finds it: id, time, place. Its assets and properties are read again from its own
+file when they are asked for, as 10,000 items of Sentinel-2 with all their assets would fill a gigabyte.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,10 @@ if TYPE_CHECKING:
     from cupola.lab.bodies import Body
     from cupola.lab.collections.images import Band
 
-__all__ = ["Asset", "Item", "item_from_image", "parse_time", "read_item"]
+__all__ = ["Asset", "Item", "item_from_image", "item_from_text", "parse_time", "read_item"]
 
 _IMAGE_TYPES = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff", "application/x-isis")
+_OTHER_TYPES = ("image/", "text/", "application/json", "application/geo", "application/xml")
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,25 @@ class Asset:
     """A file of an item."""
 
     key: str
-    href: str
-    """A local path, or an address."""
+    written: str
+    """The address as the item has it."""
+    folder: Path
+    """Where the item lies."""
     fields: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def href(self) -> str:
+        """A local path, or an address: as written, relative to the item, or a file of that name beside the item."""
+        parts = urlsplit(self.written)
+        if parts.scheme in ("", "file"):
+            path = Path(os.path.normpath(self.folder / unquote(parts.path)))
+            if path.is_file():
+                return str(path)
+            named, otherwise = path.name, str(path)
+        else:
+            named, otherwise = PurePosixPath(unquote(parts.path)).name, self.written
+        beside = self.folder / named
+        return str(beside) if named and beside.is_file() else otherwise
 
     @cached_property
     def reachable(self) -> bool:
@@ -44,24 +65,21 @@ class Asset:
         return Path(self.href).is_file()
 
     @property
-    def is_image(self) -> bool:
-        """Whether this is pixels, as far as the item says, and no metadata or thumbnail."""
-        roles = self.fields.get("roles") or []
-        if "metadata" in roles and "data" not in roles:
-            return False
-        kind = str(self.fields.get("type") or "").lower()
-        if kind:
-            return kind.startswith(_IMAGE_TYPES) or (
-                not kind.startswith(
-                    ("image/", "text/", "application/json", "application/geo", "application/xml")
-                )
-                and self._suffix in IMAGE_SUFFIXES
-            )
-        return self._suffix in IMAGE_SUFFIXES
+    def stem(self) -> str:
+        """The file's name without its ending."""
+        return PurePosixPath(unquote(urlsplit(self.written).path)).stem
 
     @property
-    def _suffix(self) -> str:
-        return PurePosixPath(self.href).suffix.lower()
+    def is_image(self) -> bool:
+        """Whether this is pixels, as far as the item says, and no metadata or thumbnail."""
+        image = PurePosixPath(urlsplit(self.written).path).suffix.lower() in IMAGE_SUFFIXES
+        roles = self.fields.get("roles") or []
+        if "data" in roles and image:
+            return True
+        if "metadata" in roles:
+            return False
+        kind = str(self.fields.get("type") or "").lower()
+        return kind.startswith(_IMAGE_TYPES) or (image and not kind.startswith(_OTHER_TYPES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,29 +87,46 @@ class Item:
     """One scene: its files, when it was taken and where it lies."""
 
     id: str
-    assets: dict[str, Asset]
     datetime: Moment | None = None
     end: Moment | None = None
     """When it was over, for an item that spans time; else the same as `datetime`."""
-    properties: dict[str, Any] = field(default_factory=dict, repr=False)
     collection: str | None = None
     path: Path | None = None
     """The STAC item's own file; nothing for an item made from an image."""
+    image: str | None = None
+    """The image file it was made from; nothing for a STAC item."""
     box: Box | None = field(default=None, repr=False)
+    targets: tuple[str, ...] | None = field(default=None, repr=False)
+    """The bodies that the item names; the solar-system extension's ``ssys:targets``."""
+    stamp: tuple[int, int] = field(default=(0, 0), repr=False)
+    """Time of change and size of the item's file when it was read."""
 
     @override
     def __str__(self) -> str:
-        return f"the item {self.id}" if self.path else f"the image {next(iter(self.assets.values())).href}"
+        return f"the image {self.image}" if self.image else f"the item {self.id}"
 
     @property
     def from_file(self) -> bool:
         """Whether this was made from a bare image file."""
-        return self.path is None
+        return self.image is not None
 
-    @cached_property
+    @property
+    def assets(self) -> dict[str, Asset]:
+        """Its files by key."""
+        if self.image is not None:
+            image = Path(self.image)
+            return {"image": Asset("image", self.image, image.parent, {"roles": ["data"]})}
+        return _details(str(self.path), *self.stamp)[1] if self.path else {}
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """What the STAC item says besides; empty for an item made from an image."""
+        return _details(str(self.path), *self.stamp)[0] if self.path else {}
+
+    @property
     def images(self) -> dict[str, Asset]:
         """The assets that hold pixels."""
-        return {key: asset for key, asset in self.assets.items() if asset.is_image}
+        return {key: asset for key, asset in self.assets.items() if asset.is_image or self.from_file}
 
     @property
     def bands(self) -> list[str]:
@@ -121,16 +156,15 @@ class Item:
     @cached_property
     def body(self) -> Body | None:
         """The celestial body it shows; nothing for an image without a coordinate system."""
-        targets = self.properties.get("ssys:targets")
-        if isinstance(targets, list) and len(targets) == 1:
+        if self.targets and len(self.targets) == 1:
             try:
-                return bodies.body_named(str(targets[0]))
+                return bodies.body_named(self.targets[0])
             except CupolaError:
                 pass  # a body only the item knows: its files tell the radius
         for asset in self.images.values():
             if asset.reachable:
                 return bodies.body_of_crs(describe(asset.href).crs)
-        return bodies.EARTH if self.box is not None and targets is None else None
+        return bodies.EARTH if self.box is not None and self.targets is None else None
 
 
 def parse_time(text: object) -> Moment | None:
@@ -144,58 +178,53 @@ def parse_time(text: object) -> Moment | None:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _reach(href: str, folder: Path) -> str:
-    """Return where a file is: as written, relative to the item, or a file of that name beside the item."""
-    parts = urlsplit(href)
-    if parts.scheme in ("", "file"):
-        path = Path(os.path.normpath(folder / unquote(parts.path)))
-        if path.is_file():
-            return str(path)
-        named = path.name
-    else:
-        path, named = None, PurePosixPath(unquote(parts.path)).name
-    beside = folder / named
-    if named and beside.is_file():
-        return str(beside)
-    return str(path) if path else href
-
-
-def read_item(path: Path) -> Item | None:
-    """Return the STAC item in a JSON file, from memory while the file does not change; nothing if it is none."""
-    status = path.stat()
-    return _read_item(str(path), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=200_000)
-def _read_item(name: str, _mtime: int, _size: int) -> Item | None:
+@lru_cache(maxsize=512)
+def _details(name: str, _mtime: int, _size: int) -> tuple[dict[str, Any], dict[str, Asset]]:
+    """Return properties and assets of the STAC item in a file; nothing of one that is gone meanwhile."""
     path = Path(name)
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, OSError):
-        return None
-    if not isinstance(document, dict) or document.get("type") != "Feature" or "assets" not in document:
-        return None
-    return item_from_document(document, path)
-
-
-def item_from_document(document: dict[str, Any], path: Path) -> Item:
-    """Return the item that a STAC document describes; `path` is where it lies."""
-    properties = document.get("properties") or {}
+        return {}, {}
     assets = {
-        key: Asset(key, _reach(str(fields.get("href", "")), path.parent), fields)
+        key: Asset(key, str(fields.get("href", "")), path.parent, fields)
         for key, fields in (document.get("assets") or {}).items()
         if isinstance(fields, dict)
     }
+    return document.get("properties") or {}, assets
+
+
+def read_item(path: Path) -> Item | None:
+    """Return the STAC item in a JSON file; nothing if it is none, or is just being written."""
+    try:
+        status = path.stat()
+        text = path.read_bytes()
+    except OSError:
+        return None
+    return item_from_text(text, path, (status.st_mtime_ns, status.st_size))
+
+
+def item_from_text(text: bytes, path: Path, stamp: tuple[int, int]) -> Item | None:
+    """Return the STAC item that a text is; nothing if it is none. `path` is the file it was read from."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or document.get("type") != "Feature" or "assets" not in document:
+        return None
+    properties = document.get("properties") or {}
     start = parse_time(properties.get("datetime")) or parse_time(properties.get("start_datetime"))
+    targets = properties.get("ssys:targets")
+    collection = document.get("collection")
     return Item(
         id=str(document.get("id") or path.stem),
-        assets=assets,
         datetime=start,
         end=parse_time(properties.get("end_datetime")) or start,
-        properties=properties,
-        collection=document.get("collection"),
+        collection=str(collection) if collection else None,
         path=path,
         box=footprint(document),
+        targets=tuple(map(str, targets)) if isinstance(targets, list) else None,
+        stamp=stamp,
     )
 
 
@@ -209,6 +238,4 @@ def item_from_image(path: Path) -> Item:
     """
     if not path.stem:
         raise InputError(f"The file {path} needs a name before its ending.")
-    return Item(
-        id=path.stem, assets={"image": Asset("image", str(path), {"roles": ["data"], "type": "image/tiff"})}
-    )
+    return Item(id=path.stem, image=str(path))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import ImageError, NotFoundError
 from cupola.lab.collections.images import IMAGE_SUFFIXES, describe
+from cupola.lab.collections.index import read_items
 from cupola.lab.collections.items import Item, item_from_image, read_item
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _scan_json(path: Path) -> Found:
 
 def _scan_folder(folder: Path, root: Path | None = None) -> Found:
     documents = [path for path in walk(folder) if path.suffix.lower() in (".json", ".geojson")]
-    items = [item for path in documents if (item := read_item(path)) is not None]
+    items = read_items(folder, documents)
     head = _head(folder, root)
     if head is not None:
         name = str(head.get("id") or folder.name)

@@ -9,6 +9,7 @@ import pytest
 
 from cupola.exceptions import BandError, BodyError, ImageError, InputError, NotFoundError
 from cupola.lab import collections
+from cupola.lab.collections import index
 
 
 def picture(value=1, size=8, dtype="uint16"):
@@ -276,20 +277,25 @@ def test_empty_products_folder_is_a_collection_already(tmp_path):
     assert "P" in products._repr_html_()
 
 
-def test_many_items_are_parsed_once(tmp_path, write_item):
-    from cupola.lab.collections import items
-
-    template = json.loads(write_item(tmp_path / "i.json").read_text())
+def test_many_items_are_parsed_once(tmp_path, write_item, monkeypatch):
+    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
+    template = json.loads(write_item(tmp_path / "items" / "i.json").read_text())
     for number in range(2000):
         template["id"] = f"i{number}"
         template["bbox"] = [number % 360 - 180, 0, number % 360 - 179.5, 1]
-        (tmp_path / f"i{number}.json").write_text(json.dumps(template))
-    opened = collections.open(tmp_path)
+        (tmp_path / "items" / f"i{number}.json").write_text(json.dumps(template))
+    opened = collections.open(tmp_path / "items")
     assert len(opened) == 2001
     assert {item.bbox[0] for item in opened.touching((10.1, 0, 10.2, 1))} == {10}
-    before = items._read_item.cache_info().misses
-    opened.refresh()
-    assert items._read_item.cache_info().misses == before
+    monkeypatch.setattr(index, "read_item", None)
+    assert len(opened.refresh()) == 2001
+    # Another process finds what this one has parsed.
+    monkeypatch.setattr(index, "_memory", {})
+    again = collections.open(tmp_path / "items")
+    assert [(item.id, item.datetime, item.bbox) for item in again] == [
+        (item.id, item.datetime, item.bbox) for item in opened
+    ]
+    assert again.items[0].properties == opened.items[0].properties
 
 
 def test_preview_prefers_true_colour(data, tmp_path):
@@ -298,3 +304,25 @@ def test_preview_prefers_true_colour(data, tmp_path):
         shutil.copy(data / "s2" / name, tmp_path)
     assert collections.open(tmp_path).preview().bands == ("red", "green", "blue")
     assert collections.open(data / "isis3" / "DTM_2Bands_cropped.cub").preview().bands == ("b1",)
+
+
+@pytest.mark.parametrize("broken", [b"", b"[]", b'{"version": 1, "files": 3}', b'{"version": 99}'])
+def test_a_broken_index_is_made_anew(tmp_path, write_item, monkeypatch, broken):
+    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
+    monkeypatch.setattr(index, "_WORTH_KEEPING", 2)
+    for number in range(3):
+        write_item(tmp_path / "items" / f"i{number}.json")
+    assert len(collections.open(tmp_path / "items")) == 3
+    (kept,) = (tmp_path / "runtime" / "index").iterdir()
+    kept.write_bytes(broken)
+    monkeypatch.setattr(index, "_memory", {})
+    assert len(collections.open(tmp_path / "items")) == 3
+    assert json.loads(kept.read_bytes())["version"] == 1
+
+
+def test_a_home_that_cannot_be_written_is_no_reason_to_fail(tmp_path, write_item, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "file"))
+    monkeypatch.setattr(index, "_WORTH_KEEPING", 1)
+    write_item(tmp_path / "items" / "a.json")
+    assert len(collections.open(tmp_path / "items")) == 1

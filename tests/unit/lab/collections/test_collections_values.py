@@ -45,6 +45,24 @@ def test_real_pds4_product(data):
     assert np.isnan(found).any()
 
 
+def test_saturated_pixels_of_a_pds4_product_are_no_data(data, tmp_path):
+    """GDAL takes only the first special constant of a label for nodata."""
+    name = "byte_pds4_cart_1g00_1950"
+    label = (data / "pds4" / f"{name}.xml").read_text()
+    constants = (
+        "<Special_Constants><missing_constant>74</missing_constant>"
+        "<high_instrument_saturation>255</high_instrument_saturation><valid_maximum>254</valid_maximum>"
+        "</Special_Constants></Array_3D_Image>"
+    )
+    assert label.count("</Array_3D_Image>") == 1
+    (tmp_path / f"{name}.xml").write_text(label.replace("</Array_3D_Image>", constants))
+    (tmp_path / f"{name}.img").write_bytes((data / "pds4" / f"{name}.img").read_bytes())
+    with rasterio.open(data / "pds4" / f"{name}.xml") as dataset:
+        raw = dataset.read(1)
+    assert ((raw == 74) | (raw == 255)).sum() > 1
+    assert np.array_equal(np.isnan(values(tmp_path / f"{name}.xml")), (raw == 74) | (raw == 255))
+
+
 def test_real_themis_scale(data):
     path = data / "pds3" / "V00821003RDR_cropped.QUB"
     found = values(path)
