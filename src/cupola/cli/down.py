@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -50,7 +51,6 @@ def _ask(living: Living) -> None:
     typer.echo(f"Stopping the platform at {living.address}")
     try:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=STOP_SECONDS)
     except psutil.NoSuchProcess:
         return
     except psutil.AccessDenied as exc:
@@ -58,11 +58,14 @@ def _ask(living: Living) -> None:
             f"the platform belongs to another account (process {living.process.pid}); "
             "run `cupola down` as the account that started it"
         ) from exc
-    except psutil.TimeoutExpired as exc:
-        raise StartError(
-            f"the platform did not stop within {STOP_SECONDS} s; end process {living.process.pid} yourself, "
-            "then run `cupola down` again"
-        ) from exc
+    until = time.monotonic() + STOP_SECONDS
+    while living.process.alive:
+        if time.monotonic() > until:
+            raise StartError(
+                f"the platform did not stop within {STOP_SECONDS} s; end process {living.process.pid} yourself, "
+                "then run `cupola down` again"
+            )
+        time.sleep(0.1)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cupola.hub.drivers.process import stop_session
 from cupola.hub.processes import KnownProcess, end, read_record
-from cupola.hub.zygotes import Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +49,7 @@ class Leftovers:
             sessions={
                 file.stem: known for file in sorted(paths.running.glob("*.json")) if (known := _living(file))
             },
-            zygotes=[known for file in paths.zygotes.glob("*.sock") if (known := Zygote(file).process())],
+            zygotes=[known for file in sorted(paths.zygotes.glob("*.json")) if (known := _living(file))],
             pools=list(_pools(paths)),
         )
 
@@ -77,7 +76,10 @@ class Leftovers:
         if self.pools:
             tell(f"Stopping {_count(self.pools, 'job')}; they go on at the next start")
             end(_found(self.pools), seconds=seconds)
-        end(_found(self.zygotes), seconds=2)
+        forkers = _found(self.zygotes)
+        helpers = [child for process in forkers for child in process.children(recursive=True)]
+        end(forkers, seconds=2)
+        end(helpers, seconds=1)
 
 
 def _living(record: Path) -> KnownProcess | None:

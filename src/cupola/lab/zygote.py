@@ -86,6 +86,9 @@ class Zygote:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another one serves this socket
+        # Noted before the long part, so that it can be ended during it too.
+        note = {"pid": os.getpid(), "created": _creation_time()}
+        self.path.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
         preload()
         gc.collect()
         gc.freeze()  # the collector would write to pages that all children share
@@ -123,8 +126,6 @@ class Zygote:
 
     def _listen(self) -> socket.socket:
         """Open the socket: whoever sees the file can connect, for it appears under its name only then."""
-        note = {"pid": os.getpid(), "created": _creation_time()}
-        self.path.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
         aside = f".{self.path.name}"
         listener = socket.socket(socket.AF_UNIX)
         folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,0 +1,355 @@
+"""``cupola up`` with everything real: sign-in, sessions, crashes of every part, and an end that leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+
+import httpx
+import psutil
+import pytest
+import pytest_asyncio
+
+from cupola.client import AsyncClient
+from cupola.hub.keys import Keys
+from cupola.hub.ports import Ports
+from cupola.hub.zygotes import Zygote
+from cupola.models.session import LaunchRequest, SessionState
+from cupola.monitor.forms import forms_of
+from cupola.monitor.visitor import Visitor
+from support.platform import OWNER
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+PATIENCE = 90
+
+
+async def until(question, what, seconds=PATIENCE):
+    """Wait until `question` (a function, async or not) says yes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        said = question()
+        if asyncio.iscoroutine(said):
+            said = await said
+        if said:
+            return said
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"this did not happen in {seconds} s: {what}")
+
+
+def hub_of(platform):
+    """A client of the hub's API with the portal's own token."""
+    ports = Ports.read(platform.paths.ports)
+    token = Keys(platform.paths.secrets).portal
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{ports.hub}/hub/api",
+        headers={"Authorization": f"token {token}"},
+        timeout=60,
+    )
+
+
+async def sign_in(visitor, link):
+    """Send the form that a link shows; return the path one lands on."""
+    page = await visitor.http.get(link)
+    form = forms_of(page.text)[0]
+    return (await visitor.http.post(form.action, data=form.fields)).url.path
+
+
+@asynccontextmanager
+async def kernel_in(visitor, session):
+    async with asyncio.timeout(PATIENCE):
+        kernel = await visitor.open_kernel(session)
+    try:
+        yield kernel
+    finally:
+        await kernel.close()
+
+
+@asynccontextmanager
+async def signed_in(platform):
+    """A visitor who has signed in, and a client of the portal with a token of theirs."""
+    async with Visitor(platform.address) as visitor:
+        await sign_in(visitor, platform.link())
+        await visitor.http.get("/hub/token")
+        answer = await visitor.http.post(
+            f"/hub/api/users/{OWNER}/tokens",
+            headers={"X-XSRFToken": visitor._cookie("_xsrf", "/hub/")},
+            json={"note": "test"},
+        )
+        async with AsyncClient(f"{platform.address}/services/cupola/api", answer.json()["token"]) as client:
+            yield visitor, client
+
+
+async def launch(client, **request):
+    session = await client.launch(LaunchRequest(datalab="lab", **request))
+    async for _ in client.session_events(session.id):
+        pass
+    seen = await client.session(session.id)
+    assert seen.state is SessionState.READY, seen.reason
+    return seen
+
+
+async def answers(visitor, session):
+    """Whether a session answers through the proxy."""
+    try:
+        return (await visitor.http.get(f"/user/{OWNER}/{session.id}/api")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def portal_answers(client):
+    try:
+        return bool(await client.me())
+    except Exception:  # noqa: BLE001 - whatever it says while it is away
+        return False
+
+
+@pytest_asyncio.fixture
+async def ours(new_platform):
+    one = new_platform()
+    one.start()
+    return one
+
+
+@pytest.mark.asyncio
+async def test_a_link_signs_in_once(platform):
+    link = platform.link()
+    async with Visitor(platform.address) as visitor:
+        # Looking at it, as a chat program does for its preview, uses nothing up.
+        for _ in range(2):
+            preview = await visitor.http.get(link)
+            assert preview.status_code == 200
+            assert preview.headers["Referrer-Policy"] == "no-referrer"
+        assert await sign_in(visitor, link) == "/services/cupola/"
+        assert (await visitor.http.get("/services/cupola/api/me")).json()["name"] == OWNER
+    async with Visitor(platform.address) as second:
+        refused = await second.http.get(link)
+        assert refused.status_code == 403
+        assert "cupola status --link" in refused.text
+
+
+@pytest.mark.asyncio
+async def test_of_two_who_use_a_link_at_once_one_gets_in(platform):
+    link = platform.link()
+
+    async def use(visitor):
+        page = await visitor.http.get(link)
+        form = forms_of(page.text)[0]
+        return (await visitor.http.post(form.action, data=form.fields, follow_redirects=False)).status_code
+
+    async with Visitor(platform.address) as one, Visitor(platform.address) as two:
+        assert sorted(await asyncio.gather(use(one), use(two))) == [302, 403]
+
+
+@pytest.mark.asyncio
+async def test_a_forged_form_does_not_sign_in(platform):
+    link = platform.link()
+    async with httpx.AsyncClient(base_url=platform.address) as http:
+        token = link.partition("token=")[2]
+        forged = await http.post("/hub/sign-in", data={"token": token})
+        assert forged.status_code == 403
+        # It was not used up by that.
+        assert (await http.get(link)).status_code == 200
+
+
+@pytest.mark.asyncio
+async def test_who_is_not_signed_in_is_told_how_to(platform):
+    async with httpx.AsyncClient(base_url=platform.address, follow_redirects=True) as http:
+        page = await http.get("/hub/home")
+        assert "cupola status --link" in page.text
+        assert (await http.get("/services/cupola/api/me")).status_code == 401
+        assert (await http.get(f"/hub/api/users/{OWNER}")).status_code == 403
+
+
+@pytest.mark.asyncio
+async def test_a_start_behind_the_portals_back_is_refused(platform):
+    async with hub_of(platform) as hub:
+        unknown = await hub.post(f"/users/{OWNER}/servers/lab-12345678")
+        assert unknown.status_code in {403, 404}
+        assert "did not decide" in unknown.json()["message"]
+        default = await hub.post(f"/users/{OWNER}/server")
+        assert default.status_code == 403
+        assert "catalogue" in default.json()["message"]
+
+
+@pytest.mark.asyncio
+async def test_a_session_starts_forked_runs_a_kernel_and_stops(platform):
+    async with signed_in(platform) as (visitor, client):
+        session = await launch(client)
+        record = json.loads((platform.paths.running / f"{session.id}.json").read_text())
+        zygote = Zygote(platform.paths.zygote(OWNER, session.version))
+        assert psutil.Process(record["pid"]).ppid() == zygote.process().pid
+        async with kernel_in(visitor, session) as kernel:
+            seen = await kernel.run(
+                "import os, sys; print(os.environ['CUPOLA_PYTHON'] == sys.executable, 'JUPYTERHUB' in str(sys.path))"
+            )
+        assert seen.text.split() == ["True", "False"]
+        await client.stop_session(session.id)
+        await until(
+            lambda: (
+                not psutil.pid_exists(record["pid"])
+                and not (platform.paths.running / f"{session.id}.json").exists()
+            ),
+            "the session's process ends",
+        )
+        ended = await client.session(session.id)
+        assert ended.state is SessionState.STOPPED
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_is_killed_is_seen_with_its_signal_and_its_kernel_ends(platform):
+    async with signed_in(platform) as (visitor, client):
+        session = await launch(client)
+        async with kernel_in(visitor, session) as kernel:
+            pid = int((await kernel.run("import os; print(os.getpid())")).text)
+        server = json.loads((platform.paths.running / f"{session.id}.json").read_text())["pid"]
+        psutil.Process(server).kill()
+
+        async def ended():
+            seen = await client.session(session.id)
+            return seen if not seen.state.active else None
+
+        seen = await until(ended, "the portal knows of the end")
+        assert "SIGKILL" in (seen.reason or ""), seen
+        await until(lambda: not psutil.pid_exists(pid), "the kernel ends too")
+
+
+@pytest.mark.asyncio
+async def test_sessions_survive_the_death_of_every_part(ours):
+    """kill -9 of the hub, the portal, the proxy, the fork server and cupola up, one after the other."""
+    async with signed_in(ours) as (visitor, client):
+        session = await launch(client)
+        async with kernel_in(visitor, session) as kernel:
+            await kernel.run("counter = 1")
+        server = json.loads((ours.paths.running / f"{session.id}.json").read_text())["pid"]
+
+        async def all_well():
+            return await answers(visitor, session) and await portal_answers(client)
+
+        old_hub = ours.part("hub")
+        old_hub.kill()
+        await until(lambda: ours.part("hub").pid != old_hub.pid, "a new hub is started")
+        assert await answers(visitor, session), "the session answers while the hub is away"
+        await until(all_well, "hub and portal are back")
+
+        portal = next(
+            p for p in ours.part("hub").children(recursive=True) if p.cmdline()[-1] == "cupola.platform"
+        )
+        portal.kill()
+        await until(all_well, "the portal is back")
+
+        old_proxy = ours.part("proxy")
+        old_proxy.kill()
+        await until(lambda: ours.part("proxy").pid != old_proxy.pid, "a new proxy is started")
+        await until(all_well, "the routes are there again")
+
+        psutil.Process(Zygote(ours.paths.zygote(OWNER, session.version)).process().pid).kill()
+        assert await answers(visitor, session)
+
+        proxy = ours.part("proxy")
+        ours.kill()
+        status = ours.run("status")
+        assert status.returncode == 1
+        assert "was killed" in status.stdout
+        assert session.id in status.stdout
+        assert await answers(visitor, session), "the session answers without cupola up"
+        ours.start()
+        assert ours.part("proxy").pid == proxy.pid, "the proxy is taken over"
+        await until(all_well, "the next cupola up has taken over")
+
+        assert psutil.Process(server).is_running()
+        assert (await client.session(session.id)).state is SessionState.READY
+        async with kernel_in(visitor, session) as kernel:
+            assert (await kernel.run("print(6 * 7)")).text.strip() == "42"
+        # The hub knows it still: stopping works.
+        await client.stop_session(session.id)
+        await until(lambda: not psutil.pid_exists(server), "the session ends when asked to")
+
+
+@pytest.mark.asyncio
+async def test_ctrl_c_leaves_nothing_and_the_next_start_finds_the_state(ours):
+    async with signed_in(ours) as (visitor, client):
+        session = await launch(client)
+        async with kernel_in(visitor, session) as kernel:
+            # Something that left its process group, as nohup would.
+            await kernel.run("import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+            await kernel.run("open('kept.txt', 'w').write('mine')")
+    assert len(ours.processes()) >= 7
+    ours.stop()
+    assert ours.process.returncode == 0, ours.output
+    assert ours.processes() == []
+    assert "Stopped" in ours.output
+    ours.start()
+    async with signed_in(ours) as (_, client):
+        ended = await client.session(session.id)
+        assert ended.state is SessionState.STOPPED
+    assert (ours.paths.home(OWNER) / "kept.txt").read_text() == "mine"
+    down = ours.run("down")
+    assert down.returncode == 0, down.stderr
+    assert ours.process.wait(timeout=10) == 0
+    assert ours.processes() == []
+
+
+def test_down_ends_what_a_killed_cupola_up_left(ours):
+    ours.kill()
+    assert ours.processes()
+    down = ours.run("down")
+    assert down.returncode == 0, down.stderr
+    assert ours.processes() == []
+    again = ours.run("down")
+    assert "Nothing runs" in again.stdout
+
+
+def test_a_second_start_in_the_same_state_is_refused(platform):
+    second = platform.run("up")
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert "already runs" in second.stderr
+    assert platform.address in second.stderr
+    assert platform.run("status").returncode == 0
+
+
+def test_a_taken_port_is_refused_with_the_way_out(new_platform):
+    one = new_platform()
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", one.port))
+        stranger.listen(1)
+        refused = one.run("up")
+    assert refused.returncode == 1
+    assert f"port {one.port} is taken" in refused.stderr
+    assert "--port" in refused.stderr
+    assert one.processes() == []
+
+
+def test_an_interrupted_start_leaves_nothing(new_platform):
+    one = new_platform()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cupola.cli", "up", "--config", str(one.config_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=one.environment(),
+        text=True,
+    )
+    with process:
+        for line in process.stdout:
+            if "Starting the hub" in line:
+                process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    assert one.processes() == []
+    assert one.run("status").returncode == 1
+
+
+def test_status_says_what_runs(platform):
+    status = platform.run("status", "--json")
+    assert status.returncode == 0, status.stderr
+    said = json.loads(status.stdout)
+    assert said["address"] == platform.address
+    assert said["hub"]
+    assert said["proxy"]
+    assert platform.address in platform.run("status").stdout
