@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,33 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from _pytest.terminal import TerminalReporter
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let golden files be written anew."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
+    """Compare JSON with the file of that name in the folder ``golden`` beside the test."""
+
+    def compare(name: str, content: Any) -> None:
+        file = request.path.parent / "golden" / f"{name}.json"
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        assert file.is_file(), f"{file} is missing: run pytest --update-golden and look at what it wrote"
+        assert text == file.read_text(), "run pytest --update-golden if this change is meant"
+
+    return compare
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +73,4 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     if reasons:
         terminalreporter.section("Skipped")
         for reason, count in reasons.most_common():
-            terminalreporter.write_line(f"{count} × {reason}")
+            terminalreporter.write_line(f"{count} x {reason}")

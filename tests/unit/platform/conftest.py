@@ -6,11 +6,12 @@ import sys
 
 import httpx
 import pytest
-from support.fake_hub import ACCESS, PREFIX, FakeHub
 
 from cupola.config import Config
 from cupola.platform.app import create_app
 from cupola.platform.storage.hub.settings import HubSettings
+from support.fake_hub import ACCESS, PREFIX, FakeHub
+from support.threads import sqlite_threads_end
 
 DIGEST = "sha256:" + "a1" * 32
 INTERNAL = "internal-token"
@@ -76,6 +77,7 @@ def open_portal(config, settings, hub):
             ) as client:
                 client.app = app
                 yield client
+        await sqlite_threads_end()
 
     return opened
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import pytest_asyncio
-from support.fake_hub import ACCESS
 
 from cupola.exceptions import NotAllowedError, NotSignedInError, UnavailableError
 from cupola.models.person import Profile
 from cupola.platform.services import people
 from cupola.platform.services.people import PeopleService
 from cupola.platform.storage.hub.client import HubClient
+from support.fake_hub import ACCESS
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_hub import PREFIX
 
 from cupola.platform.handlers.signin import safe_next
+from support.fake_hub import PREFIX
 
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -18,13 +18,17 @@ PAGE = {"Accept": "text/html,application/xhtml+xml"}
 async def begin(portal, path="api/me"):
     answer = await portal.get(path, headers=PAGE)
     assert answer.status_code == 302
-    return {key: values[0] for key, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}, answer
+    return {
+        key: values[0] for key, values in parse_qs(urlsplit(answer.headers["location"]).query).items()
+    }, answer
 
 
-async def sign_in(portal, hub, *, path="api/me", token="token-of-maria"):
+async def sign_in(portal, hub, *, path="api/me", person="maria"):
     query, _ = await begin(portal, path)
-    hub.codes["a-code"] = token
-    return await portal.get("oauth_callback", params={"code": "a-code", "state": query["state"]}, headers=PAGE)
+    hub.codes["a-code"] = f"token-of-{person}"
+    return await portal.get(
+        "oauth_callback", params={"code": "a-code", "state": query["state"]}, headers=PAGE
+    )
 
 
 @pytest.mark.asyncio
@@ -44,7 +48,9 @@ async def test_a_browser_signs_in_with_pkce_and_comes_back_to_its_page(open_port
         assert query["code_challenge"] == challenge
 
         hub.codes["a-code"] = "token-of-maria"
-        back = await portal.get("oauth_callback", params={"code": "a-code", "state": query["state"]}, headers=PAGE)
+        back = await portal.get(
+            "oauth_callback", params={"code": "a-code", "state": query["state"]}, headers=PAGE
+        )
         assert back.status_code == 302
         assert back.headers["location"] == PREFIX + "api/sessions?limit=7"
         login = next(c for c in back.headers.get_list("set-cookie") if c.startswith("service-cupola="))
@@ -78,7 +84,9 @@ async def test_a_sign_in_that_another_browser_began_is_refused(open_portal, hub)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("params", [{}, {"code": "x"}, {"state": "x"}, {"code": "x", "state": "../../../x;="}])
+@pytest.mark.parametrize(
+    "params", [{}, {"code": "x"}, {"state": "x"}, {"code": "x", "state": "../../../x;="}]
+)
 async def test_a_broken_way_back_is_refused_without_going_round(open_portal, params):
     async with open_portal() as portal:
         answer = await portal.get("oauth_callback", params=params, headers=PAGE)
@@ -92,7 +100,9 @@ async def test_two_tabs_sign_in_at_once(open_portal, hub):
         second, _ = await begin(portal, "api/volumes")
         for number, query in enumerate((first, second)):
             hub.codes[f"code-{number}"] = "token-of-maria"
-            back = await portal.get("oauth_callback", params={"code": f"code-{number}", "state": query["state"]})
+            back = await portal.get(
+                "oauth_callback", params={"code": f"code-{number}", "state": query["state"]}
+            )
             assert back.status_code == 302
 
 
@@ -156,12 +166,15 @@ async def test_the_token_of_one_person_is_of_no_use_with_the_cookie_of_another(o
         await sign_in(portal, hub)
         of_maria = portal.cookies["cupola-csrf"]
         portal.cookies.clear()
-        await sign_in(portal, hub, token="token-of-paul")
+        await sign_in(portal, hub, person="paul")
         answer = await portal.post("api/sessions/none/stop", headers={"X-CSRF-Token": of_maria})
         assert answer.status_code == 403
 
 
-@given(st.text(max_size=60) | st.sampled_from(["//evil.test", PREFIX + "/../../evil", "https://evil.test", "\\\\evil"]))
+@given(
+    st.text(max_size=60)
+    | st.sampled_from(["//evil.test", PREFIX + "/../../evil", "https://evil.test", "\\\\evil"])
+)
 def test_the_next_page_is_always_ours(path):
     for tried in (path, PREFIX + path):
         chosen = safe_next(tried, PREFIX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from cupola.exceptions import CupolaError, NotSignedInError, error_class
 from cupola.models.base import Problem
+from cupola.platform.handlers.headers import SECURITY_HEADERS
 from cupola.platform.handlers.signin import start_sign_in
 
 __all__ = ["PROBLEM_RESPONSES", "add_problem_handlers", "problem_of"]
@@ -104,10 +106,12 @@ def add_problem_handlers(app: FastAPI, error_page: ErrorPage | None = None) -> N
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error, request)
-        if problem.status >= 500:  # noqa: PLR2004 - the range that HTTP calls our fault
-            failure = error if not isinstance(error, CupolaError) else None
-            log.error("request failed", path=request.url.path, detail=str(error), exc_info=failure)
-        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        if isinstance(error, CupolaError) and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            # What nobody foresaw is logged by the server, with its traceback.
+            log.error("request failed", path=request.url.path, detail=str(error))
+        # What nobody foresaw is answered outside of the middleware that adds these.
+        headers = dict(SECURITY_HEADERS)
+        headers.update((error.headers or {}) if isinstance(error, HTTPException) else {})
         if isinstance(error, NotSignedInError):
             headers["WWW-Authenticate"] = 'Bearer realm="cupola"'
             if _navigates(request) and not request.url.path.endswith("/oauth_callback"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cupola.exceptions import ConflictError, NotFoundError
@@ -12,7 +14,7 @@ from cupola.models.volume import Access, CollectionSummary, Mount, Volume, Volum
 from cupola.platform.storage.files.stac import StacFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from cupola.config import StatePaths, VolumeSettings
@@ -22,6 +24,8 @@ __all__ = ["HOME", "SAMPLES", "VolumeService"]
 
 HOME = "home"
 SAMPLES = "sample-archive"
+Look = tuple[str | None, list[CollectionSummary]]
+"""Why a volume is out of reach, if it is, and what lies in it."""
 _PATIENCE_S = 2.0
 """A disk that needs longer to tell whether a folder is there hangs, as a lost network disk does."""
 
@@ -55,9 +59,7 @@ class VolumeService:
         if samples:
             self._shared.insert(0, _sample_archive(paths.sample_archive))
         self._stac = {volume.name: StacFolder(volume.source) for volume in self._shared}
-        # A look at a hanging disk never ends: it must not take the threads that everything else needs.
-        self._threads = ThreadPoolExecutor(max_workers=len(self._shared) + 4, thread_name_prefix="volumes")
-        self._looks: dict[str, asyncio.Future[tuple[str | None, list[CollectionSummary]]]] = {}
+        self._looks: dict[str, asyncio.Future[Look]] = {}
 
     async def volumes(self, person: Person) -> list[Volume]:
         """Return the volumes that `person` may use, with what lies in them; one out of reach says so."""
@@ -117,10 +119,6 @@ class VolumeService:
             )
         return mounts
 
-    async def aclose(self) -> None:
-        """Let the threads go; one that hangs ends with the process."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     def _home(self, person: Person) -> Volume:
         return Volume(
             name=HOME,
@@ -133,11 +131,10 @@ class VolumeService:
 
     async def _look(self, volume: Volume) -> Volume:
         """Return `volume` with what lies in it, or with the reason why nobody can tell."""
-        loop = asyncio.get_running_loop()
         look = self._looks.get(volume.name)
         if look is None:
             # While one look hangs no other one is begun.
-            look = loop.run_in_executor(self._threads, _look_into, volume.source, self._stac[volume.name])
+            look = _in_thread_of_its_own(partial(_look_into, volume, self._stac[volume.name]))
             self._looks[volume.name] = look
             look.add_done_callback(lambda _: self._looks.pop(volume.name, None))
         done, _ = await asyncio.wait([look], timeout=self._patience)
@@ -148,10 +145,30 @@ class VolumeService:
         return volume.model_copy(update={"unavailable": unavailable, "collections": collections})
 
 
-def _look_into(source: Path, stac: StacFolder) -> tuple[str | None, list[CollectionSummary]]:
-    """Tell why a folder is out of reach, if it is, and which collections it holds."""
+def _in_thread_of_its_own(work: Callable[[], Look]) -> asyncio.Future[Look]:
+    """Begin `work` in a thread that neither takes one that others need nor keeps the process from ending.
+
+    A look at a disk that hangs never ends.
+    """
+    future: Future[Look] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever awaits it gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="volume", daemon=True).start()
+    return asyncio.wrap_future(future)
+
+
+def _look_into(volume: Volume, stac: StacFolder) -> Look:
+    """Tell why a volume is out of reach, if it is, and which collections it holds."""
+    source = volume.source
     try:
         if not source.is_dir():
+            if volume.name == SAMPLES:
+                return "It is not made yet: `cupola up` makes it at its start.", []
             return f"There is no folder {source}: make it, or correct the path in cupola.yaml.", []
         if not os.access(source, os.R_OK | os.X_OK):
             return f"{source} may not be read by the account that runs the platform.", []

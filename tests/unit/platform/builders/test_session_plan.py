@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cupola.config import StatePaths
+from cupola.models.datalab import Datalab
+from cupola.models.volume import Access, Mount
+from cupola.platform.builders.session import session_plan
+
+LAB = Datalab(name="lab", title="Cupola Lab", summary="JupyterLab", ready_path="/lab")
+HOME = Path("/state/homes/maria")
+MOUNTS = [
+    Mount(volume="home", source=HOME, target=HOME, access=Access.WRITE),
+    Mount(volume="mars", source=Path("/data/mars"), target=HOME / "volumes/mars", access=Access.READ),
+]
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_the_plan_of_a_session(golden, clean):
+    plan = session_plan(
+        session="lab-7k2m9xq4",
+        owner="maria",
+        datalab=LAB,
+        digest="sha256:" + "ab" * 32,
+        python=Path("/state/environments/lab/abababababab/bin/python"),
+        mounts=MOUNTS,
+        clean=clean,
+        paths=StatePaths(state=Path("/state")),
+        api_url="http://127.0.0.1:8001/services/cupola/api",
+    )
+    golden("session-clean" if clean else "session", plan.model_dump(mode="json"))

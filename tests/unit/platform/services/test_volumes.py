@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from cupola.config import StatePaths, VolumeSettings
+from cupola.exceptions import ConflictError, NotFoundError
+from cupola.models.person import Person, Profile
+from cupola.platform.services import volumes as module
+from cupola.platform.services.volumes import VolumeService
+
+pytestmark = pytest.mark.asyncio
+
+MARIA = Person(name="maria", profile=Profile(cores=1, memory_mib=1024))
+
+
+@pytest.fixture
+def service(tmp_path):
+    (tmp_path / "mars").mkdir()
+    return VolumeService(
+        settings=[
+            VolumeSettings(name="mars", title="Mars", path=tmp_path / "mars"),
+            VolumeSettings(name="gone", title="Gone", path=tmp_path / "gone"),
+        ],
+        paths=StatePaths(state=tmp_path),
+        samples=True,
+        patience=0.2,
+    )
+
+
+async def test_what_is_out_of_reach_says_so(service):
+    found = {volume.name: volume for volume in await service.volumes(MARIA)}
+    assert list(found) == ["home", "sample-archive", "mars", "gone"]
+    assert found["mars"].unavailable is None
+    assert "There is no folder" in found["gone"].unavailable
+    assert "cupola up" in found["sample-archive"].unavailable
+
+
+async def test_mounts(service, tmp_path):
+    home = tmp_path / "homes" / "maria"
+    assert [(m.volume, m.target) for m in await service.mounts(MARIA, None)] == [
+        ("home", home),
+        ("mars", home / "volumes" / "mars"),
+    ]
+    assert [m.volume for m in await service.mounts(MARIA, [])] == ["home"]
+    assert [m.volume for m in await service.mounts(MARIA, ["mars", "home", "mars"])] == ["home", "mars"]
+    assert [m.volume for m in await service.mounts(MARIA, ["gone", "mars"], skip_missing=True)] == [
+        "home",
+        "mars",
+    ]
+    with pytest.raises(ConflictError, match="gone"):
+        await service.mounts(MARIA, ["gone"])
+    with pytest.raises(NotFoundError, match="nothing"):
+        await service.mounts(MARIA, ["nothing"])
+
+
+async def test_a_disk_that_hangs_holds_up_nobody(service, monkeypatch):
+    hanging, real, looks = threading.Event(), module._look_into, []
+
+    def look(volume, stac):
+        if volume.name == "mars":
+            looks.append(1)
+            hanging.wait()
+        return real(volume, stac)
+
+    monkeypatch.setattr(module, "_look_into", look)
+    try:
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                found = {volume.name: volume for volume in await service.volumes(MARIA)}
+        assert "does not answer" in found["mars"].unavailable
+        assert len(looks) == 1
+    finally:
+        hanging.set()
+    async with asyncio.timeout(20):
+        while (await service.volume(MARIA, "mars")).unavailable:  # noqa: ASYNC110 - a disk has no event
+            await asyncio.sleep(0.01)
