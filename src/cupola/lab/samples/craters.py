@@ -95,9 +95,8 @@ def _dig(  # noqa: PLR0913, PLR0917 - where and how
 def _bowl(radius: Floats, km: float, fresh: float) -> Floats:
     """Return the depth of the hole in units of the crater's depth, 0 at the rim and beyond."""
     if km < _COMPLEX_KM:
-        bowl = np.minimum(radius**2, 1) - 1
-        result: Floats = (bowl * 1.2).astype(np.float32)
-        return result
+        bowl: Floats = (1.2 * (np.minimum(radius**2, 1) - 1)).astype(np.float32)
+        return bowl
     # Wide craters: a flat floor, terraced walls, and a peak in the middle.
     wall = ramp(radius, 0.55, 1.0)
     steps = (
@@ -107,7 +106,7 @@ def _bowl(radius: Floats, km: float, fresh: float) -> Floats:
         * ramp(radius, 1, 0.85)
     )
     peak = np.float32(0.34 * (0.3 + 0.7 * fresh)) * np.exp(-((radius / np.float32(0.14)) ** 2))
-    result = (wall - 1 + steps + peak).astype(np.float32)
+    result: Floats = (wall - 1 + steps + peak).astype(np.float32)
     return result
 
 
