@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
 
 from cupola.client._errors import error_of
-from cupola.exceptions import UnavailableError
+from cupola.exceptions import CupolaError, UnavailableError
 from cupola.models.base import Model, Page
 from cupola.models.datalab import Datalab
 from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
 from cupola.models.person import Person
-from cupola.models.session import LaunchRequest, Plan, Session, SessionEvent, SessionReport
+from cupola.models.session import LaunchRequest, Plan, Session, SessionEvent, SessionReport, SessionState
 from cupola.models.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from types import TracebackType
 
 __all__ = ["AsyncClient"]
@@ -26,6 +27,11 @@ __all__ = ["AsyncClient"]
 Answer = TypeVar("Answer", bound=Model)
 
 _FAILURES = TypeAdapter(list[TaskFailureGroup])
+_PAUSES = (0.2, 0.4, 0.8, 1.6)
+"""In seconds, between tries: a portal that is restarted is away for about 3 s."""
+_SILENCE = httpx.Timeout(60)
+"""In seconds. The portal sends a sign of life every 10 s."""
+_THIS_HOST = {"127.0.0.1", "::1", "localhost"}
 
 
 class AsyncClient:
@@ -61,6 +67,8 @@ class AsyncClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(None),  # one budget of our own bounds the whole call
             transport=transport,
+            # The environment may name a proxy for the internet; it cannot reach this host.
+            trust_env=httpx.URL(url).host not in _THIS_HOST,
         )
 
     async def __aenter__(self) -> Self:
@@ -87,7 +95,7 @@ class AsyncClient:
 
     async def datalab(self, name: str) -> Datalab:
         """Return one entry of the catalogue."""
-        return await self._get(f"/datalabs/{name}", Datalab)
+        return await self._get(f"/datalabs/{_quoted(name)}", Datalab)
 
     async def volumes(self) -> list[Volume]:
         """Return the volumes that one may mount."""
@@ -95,13 +103,15 @@ class AsyncClient:
 
     async def volume(self, name: str) -> Volume:
         """Return one volume."""
-        return await self._get(f"/volumes/{name}", Volume)
+        return await self._get(f"/volumes/{_quoted(name)}", Volume)
 
     # -- sessions -------------------------------------------------------------------------------------------
 
-    async def launch(self, request: LaunchRequest) -> Session:
-        """Ask for a session; it starts in the background."""
-        return await self._post("/sessions", Session, request)
+    async def launch(self, request: LaunchRequest, *, key: str | None = None) -> Session:
+        """Ask for a session; it starts in the background. Asking again with the same `key` starts no second one."""
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = await self._call("POST", "/sessions", content=request, headers=headers)
+        return Session.model_validate_json(answer.content)
 
     async def sessions(self) -> list[Session]:
         """Return one's sessions, newest first."""
@@ -109,20 +119,23 @@ class AsyncClient:
 
     async def session(self, session: str) -> Session:
         """Return one session."""
-        return await self._get(f"/sessions/{session}", Session)
+        return await self._get(f"/sessions/{_quoted(session)}", Session)
 
     async def stop_session(self, session: str) -> Session:
         """Ask a session to stop."""
-        return await self._post(f"/sessions/{session}/stop", Session)
+        return await self._post(f"/sessions/{_quoted(session)}/stop", Session)
 
     async def delete_session(self, session: str) -> None:
         """Forget an ended session."""
-        await self._call("DELETE", f"/sessions/{session}")
+        await self._call("DELETE", f"/sessions/{_quoted(session)}")
 
-    async def session_events(self, session: str) -> AsyncIterator[SessionEvent]:
+    async def session_events(self, session: str) -> AsyncGenerator[SessionEvent, None]:
         """Follow a session until it is ready or has ended; past events come first."""
-        async for data in self._follow(f"/sessions/{session}/events", "session-event"):
-            yield SessionEvent.model_validate_json(data)
+        async for data in self._follow(f"/sessions/{_quoted(session)}/events", "session-event"):
+            event = SessionEvent.model_validate_json(data)
+            yield event
+            if event.state is SessionState.READY or not event.state.active:
+                return
 
     # -- jobs -----------------------------------------------------------------------------------------------
 
@@ -138,46 +151,49 @@ class AsyncClient:
 
     async def job(self, job: str) -> Job:
         """Return one job."""
-        return await self._get(f"/jobs/{job}", Job)
+        return await self._get(f"/jobs/{_quoted(job)}", Job)
 
     async def job_grid(self, job: str) -> TaskGrid:
         """Return the state of every task."""
-        return await self._get(f"/jobs/{job}/grid", TaskGrid)
+        return await self._get(f"/jobs/{_quoted(job)}/grid", TaskGrid)
 
     async def job_failures(self, job: str) -> list[TaskFailureGroup]:
         """Return the failures, grouped by error and line."""
-        return _FAILURES.validate_json((await self._call("GET", f"/jobs/{job}/failures")).content)
+        return _FAILURES.validate_json((await self._call("GET", f"/jobs/{_quoted(job)}/failures")).content)
 
     async def job_log(self, job: str, task: int) -> str:
         """Return what a task printed."""
-        return (await self._call("GET", f"/jobs/{job}/tasks/{task}/log")).text
+        return (await self._call("GET", f"/jobs/{_quoted(job)}/tasks/{task}/log")).text
 
     async def job_result(self, job: str, number: int) -> bytes:
         """Return the pickled result of an input."""
-        return (await self._call("GET", f"/jobs/{job}/results/{number}")).content
+        return (await self._call("GET", f"/jobs/{_quoted(job)}/results/{number}")).content
 
     async def act(self, job: str, action: JobAction) -> Job:
         """Cancel, hold, release or retry a job."""
-        return await self._post(f"/jobs/{job}/{action}", Job)
+        return await self._post(f"/jobs/{_quoted(job)}/{action}", Job)
 
     async def delete_job(self, job: str) -> None:
         """Forget an ended job, with its results."""
-        await self._call("DELETE", f"/jobs/{job}")
+        await self._call("DELETE", f"/jobs/{_quoted(job)}")
 
-    async def job_events(self, job: str) -> AsyncIterator[Job]:
+    async def job_events(self, job: str) -> AsyncGenerator[Job, None]:
         """Follow a job until it has ended: its state at each change."""
-        async for data in self._follow(f"/jobs/{job}/events", "job"):
-            yield Job.model_validate_json(data)
+        async for data in self._follow(f"/jobs/{_quoted(job)}/events", "job"):
+            seen = Job.model_validate_json(data)
+            yield seen
+            if not seen.state.active:
+                return
 
     # -- for the hub ----------------------------------------------------------------------------------------
 
     async def plan(self, session: str) -> Plan:
         """Return what the spawner needs to start a session; only with the internal token."""
-        return await self._get(f"{self._internal}/sessions/{session}/plan", Plan)
+        return await self._get(f"{self._internal}/sessions/{_quoted(session)}/plan", Plan)
 
     async def report(self, session: str, report: SessionReport) -> None:
         """Tell the portal how a session does; only with the internal token."""
-        await self._call("POST", f"{self._internal}/sessions/{session}/reports", content=report)
+        await self._call("POST", f"{self._internal}/sessions/{_quoted(session)}/reports", content=report)
 
     @property
     def _internal(self) -> str:
@@ -204,34 +220,64 @@ class AsyncClient:
                 return found
 
     async def _call(
-        self, method: str, path: str, *, content: Model | None = None, params: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        content: Model | None = None,
+        params: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         body = None if content is None else content.model_dump_json()
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = (headers or {}) | ({"Content-Type": "application/json"} if body else {})
+        request = self._http.build_request(method, path, content=body, params=params, headers=headers)
         try:
             async with asyncio.timeout(self.seconds):
-                answer = await self._http.request(method, path, content=body, params=params, headers=headers)
+                answer = await self._send(request)
         except (httpx.TransportError, TimeoutError) as exc:
             raise self._silent(exc) from exc
         if not answer.is_success:
             raise error_of(answer)
         return answer
 
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; one that surely did no harm is sent again, for a portal that is just being restarted."""
+        for pause in _PAUSES:
+            try:
+                return await self._http.send(request)
+            except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as exc:
+                if request.method != "GET" and not isinstance(exc, httpx.ConnectError):
+                    raise
+            await asyncio.sleep(pause)
+        return await self._http.send(request)
+
     async def _follow(self, path: str, event: str) -> AsyncIterator[str]:
-        """Yield the data of each server-sent event of one name."""
-        try:
-            async with self._http.stream("GET", path, headers={"Accept": "text/event-stream"}) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise error_of(answer)
-                name = ""
-                async for line in answer.aiter_lines():
-                    if line.startswith("event:"):
-                        name = line[6:].strip()
-                    elif line.startswith("data:") and name == event:
-                        yield line[5:].strip()
-        except httpx.TransportError as exc:
-            raise self._silent(exc) from exc
+        """Yield the data of each server-sent event of one name.
+
+        A connection that is lost, or that a portal ends because it is restarted, is made again; whoever follows stops
+        at the event that he knows to be the last.
+        """
+        position, failures = "", 0
+        while True:
+            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": position} if position else {})
+            try:
+                async with self._http.stream("GET", path, headers=headers, timeout=_SILENCE) as answer:
+                    if not answer.is_success:
+                        await answer.aread()
+                        raise error_of(answer)
+                    async for name, number, data in _events(answer):
+                        position, failures = number or position, 0
+                        if name == event:
+                            yield data
+                        elif name == "problem":
+                            raise CupolaError(data)
+                    ended: Exception = httpx.RemoteProtocolError("it ended the stream early")
+            except httpx.TransportError as exc:
+                ended = exc
+            if failures == len(_PAUSES):
+                raise self._silent(ended) from ended
+            await asyncio.sleep(_PAUSES[failures])
+            failures += 1
 
     def _silent(self, exc: Exception) -> UnavailableError:
         why = (
@@ -242,3 +288,23 @@ class AsyncClient:
         return UnavailableError(
             f"the portal at {self.url} {why}; is the platform running? `cupola status` tells"
         )
+
+
+async def _events(answer: httpx.Response) -> AsyncIterator[tuple[str, str, str]]:
+    """Yield name, number and data of each server-sent event."""
+    name, number = "", ""
+    async for line in answer.aiter_lines():
+        key, _, value = line.partition(":")
+        if key == "event":
+            name = value.strip()
+        elif key == "id":
+            number = value.strip()
+        elif key == "data":
+            yield name, number, value.strip()
+        elif not line:
+            name, number = "", ""
+
+
+def _quoted(name: str) -> str:
+    """Return `name` as one part of an address, whatever it contains."""
+    return quote(name, safe="")

@@ -6,13 +6,15 @@ It works in scripts and in notebooks alike, where the kernel's own loop is alrea
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cupola.client._async import AsyncClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Coroutine, Iterator
     from types import TracebackType
 
     import httpx
@@ -40,10 +42,22 @@ class Client:
         seconds: float = 30,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._make = partial(AsyncClient, url, token, seconds=seconds, transport=transport)
+        self._open()
+
+    def _open(self) -> None:
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cupola-client", daemon=True)
         self._thread.start()
-        self._client = AsyncClient(url, token, seconds=seconds, transport=transport)
+        self._inner = self._make()
+
+    @property
+    def _client(self) -> AsyncClient:
+        """The asynchronous client; a forked process, which has no thread of its parent's, gets one of its own."""
+        if self._process != os.getpid():
+            self._open()
+        return self._inner
 
     def __enter__(self) -> Self:
         return self
@@ -74,15 +88,19 @@ class Client:
             future.cancel()  # the person pressed stop: do not leave the call running
             raise
 
-    def _iterate(self, events: AsyncIterator[Result]) -> Iterator[Result]:
+    def _iterate(self, events: AsyncGenerator[Result, None]) -> Iterator[Result]:
         async def following() -> Result:
             return await anext(events)
 
-        while True:
-            try:
-                yield self._run(following())
-            except StopAsyncIteration:
-                return
+        try:
+            while True:
+                try:
+                    yield self._run(following())
+                except StopAsyncIteration:
+                    return
+        finally:
+            # Whoever leaves the loop early leaves no connection open.
+            self._run(events.aclose())
 
     def me(self) -> Person:
         """Return whom the token belongs to."""
@@ -104,9 +122,9 @@ class Client:
         """Return one volume."""
         return self._run(self._client.volume(name))
 
-    def launch(self, request: LaunchRequest) -> Session:
-        """Ask for a session; it starts in the background."""
-        return self._run(self._client.launch(request))
+    def launch(self, request: LaunchRequest, *, key: str | None = None) -> Session:
+        """Ask for a session; it starts in the background. Asking again with the same `key` starts no second one."""
+        return self._run(self._client.launch(request, key=key))
 
     def sessions(self) -> list[Session]:
         """Return one's sessions, newest first."""

@@ -7,6 +7,7 @@ it sets `FakePortal.plans`, moves a session or job on with `advance_session` and
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -32,7 +33,7 @@ from cupola.models.person import Person, Profile
 from cupola.models.session import LaunchRequest, Plan, Session, SessionEvent, SessionReport, SessionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from cupola.models.base import Model
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FakePortal"]
 
+_GLANCE = 0.01
+"""Seconds between two looks at what a test may have changed meanwhile."""
 ROOT = "http://portal.test/services/cupola"
 _AFTER = {
     JobAction.CANCEL: JobState.CANCELLED,
@@ -160,9 +163,7 @@ class FakePortal:
             ),
             ("POST", f"/api/sessions/{one}/stop"): self._stop,
             ("DELETE", f"/api/sessions/{one}"): lambda _, name: self._forget(self.sessions, name, "session"),
-            ("GET", f"/api/sessions/{one}/events"): lambda _, name: _events(
-                "session-event", self.events.get(name, [])
-            ),
+            ("GET", f"/api/sessions/{one}/events"): self._session_events,
             ("POST", "/api/jobs"): self._submit,
             ("GET", "/api/jobs"): lambda _: _page(reversed(self.jobs.values())),
             ("GET", f"/api/jobs/{one}"): lambda _, name: _json(self._find(self.jobs, name, "job")),
@@ -170,9 +171,7 @@ class FakePortal:
             ("GET", f"/api/jobs/{one}/failures"): lambda _, name: _list(self.failures.get(name, [])),
             ("GET", f"/api/jobs/{one}/tasks/(\\d+)/log"): self._log,
             ("GET", f"/api/jobs/{one}/results/(\\d+)"): self._result,
-            ("GET", f"/api/jobs/{one}/events"): lambda _, name: _events(
-                "job", [self._find(self.jobs, name, "job")]
-            ),
+            ("GET", f"/api/jobs/{one}/events"): self._job_events,
             ("POST", f"/api/jobs/{one}/(cancel|hold|release|retry)"): self._act,
             ("DELETE", f"/api/jobs/{one}"): lambda _, name: self._forget(self.jobs, name, "job"),
             ("GET", f"/internal/sessions/{one}/plan"): lambda _, name: _json(
@@ -216,6 +215,38 @@ class FakePortal:
         if name in self.sessions:
             self.advance_session(name, report.state, report.message)
         return httpx.Response(204)
+
+    def _session_events(self, request: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.sessions, name, "session")
+        sent = int(request.headers.get("Last-Event-ID", 0))
+
+        async def follow() -> AsyncIterator[bytes]:
+            number = sent
+            while True:
+                events = self.events.get(name, [])
+                for event in events[number:]:
+                    number = event.number
+                    yield _event("session-event", event, number)
+                if not events or events[-1].state is SessionState.READY or not events[-1].state.active:
+                    return
+                await asyncio.sleep(_GLANCE)
+
+        return _stream(follow())
+
+    def _job_events(self, _: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.jobs, name, "job")
+
+        async def follow() -> AsyncIterator[bytes]:
+            told: Job | None = None
+            while (job := self.jobs.get(name)) is not None:
+                if job != told:
+                    told = job
+                    yield _event("job", job)
+                if not job.state.active:
+                    return
+                await asyncio.sleep(_GLANCE)
+
+        return _stream(follow())
 
     def _submit(self, request: httpx.Request) -> httpx.Response:
         wanted = JobRequest.model_validate_json(request.content)
@@ -271,6 +302,10 @@ def _page(content: Iterable[Model]) -> httpx.Response:
     return _json(Page[Any](items=list(content)))
 
 
-def _events(name: str, content: Iterable[Model]) -> httpx.Response:
-    text = "".join(f"event: {name}\ndata: {one.model_dump_json()}\n\n" for one in content)
-    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=text)
+def _event(name: str, content: Model, number: int | None = None) -> bytes:
+    mark = "" if number is None else f"id: {number}\n"
+    return f"event: {name}\n{mark}data: {content.model_dump_json()}\n\n".encode()
+
+
+def _stream(content: AsyncIterator[bytes]) -> httpx.Response:
+    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=content)

@@ -165,9 +165,10 @@ class SessionService:
         """
         stored = await self._find(person, session)
         if stored.session.state.active and stored.session.state is not SessionState.STOPPING:
-            after = await self._at_hub.move(session, SessionState.STOPPING, "Stopping")
+            reason = f"Stopped by {person.name}."
+            after = await self._at_hub.move(session, SessionState.STOPPING, "Stopping", reason=reason)
             if after.state is SessionState.STOPPING:
-                self._at_hub.stop(after, f"Stopped by {person.name}.")
+                self._at_hub.stop(after, reason)
             stored = stored.model_copy(update={"session": after})
         return self._present(stored)
 
