@@ -60,6 +60,9 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
         The basemap shows another body.
     """
 
+    # ipywidgets closes also what was never finished: a map that was refused has no watcher yet.
+    _watcher: Watcher | None = None
+
     def __init__(
         self,
         *,
@@ -163,16 +166,17 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
         style = _style(chain, cmap, vmin, vmax)
         if not 0 <= opacity <= 1:
             raise InputError(f"opacity goes from 0 (clear) to 1, not {opacity!r}.")
+        self._draw(chain, style, index, name, {"opacity": opacity, "unit": unit})
+        return self
+
+    def _draw(
+        self, chain: Chain, style: Style, index: int | None, name: str | None, options: dict[str, Any]
+    ) -> None:
+        """Add a layer, or put it where the one of that name is."""
         self._settle(chain)
         old = self._replaced(chain, name)
-        layer = ChainLayer(
-            chain,
-            self._cupola_view,
-            style,
-            unit=unit,
-            name=name or self._free_name(chain, old),
-            opacity=opacity,
-        )
+        name = name or self._free_name(chain, old)
+        layer = ChainLayer(chain, self._cupola_view, style, name=name, **options)
         if old is not None:
             self.substitute(old, layer)
             old.close()
@@ -180,7 +184,6 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
             super().add(layer, index)
         self._fit(chain)
         self._update()
-        return self
 
     @override
     def remove(self, item: Any) -> Map:
@@ -208,7 +211,8 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
     @override
     def close(self) -> None:
         """End the map."""
-        self._watcher.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
         super().close()
 
     def refresh(self) -> None:
@@ -282,7 +286,8 @@ class Map(ipyleaflet.Map):  # type: ignore[misc]
     def _update(self) -> None:
         """Bring the legend up to date, and watch the folders of all layers."""
         self._footer.layers = [layer.legend() for layer in reversed(self.chain_layers)]
-        self._watcher.watch(self.chain_layers)
+        if self._watcher is not None:
+            self._watcher.watch(self.chain_layers)
 
 
 def _style(chain: Chain, cmap: str, vmin: Limit, vmax: Limit) -> Style:
