@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio.crs import CRS
 
-__all__ = ["LonLat", "lonlat_of", "lonlat_of_system"]
+__all__ = ["LonLat", "lonlat_of", "lonlat_of_wkt"]
 
 _CYLINDRICAL = ("Equidistant Cylindrical", "Mercator", "Plate Carr")
 _EARTH_RADII = (6_330_000.0, 6_400_000.0)
@@ -58,16 +58,12 @@ class LonLat:
 
 def lonlat_of(crs: CRS) -> LonLat:
     """Return the way between `crs` and degrees."""
-    return _lonlat(crs.to_wkt())
-
-
-def lonlat_of_system(system: pyproj.CRS) -> LonLat:
-    """Return the way between a pyproj coordinate system and degrees."""
-    return _lonlat(system.to_wkt())
+    return lonlat_of_wkt(crs.to_wkt())
 
 
 @lru_cache(maxsize=1024)
-def _lonlat(wkt: str) -> LonLat:
+def lonlat_of_wkt(wkt: str) -> LonLat:
+    """Return the way between a coordinate system, as well-known text, and degrees."""
     system = pyproj.CRS.from_wkt(wkt)
     ellipsoid = system.ellipsoid
     on_earth = ellipsoid is None or _EARTH_RADII[0] <= ellipsoid.semi_major_metre <= _EARTH_RADII[1]

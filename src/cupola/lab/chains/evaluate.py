@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from cupola.lab.chains.sampling import Sampler, tile_grid
 from cupola.lab.chains.steps import evaluate
 from cupola.lab.collections.footprint import outline_box
 from cupola.lab.collections.wording import capital
+from cupola.lab.projection import lonlat_of_wkt
 
 if TYPE_CHECKING:
     from morecantile import TileMatrixSet
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.sampling import Grid
     from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.items import Item
+    from cupola.lab.projection import LonLat
 
 __all__ = ["MAX_ITEMS", "Pixels", "tile"]
 
@@ -64,7 +67,7 @@ def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
     chain
         What to compute.
     tms
-        A tile grid or its name: ``WebMercatorQuad``, ``Mars2015eqc``, ``Moon2015npolar`` ...
+        A tile grid of `cupola.lab.bodies` or its name: ``WebMercatorQuad``, ``Mars2015eqc``, ``Moon2015npolar`` ...
     x, y, z
         Column, row and zoom level.
     size
@@ -88,19 +91,23 @@ def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
     InputError
         When a function of the chain returns no image, or there is no such tile.
     """
-    grid_set = bodies.tile_matrix_set(tms) if isinstance(tms, str) else tms
+    name = tms if isinstance(tms, str) else str(tms.id)
+    grid_set = bodies.tile_matrix_set(name)
     if not 1 <= size <= _MAX_SIZE:
         raise InputError(f"A tile has 1 to {_MAX_SIZE} rows, not {size}.")
     matrix = grid_set.matrix(z) if grid_set.minzoom <= z <= grid_set.maxzoom else None
     if matrix is None or not (0 <= x < matrix.matrixWidth and 0 <= y < matrix.matrixHeight):
         raise InputError(f"The grid {grid_set.id} has no tile {z}/{x}/{y}.")
-    grid = tile_grid(grid_set.crs._pyproj_crs, _bounds(grid_set, x, y, z), size)  # noqa: SLF001 - morecantile offers no other way
-    return _mosaic(chain, grid, bodies.body_of_tms(str(grid_set.id)), max_items)
-
-
-def _bounds(grid_set: TileMatrixSet, x: int, y: int, z: int) -> tuple[float, float, float, float]:
     box = grid_set.xy_bounds(Tile(x, y, z))
-    return box.left, box.bottom, box.right, box.top
+    grid = tile_grid(_plane(name), (box.left, box.bottom, box.right, box.top), size)
+    return _mosaic(chain, grid, bodies.body_of_tms(name), max_items)
+
+
+@lru_cache(maxsize=64)
+def _plane(name: str) -> LonLat:
+    """Return the coordinate system of a tile grid."""
+    system = bodies.tile_matrix_set(name).crs
+    return lonlat_of_wkt(system._pyproj_crs.to_wkt())  # noqa: SLF001 - morecantile has no other way
 
 
 def _mosaic(chain: Chain, grid: Grid, body: bodies.Body, max_items: int) -> Pixels:

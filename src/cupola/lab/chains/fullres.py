@@ -81,17 +81,21 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
         place.mkdir(parents=True, exist_ok=True)
         sweep(place, stem)
         write_collection(place, title=str(said.get("job") or place.name), chain=chain)
+    return _write(Whole(chain, scene), place, stem, packing, said)
+
+
+def _write(whole: Whole, place: Path, stem: str, packing: Packing, said: Mapping[str, Any]) -> Path:
+    """Write pixels and item aside, then give both their names."""
     final = place / f"{stem}.tif"
     plain, packed, draft = (aside(place, stem, ending) for ending in (".plain.tif", ".tif", ".json"))
     try:
-        with ThreadPoolExecutor(1, "checksum") as beside, Whole(chain, scene) as whole:
+        with ThreadPoolExecutor(1, "checksum") as beside, whole:
             # Checksums of the inputs run while pixels are computed: both leave the interpreter alone.
-            inputs = beside.submit(describe_inputs, scene, whole.files)
+            inputs = beside.submit(describe_inputs, whole.item, whole.files)
             size = _compute(whole, packing, plain)
             with disk_errors(place, size):
                 to_cog(plain, packed, packing)
-            described = inputs.result()
-        made = Made(chain, scene, packing, described, said)
+            made = Made(whole.chain, whole.item, packing, inputs.result(), said)
         document = item_document(packed, final, collection_id(place), made)
         with disk_errors(place):
             write_json(document, draft)

@@ -21,14 +21,14 @@ from rasterio.windows import Window
 
 from cupola.exceptions import ImageError
 from cupola.lab.collections.images import describe, fingerprint, open_image, physical
-from cupola.lab.projection import lonlat_of, lonlat_of_system
+from cupola.lab.projection import lonlat_of_wkt
 
 if TYPE_CHECKING:
-    import pyproj
     import rasterio
     from numpy.typing import NDArray
 
     from cupola.lab.collections.images import Band, Image
+    from cupola.lab.projection import LonLat
 
 __all__ = ["Grid", "Sampler", "dataset", "tile_grid"]
 
@@ -72,7 +72,8 @@ def dataset(path: str, level: int | None = None) -> rasterio.io.DatasetReader:
 class Grid:
     """Places in a coordinate system: the pixel centres of a rectangle of pixels."""
 
-    system: pyproj.CRS
+    plane: LonLat
+    """The coordinate system, seen from longitude and latitude."""
     left: float
     top: float
     resolution_x: float
@@ -84,7 +85,7 @@ class Grid:
     def padded(self, halo: int) -> Grid:
         """Return the grid with `halo` more pixels on all sides."""
         return Grid(
-            self.system,
+            self.plane,
             self.left - halo * self.resolution_x,
             self.top + halo * self.resolution_y,
             self.resolution_x,
@@ -97,7 +98,7 @@ class Grid:
         """Return longitude and latitude in degrees of places given in pixels from the grid's corner."""
         x = self.left + columns * self.resolution_x
         y = self.top - rows * self.resolution_y
-        return lonlat_of_system(self.system).inverse(x, y)
+        return self.plane.inverse(x, y)
 
 
 class Sampler:
@@ -245,8 +246,7 @@ def _image_pixels(grid: Grid, image: Image) -> tuple[Floats, Floats, float]:
     columns, rows = _transform(grid, image, *mesh)
     factor = _decimation(columns, rows, net_columns, net_rows)
     if _good_net(grid, image, mesh, (columns, rows), factor):
-        weights_x, weights_y = _weights(grid.width), _weights(grid.height)
-        return weights_y @ columns @ weights_x.T, weights_y @ rows @ weights_x.T, factor
+        return _spread(columns, grid), _spread(rows, grid), factor
     every = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     columns, rows = _transform(grid, image, *every)
     return columns, rows, _decimation(columns, rows, every[0][0], every[1][:, 0])
@@ -256,7 +256,7 @@ def _transform(grid: Grid, image: Image, columns: Floats, rows: Floats) -> tuple
     """Carry places from the grid to the image, both in pixels."""
     shape = columns.shape
     longitudes, latitudes = grid.lonlat(columns.ravel(), rows.ravel())
-    plane = lonlat_of(image.crs)
+    plane = lonlat_of_wkt(image.wkt)
     x, y = plane.forward(longitudes, latitudes)
     a, b, c, d, e, f = (~image.transform)[:6]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -305,19 +305,27 @@ def _good_net(grid: Grid, image: Image, mesh: Any, found: tuple[Floats, Floats],
     return True
 
 
+def _spread(net: Floats, grid: Grid) -> Floats:
+    """Return values at the net's points spread over all pixels of the grid, linearly.
+
+    Not as a product of matrices: for ones so small BLAS would spend ten times as long on waking its threads.
+    """
+    lower, part = _between(grid.width)
+    along_x = net[:, lower] * (1 - part) + net[:, lower + 1] * part
+    lower, part = _between(grid.height)
+    part = part[:, np.newaxis]
+    return along_x[lower] * (1 - part) + along_x[lower + 1] * part
+
+
 @lru_cache(maxsize=32)
-def _weights(size: int) -> Floats:
-    """Return the matrix that spreads values at the net's points over `size` pixels, linearly."""
+def _between(size: int) -> tuple[NDArray[np.intp], Floats]:
+    """Return, for each of `size` pixels, the net's point before it and how far on it is to the next."""
     position = np.linspace(0, _NET - 1, size)
-    lower = np.minimum(position.astype(int), _NET - 2)
-    part = position - lower
-    weights = np.zeros((size, _NET))
-    weights[np.arange(size), lower] = 1 - part
-    weights[np.arange(size), lower + 1] += part
-    return weights
+    lower = np.minimum(position.astype(np.intp), _NET - 2)
+    return lower, position - lower
 
 
-def tile_grid(system: pyproj.CRS, bounds: tuple[float, float, float, float], size: int) -> Grid:
+def tile_grid(plane: LonLat, bounds: tuple[float, float, float, float], size: int) -> Grid:
     """Return the grid of a square tile with these bounds (left, bottom, right, top)."""
     left, bottom, right, top = bounds
-    return Grid(system, left, top, (right - left) / size, (top - bottom) / size, size, size)
+    return Grid(plane, left, top, (right - left) / size, (top - bottom) / size, size, size)

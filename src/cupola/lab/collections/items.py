@@ -69,7 +69,7 @@ class Asset:
         """The file's name without its ending."""
         return PurePosixPath(unquote(urlsplit(self.written).path)).stem
 
-    @property
+    @cached_property
     def is_image(self) -> bool:
         """Whether this is pixels, as far as the item says, and no metadata or thumbnail."""
         image = PurePosixPath(urlsplit(self.written).path).suffix.lower() in IMAGE_SUFFIXES
