@@ -256,31 +256,31 @@ class Supervisor:
             "attempt": self.runs[entry.task],
             **({"signal": -code} if code < 0 else {"exit_code": code}),
         }
-        left = self._left(entry.task)
+        left, failed = self._look_at(entry.task)
         if code == Exit.DISK_FULL:
             self.broken = "No space is left on the disk of the job's folder: free some and retry."
         elif left and not self.terminated:
             self._blame(entry, left[0], code)
-            left = self._left(entry.task)
+            left, failed = self._look_at(entry.task)
             if left:
                 self.queue.appendleft(entry.task)
-        self.journal.write({**event, "state": self._state(entry.task, left)})
-
-    def _state(self, task: int, left: list[int]) -> str:
+        state = "failed" if failed else "done"
         if left:
-            return "cancelled" if self.cancelled else "lost"
-        results = self.folder / "results"
-        whole = all((results / f"{number}.pkl").exists() for number in self.plan.task_inputs(task))
-        return "done" if whole else "failed"
+            state = "cancelled" if self.cancelled else "lost"
+        self.journal.write({**event, "state": state})
 
-    def _left(self, task: int) -> list[int]:
-        """Return the inputs of `task` that have neither a result nor a failure, in order."""
-        results = self.folder / "results"
-        return [
-            number
-            for number in self.plan.task_inputs(task)
-            if not (results / f"{number}.pkl").exists() and not (results / f"{number}.error").exists()
-        ]
+    def _look_at(self, task: int) -> tuple[list[int], bool]:
+        """Return the inputs of `task` without an outcome, in order, and whether one has failed."""
+        results = os.path.join(self.folder, "results")  # noqa: PTH118 - twice per input
+        left, failed = [], False
+        for number in self.plan.task_inputs(task):
+            if os.path.exists(f"{results}/{number}.pkl"):  # noqa: PTH110
+                continue
+            if os.path.exists(f"{results}/{number}.error"):  # noqa: PTH110
+                failed = True
+            else:
+                left.append(number)
+        return left, failed
 
     def _blame(self, entry: Running, number: int, code: int) -> None:
         """Give up the input that was being computed when its process was killed, after its retries."""

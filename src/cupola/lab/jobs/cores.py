@@ -105,9 +105,10 @@ class Cores:
     def _share(self) -> int:
         """Return how many cores this job may take without asking: an equal part for each that wants some."""
         others = 0
-        for file in self._folder.glob("wish-*"):
-            if file == self._wish_file:
+        for entry in os.scandir(self._folder):
+            if not entry.name.startswith("wish-") or entry.name == self._wish_file.name:
                 continue
+            file = self._folder / entry.name
             lock = _lock(file, make=False)
             if lock is None:
                 others += file.exists()

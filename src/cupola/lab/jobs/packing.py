@@ -11,6 +11,7 @@ import reprlib
 import sys
 import types
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +132,17 @@ def _is_own(module: types.ModuleType, homes: tuple[str, ...]) -> bool:
 
 def _is_installed(path: str) -> bool:
     """Say whether a path belongs to Python or an environment."""
-    parts = Path(path).resolve().parts
-    if "site-packages" in parts or "dist-packages" in parts:
+    if {"site-packages", "dist-packages"}.intersection(Path(path).parts):
         return True
-    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix}
-    roots = [Path(prefix, sub) for prefix in prefixes for sub in ("lib", "lib64", "bin")]
-    return any(Path(path).resolve().is_relative_to(root.resolve()) for root in roots)
+    return path.startswith(_python_folders()) or os.path.realpath(path).startswith(_python_folders())
+
+
+@cache
+def _python_folders() -> tuple[str, ...]:
+    """Return where Python and its environments lie, each by all its names."""
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    folders = {os.path.join(prefix, sub) for prefix in prefixes for sub in ("lib", "lib64", "bin")}  # noqa: PTH118
+    return tuple(folders | {os.path.realpath(folder) for folder in folders})
 
 
 def _cell_sources(function: Callable[..., Any]) -> dict[str, str]:

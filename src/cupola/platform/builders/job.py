@@ -18,7 +18,7 @@ __all__ = ["TaskPlace", "choose_chunk", "plan_again", "plan_of", "task_environme
 
 SMALL_JOB = 128
 """Up to here each input is a task of its own: somebody watches it, and a process costs milliseconds."""
-TASKS_PER_CORE = 32
+TASKS_PER_CORE = 16
 """Enough that the cores end at about the same time, few enough that starting them costs nothing."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -34,7 +34,7 @@ def choose_chunk(inputs: int, *, at_once: int) -> int:
     """Return how many inputs a task takes where nobody says it."""
     if inputs <= SMALL_JOB:
         return 1
-    return -(-inputs // max(SMALL_JOB // 2, TASKS_PER_CORE * at_once))
+    return -(-inputs // (TASKS_PER_CORE * at_once))
 
 
 def plan_of(request: JobRequest, job: str, *, at_once: int, environment: Mapping[str, str]) -> TaskPlan:

@@ -25,9 +25,9 @@ __all__ = ["MOST_RESUMES", "Watch", "array_of"]
 
 MOST_RESUMES = 3
 """How often a job goes on by itself after its native job was lost."""
-SOONEST, LATEST = 0.03, 0.5
+SOONEST, LATEST = 0.05, 0.5
 """Seconds between two looks: while something changes, and while nothing does."""
-SAVE = 1.0
+SAVE = 5.0
 """Seconds between two saves of mere progress: it can be read again from the folder."""
 ASK = 1.0
 """Seconds between two questions to the engine."""

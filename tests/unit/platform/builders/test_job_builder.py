@@ -16,7 +16,7 @@ def asked(inputs, **options):
 
 @pytest.mark.parametrize(
     ("inputs", "at_once", "chunk"),
-    [(1, 2, 1), (128, 2, 1), (2000, 2, 32), (10_000, 2, 157), (10_000, 100, 4)],
+    [(1, 2, 1), (128, 2, 1), (2000, 2, 63), (10_000, 2, 313), (10_000, 100, 7)],
 )
 def test_few_inputs_run_one_by_one_and_many_in_chunks(inputs, at_once, chunk):
     assert choose_chunk(inputs, at_once=at_once) == chunk
