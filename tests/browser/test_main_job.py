@@ -65,9 +65,9 @@ def test_the_main_job(owner_platform, page, pictures):
     run_the_tour(page, keep)
 
     page.goto(f"{owner_platform.address}/services/cupola/jobs")
-    playwright.expect(page.get_by_text("ndvi-tour").first).to_be_visible()
+    playwright.expect(page.get_by_text("Tour NDVI").first).to_be_visible()
     keep("jobs")
-    page.get_by_role("link", name="ndvi-tour").first.click()
+    page.get_by_role("link", name="Tour NDVI").first.click()
     page.wait_for_url(re.compile(r"/jobs/."))
     keep("job")
     page.goto(f"{owner_platform.address}/services/cupola/data")
@@ -100,7 +100,7 @@ def run_the_tour(page, keep):
     first_map = page.locator(".leaflet-container").first
     first_map.wait_for(timeout=90 * SECOND)
     page.locator(".leaflet-tile-loaded").nth(3).wait_for(timeout=90 * SECOND, state="attached")
-    page.get_by_text("the same as by hand: True").wait_for(timeout=180 * SECOND, state="attached")
+    page.get_by_text("largest difference").wait_for(timeout=180 * SECOND, state="attached")
     page.locator(".leaflet-container").nth(1).wait_for(timeout=90 * SECOND, state="attached")
     page.get_by_text("Where to go next").scroll_into_view_if_needed()
     page.wait_for_timeout(6 * SECOND)
