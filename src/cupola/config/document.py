@@ -146,7 +146,7 @@ def parse(text: str) -> Document:
         return Document(findings=[Finding(None, "it is nested too deeply to be a configuration")])
     if isinstance(data, dict):
         walk.document.data = data
-    else:
+    elif data is not None:
         walk.document.findings.append(
             Finding(_line(root), 'settings are expected here, such as "title: Cupola"')
         )

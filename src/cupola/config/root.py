@@ -25,7 +25,7 @@ RESERVED_VOLUMES = frozenset({"home", "sample-archive"})
 
 def normalised(account: str) -> str:
     """Return `account` as a name that the hub, an address and a folder accept; ``owner`` where nothing is left."""
-    return re.sub(r"[^a-z0-9._-]+", "-", account.lower()).strip("._-")[:64] or "owner"
+    return re.sub(r"[^a-z0-9._-]+", "-", account.lower()).strip("._-")[:64].rstrip("._-") or "owner"
 
 
 def default_owner() -> str:

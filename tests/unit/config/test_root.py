@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from cupola.config import Config, ServerSettings
+from cupola.config.root import normalised
+
+
+@pytest.mark.parametrize(
+    ("account", "owner"),
+    [
+        ("maria", "maria"),
+        ("Maria K", "maria-k"),
+        ("DOMAIN\\maria", "domain-maria"),
+        ("_apt", "apt"),
+        ("müller", "m-ller"),
+        ("maria-", "maria"),
+        ("..", "owner"),
+        ("日本", "owner"),
+        ("a" * 63 + "-b", "a" * 63),
+    ],
+)
+def test_any_account_becomes_a_name_that_the_configuration_itself_accepts(account, owner):
+    assert normalised(account) == owner
+    assert Config(owner=owner).owner == owner
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"address": "0.0.0.0"}, "http://127.0.0.1:8000"),  # noqa: S104
+        ({"address": "::", "port": 80}, "http://[::1]:80"),
+        ({"address": "lab.local"}, "http://lab.local:8000"),
+        ({"public_url": "https://cupola.example.org/"}, "https://cupola.example.org"),
+    ],
+)
+def test_the_address_people_open(settings, url):
+    assert ServerSettings(**settings).url == url
