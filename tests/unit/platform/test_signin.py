@@ -183,3 +183,14 @@ def test_the_next_page_is_always_ours(path):
         assert "//" not in chosen
         assert "\\" not in chosen
         assert chosen.isprintable()
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_only_begins_like_ours_is_refused(open_portal, hub):
+    async with open_portal() as portal:
+        query, _ = await begin(portal)
+        hub.codes["a-code"] = "token-of-paul"
+        forged = query["state"][:8] + "x" * 14
+        answer = await portal.get("oauth_callback", params={"code": "a-code", "state": forged}, headers=PAGE)
+        assert answer.status_code == 401
+        assert "service-cupola" not in portal.cookies
