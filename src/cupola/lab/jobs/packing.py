@@ -101,14 +101,13 @@ def _own_modules_by_value() -> Iterator[None]:
     """Let cloudpickle pack what lies in the user's own files, as it does with the notebook's own functions."""
     known = cloudpickle.list_registry_pickle_by_value()
     loaded: dict[str, object] = {**sys.modules}
-    homes = tuple(f"{folder}{os.sep}" for folder in {Path.home(), Path.cwd(), Path.home().resolve()})
     own = [
         module
         for name, module in loaded.items()
         if name != "__main__"
         and name not in known
         and isinstance(module, types.ModuleType)
-        and _is_own(module, homes)
+        and _is_own(module)
     ]
     for module in own:
         cloudpickle.register_pickle_by_value(module)
@@ -119,20 +118,15 @@ def _own_modules_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _is_own(module: types.ModuleType, homes: tuple[str, ...]) -> bool:
-    """Say whether a module lies in one of the folders `homes` and was not installed there."""
+def _is_own(module: types.ModuleType) -> bool:
+    """Say whether a module is a file of the user's that nobody installed."""
     file = getattr(module, "__file__", None)
-    return (
-        isinstance(file, str)
-        and file.startswith(homes)  # a thousand modules: the cheap question first
-        and module.__name__.partition(".")[0] != "cupola"
-        and not _is_installed(file)
-    )
+    return isinstance(file, str) and module.__name__.partition(".")[0] != "cupola" and not _is_installed(file)
 
 
 def _is_installed(path: str) -> bool:
     """Say whether a path belongs to Python or an environment."""
-    if {"site-packages", "dist-packages"}.intersection(Path(path).parts):
+    if f"{os.sep}site-packages" in path or f"{os.sep}dist-packages" in path:
         return True
     return path.startswith(_python_folders()) or os.path.realpath(path).startswith(_python_folders())
 
