@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from cupola.platform.background import Background
 from cupola.platform.factory import Factory
 from cupola.platform.handlers import api, headers, health, internal, pages, problems, signin
 from cupola.platform.handlers.dependencies import current_person
+from cupola.platform.handlers.static import LastingFiles
 from cupola.platform.storage.hub.settings import HubSettings
 
 if TYPE_CHECKING:
@@ -103,10 +103,10 @@ def _include(app: FastAPI, root: str) -> None:
         app.include_router(
             router, prefix=f"{root}/api", dependencies=signed_in, responses=problems.PROBLEM_RESPONSES
         )
-    if isinstance(first := getattr(pages, "router", None), APIRouter):
-        app.include_router(first, prefix=root, dependencies=signed_in, include_in_schema=False)
-    static = getattr(pages, "static", Path(__file__).parent / "static")
-    app.mount(f"{root}/static", StaticFiles(directory=static, check_dir=False), name="static")
+    for router in _routers(pages):
+        app.include_router(router, prefix=root, dependencies=signed_in, include_in_schema=False)
+    files = LastingFiles(directory=Path(__file__).parent / "static", check_dir=False)
+    app.mount(f"{root}/static", files, name="static")
 
 
 def _routers(package: ModuleType) -> Iterator[APIRouter]:

@@ -9,14 +9,13 @@ from fastapi import Depends, Query, Request
 from cupola.exceptions import NotSignedInError
 from cupola.models.person import Person
 from cupola.platform.factory import Factory
-from cupola.platform.handlers.forgery import check_same_site, forgery_token
+from cupola.platform.handlers.forgery import check_same_site
 
 __all__ = [
     "Cursor",
     "FactoryIn",
     "Limit",
     "PersonIn",
-    "csrf_token",
     "current_person",
     "get_factory",
     "login_token",
@@ -40,12 +39,6 @@ def header_token(request: Request) -> str | None:
 def login_token(request: Request) -> str | None:
     """Return the token in the browser's cookie, if there is one."""
     return request.cookies.get(get_factory(request).hub_settings.client_id)
-
-
-def csrf_token(request: Request) -> str:
-    """Return the token that forms and scripts of a page send back; empty for who comes without a cookie."""
-    login = login_token(request)
-    return forgery_token(get_factory(request), login) if login else ""
 
 
 async def current_person(request: Request, factory: Annotated[Factory, Depends(get_factory)]) -> Person:

@@ -16,7 +16,7 @@ from fastapi import Request
 from cupola.exceptions import NotAllowedError
 from cupola.platform.factory import Factory
 
-__all__ = ["COOKIE", "FIELD", "HEADER", "check_same_site", "forgery_token"]
+__all__ = ["COOKIE", "FIELD", "HEADER", "check_same_site", "csrf_token"]
 
 COOKIE = "cupola-csrf"
 """The cookie that our scripts may read the token from."""
@@ -26,7 +26,7 @@ _SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-def forgery_token(factory: Factory, login: str) -> str:
+def csrf_token(factory: Factory, login: str) -> str:
     """Return the token for the person signed in with the token `login`."""
     # The internal token survives restarts, and so do the pages that people have open.
     key = f"csrf {factory.hub_settings.internal_token}".encode()
@@ -51,7 +51,7 @@ async def check_same_site(request: Request, factory: Factory, login: str) -> Non
     if sent is None and request.headers.get("content-type", "").startswith(_FORMS):
         field = (await request.form()).get(FIELD)
         sent = field if isinstance(field, str) else None
-    if sent is None or not hmac.compare_digest(sent.encode(), forgery_token(factory, login).encode()):
+    if sent is None or not hmac.compare_digest(sent.encode(), csrf_token(factory, login).encode()):
         raise NotAllowedError("The page you came from is too old: load it again, then try once more.")
 
 

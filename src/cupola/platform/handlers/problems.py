@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from cupola.exceptions import CupolaError, NotSignedInError, error_class
+from cupola.exceptions import CupolaError, NotSignedInError
 from cupola.models.base import Problem
 from cupola.platform.handlers.headers import SECURITY_HEADERS
 from cupola.platform.handlers.signin import start_sign_in
@@ -25,7 +25,7 @@ log = structlog.get_logger("cupola.portal")
 TYPES = "https://cupola.invalid/problems/"
 """Where the kinds of problems are named; nothing answers there, which the standard allows."""
 
-ErrorPage = Callable[[Request, CupolaError], Response]
+ErrorPage = Callable[[Request, Problem], Response]
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -120,9 +120,7 @@ def add_problem_handlers(app: FastAPI, error_page: ErrorPage | None = None) -> N
                 # The page is loaded anew, which leads to the sign-in.
                 headers["HX-Refresh"] = "true"
         if _wants_page(request):
-            told = error if isinstance(error, CupolaError) else error_class(_code(problem))(problem.detail)
-            reply = page(request, told)
-            reply.status_code = problem.status
+            reply = _page_of(page, request, problem)
             reply.headers.update(headers)
             return reply
         return JSONResponse(
@@ -134,6 +132,15 @@ def add_problem_handlers(app: FastAPI, error_page: ErrorPage | None = None) -> N
 
     for kind in (CupolaError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _page_of(page: ErrorPage, request: Request, problem: Problem) -> Response:
+    try:
+        return page(request, problem)
+    except Exception:
+        # Whatever went wrong first must be told all the same.
+        log.exception("the page of an error failed", path=request.url.path)
+        return _plain_page(request, problem)
 
 
 def _wants_page(request: Request) -> bool:
@@ -151,12 +158,8 @@ def _sentence(errors: Sequence[Any]) -> str:
     return f"`{where}` is wrong: {first['msg']}{more}; see the API's description."
 
 
-def _code(problem: Problem) -> str:
-    return problem.type.removeprefix(TYPES)
-
-
-def _plain_page(request: Request, error: CupolaError) -> Response:
+def _plain_page(request: Request, problem: Problem) -> Response:
     del request
-    title, detail = html.escape(error.title), html.escape(str(error))
+    title, detail = html.escape(problem.title), html.escape(problem.detail)
     body = f'<!doctype html><html lang="en"><title>{title}</title><main><h1>{title}</h1><p>{detail}</p></main></html>'
-    return HTMLResponse(body)
+    return HTMLResponse(body, problem.status)

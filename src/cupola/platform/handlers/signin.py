@@ -18,7 +18,7 @@ from fastapi.responses import RedirectResponse, Response
 from cupola.exceptions import NotSignedInError
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.dependencies import FactoryIn, current_person, get_factory, login_token
-from cupola.platform.handlers.forgery import COOKIE, forgery_token
+from cupola.platform.handlers.forgery import COOKIE, csrf_token
 
 __all__ = ["router", "safe_next", "start_sign_in"]
 
@@ -76,7 +76,7 @@ async def finish_sign_in(request: Request, factory: FactoryIn, code: str = "", s
     reply = RedirectResponse(safe_next(path, settings.prefix), 302)
     reply.set_cookie(settings.client_id, token, **_attributes(request))
     readable = _attributes(request) | {"httponly": False}
-    reply.set_cookie(COOKIE, forgery_token(factory, token), **readable)
+    reply.set_cookie(COOKIE, csrf_token(factory, token), **readable)
     reply.delete_cookie(name, path=settings.prefix)
     return reply
 
