@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChainLayer", "as_chain", "base_url"]
 
+PICTURE_BANDS = 3
 STAMPED = 1000
 """Up to so many items are looked at for changes; in a larger collection only new and missing ones count."""
 
@@ -49,11 +50,28 @@ def as_chain(thing: Any) -> Chain:
     if isinstance(thing, Chain):
         return thing
     if isinstance(thing, Collection):
-        return thing.preview()
+        colours = _colours(thing)
+        # A chain has no truth value.
+        return thing.preview() if colours is None else colours
     raise InputError(
         f"A map shows chains, collections and job.products, not {type(thing).__name__}; "
         "open files with cupola.open(path) first."
     )
+
+
+def _colours(collection: Collection) -> Chain | None:
+    """Return the three bands of bare picture files as one chain; nothing for anything else."""
+    if not collection.items or len(collection.items[0].images) != 1:
+        return None
+    (asset,) = collection.items[0].images.values()
+    try:
+        image = describe(asset.href)
+        if image.dtypes == ("uint8",) * PICTURE_BANDS and image.band_names == collection.bands:
+            return collection[tuple(image.band_names)]
+    except CupolaError:
+        # What is wrong with the file shows when its tiles are asked for.
+        return None
+    return None
 
 
 class ChainLayer(TileLayer):  # type: ignore[misc]
@@ -80,7 +98,7 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
         """The finest pixel of the images, in metres."""
         self.revision = _revision(chain.collection.items)
         self.hash = store.save(chain)
-        super().__init__(url=self._address(), max_zoom=FARTHEST, no_wrap=True, **options, **self._limits())
+        super().__init__(url=self._address(), max_zoom=FARTHEST, **options, **self._limits())
 
     def _limits(self) -> dict[str, Any]:
         """Return from which zoom level on the browser enlarges tiles itself.

@@ -236,3 +236,10 @@ def test_a_ready_made_picture_is_not_stretched(shown, tmp_path, write) -> None:
     shown.add(cupola.open(tmp_path / "scene"))
     assert query(shown.chain_layers[0])["vmin"] == "0"
     assert query(shown.chain_layers[0])["vmax"] == "255"
+
+
+def test_a_picture_of_three_bands_is_shown_in_colours(write, shown) -> None:
+    shown.add(cupola.open(write("rgb.tif", bands=3, dtype="uint8"))).add(
+        cupola.open(write("three.tif", bands=3))
+    )
+    assert [layer.chain.bands for layer in shown.chain_layers] == [("b1", "b2", "b3"), ("b1",)]
