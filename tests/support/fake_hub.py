@@ -145,6 +145,8 @@ class FakeHub:
         servers = self.users[name].servers
         if server in servers and servers[server].ready:
             return problem(400, f"{name}:{server} is already running")
+        if server in servers and servers[server].pending == "check":
+            return problem(400, f"{name}:{server} is pending check")
         if self.mode == "busy":
             self.mode = "quick"
             return problem(429, "Too many users trying to log in right now.")
@@ -169,6 +171,8 @@ class FakeHub:
         found = self.users[name].servers.get(server)
         if found is None:
             return problem(404, "Not Found")
+        if found.pending != "spawn" and not found.ready:
+            return problem(400, f"{name}:{server} is not starting...")
 
         async def events():
             yield b"\n\n"

@@ -281,6 +281,19 @@ async def test_a_start_that_was_under_way_is_followed_to_its_end(open_portal, hu
         await until(portal, session, maria, "ready")
 
 
+async def test_a_hub_that_was_restarted_meanwhile_looks_first(open_portal, hub, maria):
+    hub.mode = "slow"
+    async with open_portal() as portal:
+        session = (await launch(portal, maria))["id"]
+        await at_hub(hub, session)
+    hub.users["maria"].servers[session].pending = "check"
+    async with open_portal() as portal:
+        while len(hub.calls("POST", session)) < 3:  # noqa: ASYNC110 - it is asked again and again
+            await asyncio.sleep(0.01)
+        hub.finish("maria", session)
+        await until(portal, session, maria, "ready")
+
+
 async def test_a_launch_that_the_hub_never_heard_of_is_made_up_for(open_portal, hub, maria):
     async with open_portal() as portal:
         await portal.get("api/me", headers=maria)

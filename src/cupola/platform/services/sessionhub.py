@@ -196,18 +196,24 @@ class SessionHub:
                 return str(error)
             except UnavailableError as error:
                 log.info("start waits", session=session.id, reason=str(error))
-                await self.move(session.id, SessionState.STARTING, str(error), progress=5)
+                after = await self.move(session.id, SessionState.STARTING, str(error), progress=5)
+                if not after.state.active:
+                    return after.reason
                 await asyncio.sleep(_AGAIN_S)
 
     async def _ask(self, session: Session) -> str | None:
         if await self._hub.start(session.owner, session.id) is Started.READY:
             return None
-        async for step in self._hub.progress(session.owner, session.id):
-            if step.ready:
-                return None
-            if step.failed:
-                return step.message.removeprefix("Spawn failed: ") or NOT_STARTED
-        raise UnavailableError("The hub's progress ended early: asking again.")
+        try:
+            async for step in self._hub.progress(session.owner, session.id):
+                if step.ready:
+                    return None
+                if step.failed:
+                    return step.message.removeprefix("Spawn failed: ") or NOT_STARTED
+        except RefusedError as error:
+            # A hub that was just restarted looks after a session without calling that a start.
+            log.info("the hub tells no progress", session=session.id, reason=str(error))
+        raise UnavailableError("The hub is looking after the session.")
 
     async def _stop(self, session: Session, reason: str) -> None:
         async with asyncio.timeout(_STOP_S):
