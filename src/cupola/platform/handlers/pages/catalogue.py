@@ -1,0 +1,55 @@
+"""The catalogue, and the page of one datalab."""
+
+from __future__ import annotations
+
+import secrets
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from cupola.models.datalab import Datalab, Version
+from cupola.platform.handlers.dependencies import FactoryIn, PersonIn
+from cupola.platform.handlers.pages.render import page
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get("/")
+async def catalogue(request: Request, person: PersonIn, factory: FactoryIn) -> HTMLResponse:
+    """Show what can be run, and on top what runs."""
+    datalabs = await factory.catalogue.datalabs()
+    sessions = (await factory.sessions.sessions(person)).items
+    return page(
+        request,
+        "catalogue.html",
+        person=person,
+        # What runs here first; in either part as the catalogue has them.
+        datalabs=sorted(datalabs, key=lambda datalab: datalab.unavailable is not None),
+        running=[session for session in sessions if session.state.active],
+        chosen={datalab.name: _played(datalab) for datalab in datalabs},
+        # One per shown page: a second click on play is the same wish.
+        key=secrets.token_hex(8),
+    )
+
+
+@router.get("/datalabs/{name}")
+async def datalab(name: str, request: Request, person: PersonIn, factory: FactoryIn) -> HTMLResponse:
+    """Show one datalab with its versions, and a launch with choices."""
+    shown = await factory.catalogue.datalab(name)
+    volumes = await factory.volumes.volumes(person)
+    return page(
+        request,
+        "datalab.html",
+        person=person,
+        datalab=shown,
+        volumes=[volume for volume in volumes if volume.name != "home"],
+        key=secrets.token_hex(8),
+    )
+
+
+def _played(datalab: Datalab) -> Version | None:
+    """Return the version that play starts, if there is any."""
+    recommended = (version for version in datalab.versions if version.digest == datalab.recommended)
+    return next(recommended, datalab.versions[0] if datalab.versions else None)

@@ -1,0 +1,407 @@
+"""The pages over made-up models: every state that a page can show, at once and without waiting for it.
+
+``python -m unit.platform.pages.made_up`` (in ``tests``) serves them, to look at while changing the design.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from cupola.exceptions import ConflictError, LimitError, NotFoundError, UnavailableError
+from cupola.models.base import Page, now
+from cupola.models.datalab import Datalab, DatalabKind, Version
+from cupola.models.job import Job, JobAction, JobCounts, TaskFailure, TaskFailureGroup, TaskGrid
+from cupola.models.person import Person, Profile
+from cupola.models.session import Session, SessionEvent
+from cupola.models.volume import Access, CollectionSummary, Volume, VolumeKind
+from cupola.platform.app import _routers
+from cupola.platform.handlers import headers, pages, problems
+from cupola.platform.handlers.dependencies import current_person
+from cupola.platform.handlers.pages.render import STATIC
+from cupola.platform.storage.hub.settings import HubSettings
+
+PREFIX = "/services/cupola/"
+DIGEST = "sha256:" + "3f9a1c0b77de" + "0" * 52
+OLDER = "sha256:" + "90be41d2aa05" + "0" * 52
+ADA = Person(name="ada", admin=True, profile=Profile(sessions=5, cores=8, memory_mib=16384))
+SETTINGS = HubSettings(
+    api_url="http://hub/hub/api",
+    api_token="portal-token",
+    internal_token="internal-token",
+    client_id="service-cupola",
+    prefix=PREFIX,
+    base_url="/",
+    service_url="http://127.0.0.1:8001",
+    access_scopes=frozenset({"access:services"}),
+)
+SOURCE = """def ndvi(red, nir):
+    \"\"\"Greenness of vegetation, from -1 to 1.\"\"\"
+    return (nir - red) / (nir + red)
+"""
+
+
+def before(**length):
+    return now() - timedelta(**length)
+
+
+def datalabs():
+    versions = [
+        Version(digest=DIGEST, label="2026.11", created=before(days=3), ready=True),
+        Version(digest=OLDER, label="2026.10", created=before(days=34), ready=True),
+    ]
+    lab = Datalab(
+        name="lab",
+        title="Cupola Lab",
+        summary="JupyterLab next to the data, with maps that compute what you see and jobs over whole archives.",
+        description="Notebooks, files and a terminal beside the volumes you mount.\n\n- `import cupola` opens collections\n"
+        "- `examples/tour.ipynb` shows the rest\n\n<script>alert(1)</script>",
+        icon="lab",
+        tags=["python", "notebooks", "maps", "batch"],
+        licence="BSD-3-Clause",
+        maintainer="The Cupola developers",
+        changelog="First version.",
+        volumes=["sample-archive"],
+        versions=versions,
+        recommended=DIGEST,
+    )
+    desktop = lab.model_copy(
+        update={
+            "name": "desktop",
+            "title": "Remote desktop",
+            "kind": DatalabKind.WEB,
+            "icon": "desktop",
+            "summary": "A whole Linux desktop in the browser, for DS9, QGIS and whatever needs windows.",
+            "tags": ["qgis", "ds9"],
+            "unavailable": "It needs containers, and this platform runs sessions as processes.",
+        }
+    )
+    aladin = lab.model_copy(
+        update={
+            "name": "aladin",
+            "title": "Aladin",
+            "kind": DatalabKind.WEB,
+            "icon": "sky",
+            "summary": "The sky atlas: images and catalogues of the whole sky, one above the other.",
+            "tags": ["sky", "astronomy", "hips"],
+            "versions": versions[:1],
+        }
+    )
+    unbuilt = lab.model_copy(update={"name": "topcat", "title": "TOPCAT", "icon": "table", "versions": []})
+    return [lab, desktop, aladin, unbuilt]
+
+
+def session(name, state, **more):
+    fields = {
+        "id": name,
+        "owner": "ada",
+        "datalab": "lab",
+        "version": DIGEST,
+        "title": "Cupola Lab",
+        "state": state,
+        "created": before(minutes=12),
+    }
+    return Session(**{**fields, **more})
+
+
+def sessions():
+    return [
+        session(
+            "lab-7k2m9xq4", "ready", url="/user/ada/lab-7k2m9xq4/lab", started=before(minutes=11), last_activity=now()
+        ),
+        session("lab-start123", "starting", created=before(seconds=4)),
+        session("aladin-h4mmkz2p", "stopping", datalab="aladin", title="Aladin", created=before(hours=5)),
+        session(
+            "lab-fail2345",
+            "failed",
+            reason="The session ended before it answered (exit code 1): its log says why.",
+            created=before(hours=3),
+            stopped=before(hours=3),
+        ),
+        session(
+            "lab-old23456",
+            "stopped",
+            version=OLDER,
+            title="Dust storms of year 34",
+            reason="Stopped by ada.",
+            created=before(days=2),
+            stopped=before(days=1),
+        ),
+    ]
+
+
+def history(found):
+    messages = [
+        ("requested", "Asking the hub for a place", 0),
+        ("starting", "The hub prepares the session", 20),
+        ("starting", "Preparing your home", 45),
+    ]
+    if found.state in {"ready", "stopped", "stopping"}:
+        messages.append(("ready", "Ready", 100))
+    if found.state == "failed":
+        messages.append(("failed", "The session ended before it answered", 100))
+    return [
+        SessionEvent(
+            session=found.id,
+            number=number,
+            time=found.created + timedelta(seconds=0.7 * (number - 1)),
+            state=state,
+            message=message,
+            progress=progress,
+        )
+        for number, (state, message, progress) in enumerate(messages, 1)
+    ]
+
+
+def volumes():
+    home = Path("/home/ada")
+    return [
+        Volume(
+            name="home",
+            title="Home",
+            description="Your own files: they stay when a session ends.",
+            kind=VolumeKind.HOME,
+            source=home,
+            access=Access.WRITE,
+            size_bytes=734_003_200,
+        ),
+        Volume(
+            name="sample-archive",
+            title="Sample archive",
+            description="Small made-up images of Earth, a planet and the sky, to try things with.",
+            kind=VolumeKind.ARCHIVE,
+            source=home,
+            licence="CC0-1.0",
+            citation="The Cupola developers (2026): sample archive.",
+            example="tour.ipynb",
+            size_bytes=61_203_456,
+            collections=[
+                CollectionSummary(
+                    id="sentinel-2-l2a",
+                    title="Sentinel-2 Level-2A (made up)",
+                    items=12,
+                    bands=["B02", "B03", "B04", "B08", "B11", "SCL"],
+                ),
+                CollectionSummary(id="cratered", title="Cratered planet", items=3, bands=["red"], body="Mars"),
+            ],
+        ),
+        Volume(name="bare", title="A folder without metadata", kind=VolumeKind.ARCHIVE, source=home),
+        Volume(
+            name="mars-archive",
+            title="Mars archive",
+            kind=VolumeKind.ARCHIVE,
+            source=Path("/archive/mars"),
+            unavailable="There is no folder /archive/mars: make it, or correct the path in cupola.yaml.",
+        ),
+    ]
+
+
+def job(name, state, inputs, done, failed=0, running=0, **more):
+    fields = {
+        "id": name,
+        "owner": "ada",
+        "name": "ndvi-february",
+        "state": state,
+        "engine": "local",
+        "counts": JobCounts(inputs=inputs, done=done, failed=failed, running=running),
+        "tasks": inputs,
+        "chunk": 1,
+        "created": before(minutes=9),
+        "started": before(minutes=8),
+        "version": DIGEST,
+        "folder": Path("/home/ada/.cupola/jobs", name),
+        "source": SOURCE,
+    }
+    return Job(**{**fields, **more})
+
+
+def jobs():
+    return [
+        job(
+            "job-running",
+            "running",
+            10000,
+            6120,
+            3,
+            8,
+            products=Path("/home/ada/products/ndvi-february"),
+            session="lab-7k2m9xq4",
+            peak_memory_mib=412,
+        ),
+        job("job-queued", "queued", 24, 0, started=None, name="median-composite"),
+        job("job-held", "held", 400, 120, name="dust-opacity"),
+        job(
+            "job-partly",
+            "partly-failed",
+            120,
+            115,
+            5,
+            name="crater-count",
+            reason="5 of 120 inputs failed.",
+            ended=before(minutes=2),
+        ),
+        job("job-done", "done", 2000, 2000, name="albedo <b>map</b>", ended=before(minutes=1)),
+        job("job-failed", "failed", 6, 0, 6, name="broken", reason="All inputs failed.", ended=before(minutes=1)),
+        job("job-cancelled", "cancelled", 50, 11, name="first-try", reason="Cancelled by ada.", ended=now(), attempt=2),
+    ]
+
+
+def grid(found):
+    tasks, counts = found.tasks, found.counts
+    runs = [("done", counts.done), ("failed", counts.failed), ("running", counts.running)]
+    rest = tasks - sum(length for _, length in runs)
+    runs.append(("queued" if found.state.active else "cancelled", rest))
+    return TaskGrid(tasks=tasks, runs=[run for run in runs if run[1]])
+
+
+def failures(found):
+    if not found.counts.failed:
+        return []
+    example = TaskFailure(
+        input=41,
+        label="M1234567_red.cub",
+        error="ValueError",
+        message="operands could not be broadcast together with shapes (512,512) (512,511)",
+        line="crater_count:17: return image - background",
+        traceback='Traceback (most recent call last):\n  File "<your function>", line 17, in crater_count\n    return image - background\n'
+        "           ~~~~~~^~~~~~~~~~~~\nValueError: operands could not be broadcast together with shapes (512,512) (512,511)\n",
+        task=41,
+    )
+    count = found.counts.failed
+    return [
+        TaskFailureGroup(
+            error=example.error, line=example.line, example=example, inputs=list(range(41, 41 + count)), count=count
+        )
+    ]
+
+
+class Things:
+    """A service with a fixed set of things; it remembers what was asked of it."""
+
+    def __init__(self, kind, things, key):
+        self.kind, self.things, self.key = kind, things, key
+        self.asked = []
+        self.error = None
+
+    def one(self, name):
+        if self.error:
+            raise self.error
+        for thing in self.things():
+            if getattr(thing, self.key) == name:
+                return thing
+        raise NotFoundError(f"You have no {self.kind} {name!r}: the list shows those you have.")
+
+    def all(self):
+        if self.error:
+            raise self.error
+        return self.things()
+
+
+class Catalogue(Things):
+    async def datalabs(self):
+        return self.all()
+
+    async def datalab(self, name):
+        return self.one(name)
+
+
+class Sessions(Things):
+    async def sessions(self, person, *, cursor=None, limit=50):
+        return Page(items=self.all())
+
+    async def session(self, person, name):
+        return self.one(name)
+
+    async def history(self, person, name):
+        return history(self.one(name))
+
+    async def log(self, person, name):
+        if self.one(name).state != "failed":
+            return ""
+        return "\n".join(f"[I 05:1{n % 10}:00 ServerApp] line {n}" for n in range(60)) + "\nModuleNotFoundError: numpy"
+
+    async def launch(self, person, request, *, key=None):
+        self.asked.append(("launch", request, key))
+        if len(self.asked) > 5:
+            raise LimitError("You have 5 sessions and may have 5 at a time: stop one first.")
+        return self.one("lab-start123")
+
+    async def stop(self, person, name):
+        self.asked.append(("stop", name))
+        return self.one(name)
+
+    async def delete(self, person, name):
+        self.asked.append(("delete", name))
+        if self.one(name).state.active:
+            raise ConflictError("Cupola Lab has not ended: stop it first.")
+
+
+class Volumes(Things):
+    async def volumes(self, person):
+        return self.all()
+
+
+class Jobs(Things):
+    async def jobs(self, person, *, cursor=None, limit=50):
+        return Page(items=self.all(), next=None if cursor else "older")
+
+    async def job(self, person, name):
+        return self.one(name)
+
+    async def grid(self, person, name):
+        return grid(self.one(name))
+
+    async def failures(self, person, name):
+        return failures(self.one(name))
+
+    async def log(self, person, name, task):
+        found = self.one(name)
+        if not 0 <= task < found.tasks:
+            raise NotFoundError(f"{found.name} has tasks 0 to {found.tasks - 1}, and no task {task}.")
+        return f"reading input {task}\nwriting product {task}\n" if found.state != "queued" else ""
+
+    async def act(self, person, name, action):
+        self.asked.append((JobAction(action), name))
+        return self.one(name)
+
+    async def delete(self, person, name):
+        self.asked.append(("delete", name))
+
+
+def factory():
+    return SimpleNamespace(
+        config=SimpleNamespace(title="Cupola", server=SimpleNamespace(public_url="", url="http://cupola.test")),
+        hub_settings=SETTINGS,
+        catalogue=Catalogue("datalab", datalabs, "name"),
+        sessions=Sessions("session", sessions, "id"),
+        volumes=Volumes("volume", volumes, "name"),
+        jobs=Jobs("job", jobs, "id"),
+    )
+
+
+def application():
+    """Return the pages with made-up services; the person is always Ada."""
+    app = FastAPI()
+    app.state.factory = factory()
+    app.add_middleware(headers.SecurityHeaders)
+    problems.add_problem_handlers(app, pages.error_page)
+    app.dependency_overrides[current_person] = lambda: ADA
+
+    @app.get(PREFIX + "down")
+    def down():
+        raise UnavailableError("The hub does not answer: wait a moment, then try again.")
+
+    for router in _routers(pages):
+        app.include_router(router, prefix=PREFIX.rstrip("/"))
+    app.mount(PREFIX + "static", StaticFiles(directory=STATIC))
+    return app
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    uvicorn.run(application(), port=0, log_level="info")
