@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from cupola.hub.drivers.process import MARK, End, module_of, stop_session
+from cupola.hub.processes import KnownProcess, end, output_tail, read_record, write_record
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(100)"
+
+
+@pytest.fixture
+def run():
+    started = []
+
+    def start(code, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_process_is_known_again_by_its_creation_time(tmp_path, run):
+    process = run("import time; time.sleep(100)")
+    known = KnownProcess.of(process.pid)
+    write_record(tmp_path / "it.json", known)
+    again = read_record(tmp_path / "it.json")
+    assert again == known
+    assert again.alive
+    # The same pid, handed out again to another program.
+    assert not KnownProcess(process.pid, known.created - 100).alive
+    process.kill()
+    process.wait()
+    assert not again.alive
+    assert KnownProcess.of(process.pid) is None
+
+
+def test_a_zombie_is_not_alive(run):
+    process = run("pass")
+    known = KnownProcess.of(process.pid)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+    assert not known.alive
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[1]", '{"pid": "x", "created": 1}', '{"pid": null, "created": 1}']
+)
+def test_a_damaged_record_names_nobody(tmp_path, content):
+    (tmp_path / "it.json").write_text(content)
+    assert read_record(tmp_path / "it.json") is None
+
+
+def test_what_does_not_end_when_asked_is_killed(run):
+    process = run(STUBBORN)
+    assert process.stdout.readline() == "on\n"
+    assert end([psutil.Process(process.pid)], seconds=0.2) == 1
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_what_ends_when_asked_is_not_killed(run):
+    process = run("import time; print('on', flush=True); time.sleep(100)")
+    process.stdout.readline()
+    assert end([psutil.Process(process.pid)], seconds=20) == 0
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_a_session_ends_with_what_left_its_process_group(run):
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'], start_new_session=True)\n"
+        "print(child.pid, flush=True); time.sleep(100)"
+    )
+    server = run(code, **{MARK: "lab-1"})
+    other = run("import time; time.sleep(100)", **{MARK: "lab-2"})
+    child = psutil.Process(int(server.stdout.readline()))
+    stop_session("lab-1", KnownProcess.of(server.pid), seconds=5)
+    server.wait()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert other.poll() is None
+
+
+def test_the_end_is_told_in_words():
+    assert str(End.of_return_code(-9)) == "was ended by the signal SIGKILL"
+    assert str(End.of_return_code(3)) == "ended with exit code 3"
+    assert End.of_wait_status(signal.SIGTERM) == End(signal=signal.SIGTERM)
+    assert End.of_wait_status(2 << 8) == End(exit_code=2)
+    assert str(End()) == "ended"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["python", "-P", "-m", "cupola.lab.session", "--a"], ("cupola.lab.session", ["--a"])),
+        (["python", "-m", "x"], ("x", [])),
+        (["python", "-m"], None),
+        (["python", "script.py", "-m", "x"], None),
+        (["app"], None),
+    ],
+)
+def test_only_a_module_can_be_forked(command, expected):
+    assert module_of(command) == expected
+
+
+def test_the_tail_of_a_log_is_one_line(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"\xff start\n" + b"x\n" * 9000 + b"\nfirst\n\nlast\n")
+    assert output_tail(log, 2) == "first | last"
+    assert output_tail(tmp_path / "missing") == ""
