@@ -38,7 +38,11 @@ class Visitor:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self.http = httpx.AsyncClient(base_url=self.address, follow_redirects=True, timeout=60)
+        # What a browser accepts when a person opens an address; scripts (the REST calls below) accept JSON.
+        accept = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        self.http = httpx.AsyncClient(
+            base_url=self.address, headers=accept, follow_redirects=True, timeout=60, trust_env=False
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,7 +75,8 @@ class Visitor:
 
     async def get(self, path: str) -> httpx.Response:
         """Fetch an address of the platform, as the browser's address bar or a page's script would."""
-        return _good(await self.http.get(path))
+        accept = {"Accept": "application/json"} if path.startswith(API) else {}
+        return _good(await self.http.get(path, headers=accept))
 
     async def datalabs(self) -> list[Datalab]:
         """Return the catalogue."""

@@ -14,6 +14,7 @@ from cupola.models.person import Person
 from cupola.models.session import LaunchRequest, Session, SessionState
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.dependencies import Cursor, FactoryIn, PersonIn
+from cupola.platform.handlers.forgery import FIELD
 from cupola.platform.handlers.pages.render import answer_part, page, part
 
 __all__ = ["router"]
@@ -30,8 +31,6 @@ class LaunchForm(LaunchRequest):
     key: str | None = None
     chosen: bool = False
     """Whether the form had boxes for volumes: none ticked then means none."""
-    csrf: str = ""
-    """Was looked at before the handler is called."""
 
     def request(self) -> LaunchRequest:
         """Return what the service takes."""
@@ -62,15 +61,15 @@ async def sessions_live(
 async def launch(request: Request, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
     """Begin a session and show how it starts."""
     form = await request.form()
-    fields: dict[str, object] = {name: value for name, value in form.items() if name != "volumes"}
+    fields: dict[str, object] = {
+        name: value for name, value in form.items() if name not in {"volumes", FIELD}
+    }
     if "volumes" in form:
         fields["volumes"] = form.getlist("volumes")
     try:
         wish = LaunchForm.model_validate(fields)
     except ValidationError as error:
-        raise InputError(
-            "This form was not filled in as the catalogue does it: press play there."
-        ) from error
+        raise InputError("This form was not filled in as the catalogue does it: press play there.") from error
     session = await factory.sessions.launch(person, wish.request(), key=wish.key)
     return _to(factory, f"sessions/{session.id}/starting")
 
