@@ -65,7 +65,7 @@ def make(folder: Path, *, small: bool = False, force: bool = False, progress: Pr
         When the archive cannot be written there.
     """
     target = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100 - a link to a data disk stays a link
-    tell = progress or _silent
+    tell = _silent if progress is None else progress
     if not force and _is_made(target, small=small):
         return target
     _check_replaceable(target, small=small, force=force)

@@ -23,7 +23,7 @@ def steps(folder: Path, *, small: bool) -> Iterator[tuple[str, float]]:
     for place in places:
         place.mkdir()
     work = (
-        (70, 9, sentinel2.write(places[0], side=320 if small else 1024)),
+        (70, 9, sentinel2.write(places[0], side=288 if small else 1024)),
         (16, 3, mars.write(places[1], side=192 if small else 1024)),
         (8, 2, sentinel5p.write(places[2], scanlines=120 if small else 480, pixels=90 if small else 450)),
         (6, 2, sky.write(places[3], side=160 if small else 1000)),
