@@ -31,6 +31,8 @@ __all__ = ["Platform", "perform"]
 
 DATALAB = "lab"
 TOUR = "examples/tour.ipynb"
+PIXELS = Path(__file__).with_name("pixels.py")
+"""Run as a file of its own: the second opinion must not lean on our code (``-P``)."""
 PNG = b"\x89PNG\r\n\x1a\n"
 MOST_DIFFERING = 0.005
 """Share of a tile's pixels that may differ: warping moves values on edges by up to an eighth of a pixel."""
@@ -215,7 +217,7 @@ class _MainJob:
     async def _second_opinion(self, check: str, *words: str) -> dict[str, int]:
         """Ask the independent computation; see `cupola.monitor.pixels`."""
         process = await asyncio.create_subprocess_exec(
-            str(self.platform.python), "-m", "cupola.monitor.pixels", check, *words,
+            str(self.platform.python), "-P", str(PIXELS), check, *words,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, problem = await process.communicate()

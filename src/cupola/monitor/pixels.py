@@ -1,7 +1,7 @@
 """The demo's second opinion: what the products and tiles should hold, computed without ``cupola.lab``.
 
-Runs in a Lab environment (it needs rasterio), as ``python -m cupola.monitor.pixels COMMAND ...``, reads plain
-files and prints one JSON object. It reads STAC items as JSON and bands with rasterio, and knows nothing of chains.
+Runs in a Lab environment (it needs rasterio), as ``python -P .../pixels.py COMMAND ...``, imports nothing of ours,
+reads plain files and prints one JSON object. It reads STAC items as JSON and bands with rasterio, and knows nothing of chains.
 """
 
 from __future__ import annotations
