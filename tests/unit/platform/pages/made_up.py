@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from cupola.models.person import Person, Profile
 from cupola.models.session import Session, SessionEvent
 from cupola.models.volume import Access, CollectionSummary, Volume, VolumeKind
 from cupola.platform.app import _routers
-from cupola.platform.handlers import headers, pages, problems
+from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.pages.render import STATIC
 from cupola.platform.storage.hub.settings import HubSettings
@@ -200,9 +201,9 @@ def volumes():
     ]
 
 
-def job(name, state, inputs, done, failed=0, running=0, **more):
+def job(ident, state, inputs, done, failed=0, running=0, **more):
     fields = {
-        "id": name,
+        "id": ident,
         "owner": "ada",
         "name": "ndvi-february",
         "state": state,
@@ -213,7 +214,7 @@ def job(name, state, inputs, done, failed=0, running=0, **more):
         "created": before(minutes=9),
         "started": before(minutes=8),
         "version": DIGEST,
-        "folder": Path("/home/ada/.cupola/jobs", name),
+        "folder": Path("/home/ada/.cupola/jobs", ident),
         "source": SOURCE,
     }
     return Job(**{**fields, **more})
@@ -324,6 +325,13 @@ class Sessions(Things):
             return ""
         return "\n".join(f"[I 05:1{n % 10}:00 ServerApp] line {n}" for n in range(60)) + "\nModuleNotFoundError: numpy"
 
+    async def events(self, person, name, after=0):
+        found = self.one(name)
+        for event in history(found)[after:]:
+            yield event
+        if found.state.active:
+            await asyncio.Event().wait()
+
     async def launch(self, person, request, *, key=None):
         self.asked.append(("launch", request, key))
         if len(self.asked) > 5:
@@ -397,6 +405,8 @@ def application():
 
     for router in _routers(pages):
         app.include_router(router, prefix=PREFIX.rstrip("/"))
+    for router in _routers(api):
+        app.include_router(router, prefix=PREFIX + "api")
     app.mount(PREFIX + "static", StaticFiles(directory=STATIC))
     return app
 
@@ -404,4 +414,4 @@ def application():
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(application(), port=0, log_level="info")
+    uvicorn.run(application(), port=0, timeout_graceful_shutdown=1)

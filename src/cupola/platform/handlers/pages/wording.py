@@ -77,10 +77,10 @@ def span(length: timedelta | float) -> str:
     if whole < _MINUTE:
         return f"{whole} s"
     if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+        return _two(whole, _MINUTE, "min", 1, "s")
     if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+        return _two(whole, _HOUR, "h", _MINUTE, "min")
+    return _two(whole, _DAY, "d", _HOUR, "h")
 
 
 def size(count: int) -> str:
@@ -96,3 +96,8 @@ def size(count: int) -> str:
 def _whole(value: float) -> int:
     """Round as JavaScript does, so that server and browser say the same."""
     return int(value + 0.5)
+
+
+def _two(seconds: int, large: int, large_name: str, small: int, small_name: str) -> str:
+    rest = seconds % large // small
+    return f"{seconds // large} {large_name}" + (f" {rest} {small_name}" if rest else "")

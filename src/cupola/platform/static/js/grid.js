@@ -60,7 +60,7 @@
     canvas.height = Math.round(rows * cell * scale);
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
-    const gap = cell > 8 ? 2 : 1;
+    const gap = cell > 8 ? 2 : cell > 4 ? 1 : 0.5;
     const fills = colours(canvas);
     let task = 0;
     for (const [state, length] of runs(canvas.dataset.runs)) {
