@@ -54,7 +54,7 @@ class Datalab(Model):
     maintainer: str = ""
     changelog: str = ""
     volumes: list[str] = Field(default_factory=list)
-    """Names of the volumes that are mounted when nobody chooses."""
+    """Names of the volumes that are mounted when nobody chooses; all within reach where there are none."""
     versions: list[Version] = Field(default_factory=list)
     """Newest first."""
     recommended: str | None = None
