@@ -17,6 +17,7 @@ WHOLE_JOB = -1
 """The task number of an event of the whole job."""
 
 RESERVE = 64 * 1024
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
@@ -42,7 +43,7 @@ class Journal:
     def write(self, *events: dict[str, object]) -> None:
         """Append events, each with the present time; nothing is lost when the disk is full, only late."""
         time = datetime.now(UTC).isoformat()
-        lines = (json.dumps({**event, "time": time}, separators=(",", ":")) for event in events)
+        lines = (_ENCODE({**event, "time": time}) for event in events)
         self._unwritten += "".join(f"{line}\n" for line in lines).encode()
         self.flush()
 
