@@ -22,6 +22,7 @@ import psutil
 
 from cupola.config import load
 from cupola.hub.shutdown import Leftovers
+from cupola.lab.samples import make as make_samples
 
 if TYPE_CHECKING:
     from cupola.config import StatePaths
@@ -106,6 +107,9 @@ class Platform:
     def start(self) -> None:
         """Run ``cupola up`` and wait until it has shown the sign-in link."""
         self.starts += 1
+        if self.sample_archive and not self.paths.sample_archive.exists():
+            # Small images: cupola up finds the archive there, and does not take half a minute to make the large ones.
+            make_samples(self.paths.sample_archive, small=True)
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cupola.cli", "up", "--config", str(self.config_file)],

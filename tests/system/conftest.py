@@ -11,7 +11,7 @@ from support.platform import Platform, prune_environments
 def platform(tmp_path_factory):
     """A running platform with everything in it, the sample archive too; shared, so leave it as it was."""
     prune_environments()
-    shared = Platform(tmp_path_factory.mktemp("platform"), sample_archive=False)
+    shared = Platform(tmp_path_factory.mktemp("platform"), sample_archive=True)
     try:
         shared.start()
         yield shared

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -24,6 +25,7 @@ from cupola.models.session import LaunchRequest, SessionState
 from cupola.monitor.forms import forms_of
 from cupola.monitor.visitor import Visitor
 from support.platform import OWNER
+from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -353,3 +355,56 @@ def test_status_says_what_runs(platform):
     assert said["hub"]
     assert said["proxy"]
     assert platform.address in platform.run("status").stdout
+
+
+INSTALL = """
+import os, subprocess, sys
+pip = os.path.join(os.path.dirname(os.environ['CUPOLA_PYTHON']), 'pip')
+done = subprocess.run([pip, 'install', '-q', '--no-index', '--disable-pip-version-check', {wheels}],
+    capture_output=True, text=True)
+print(done.returncode, done.stderr)
+"""
+LOOK = "import madeup, wcwidth; print(madeup.__file__, wcwidth.__version__)"
+
+
+@pytest.mark.asyncio
+async def test_what_a_user_installs_stays_in_the_overlay_and_wins_in_kernels(platform, tmp_path):
+    wheels = [
+        make_wheel(tmp_path, "madeup", "1.0", "x = 1\n"),
+        make_wheel(tmp_path, "wcwidth", "99.0", "__version__ = '99.0'\n"),
+    ]
+    async with signed_in(platform) as (visitor, client):
+        session = await launch(client)
+        version = session.version.removeprefix("sha256:")[:12]
+        locked = platform.paths.environments / "lab" / version / "lib" / "python3.11" / "site-packages"
+        before = sorted(file.name for file in locked.iterdir())
+        async with kernel_in(visitor, session) as kernel:
+            said = await kernel.run(INSTALL.format(wheels=", ".join(repr(str(wheel)) for wheel in wheels)))
+            assert said.text.startswith("0"), said
+        async with kernel_in(visitor, session) as kernel:
+            place, found = (await kernel.run(LOOK)).text.split()
+        overlay = platform.paths.home(OWNER) / ".cupola" / "environments" / version
+        assert place.startswith(f"{overlay}/")
+        assert found == "99.0"
+        assert sorted(file.name for file in locked.iterdir()) == before
+        await client.stop_session(session.id)
+        clean = await launch(client, clean=True)
+        async with kernel_in(visitor, clean) as kernel:
+            found = (await kernel.run("import wcwidth; print(wcwidth.__version__)")).text.strip()
+            assert found != "99.0"
+        await client.stop_session(clean.id)
+
+
+@pytest.mark.asyncio
+async def test_an_address_with_odd_characters_reaches_the_session_as_it_is(platform):
+    async with signed_in(platform) as (visitor, client):
+        session = await launch(client)
+        name = "50% of #1; a b/ü?"
+        folder = platform.paths.home(OWNER) / name.partition("/")[0]
+        folder.mkdir(exist_ok=True)
+        (folder / "ü?").write_text("here")
+        await visitor.http.get(f"/user/{OWNER}/{session.id}/lab")
+        answer = await visitor.http.get(f"/user/{OWNER}/{session.id}/api/contents/{quote(name)}")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["content"] == "here"
+        await client.stop_session(session.id)

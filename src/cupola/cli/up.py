@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,9 +28,6 @@ __all__ = ["Screen", "register", "up"]
 
 DATALAB = "lab"
 """The datalab whose environment is built before the start, so that the first click finds it."""
-
-
-MAKE_SAMPLES = "import pathlib, sys; from cupola.lab.samples import make; make(pathlib.Path(sys.argv[1]))"
 
 
 class Screen:
@@ -133,11 +129,8 @@ def _make_samples(config: Config, python: Path, screen: Screen) -> None:
     archive = config.paths.sample_archive
     if archive.is_dir():
         return
-    # Made aside and renamed at the end: an archive that is there is whole.
-    aside = archive.with_name(f"{archive.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-P", "-u", "-c", MAKE_SAMPLES, str(aside)]
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(python), "-P", "-m", "cupola.lab.samples", str(archive)]
     with screen.step("Making the sample archive") as tell:
         from cupola.hub.zygotes import plain_environment
 
@@ -164,7 +157,6 @@ def _make_samples(config: Config, python: Path, screen: Screen) -> None:
                 f"the sample archive could not be made: {last or 'no reason was given'}; "
                 "set `sample_archive: false` in cupola.yaml to start without it"
             )
-        aside.replace(archive)
 
 
 def _welcome(config: Config, screen: Screen) -> None:
