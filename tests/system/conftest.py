@@ -1,33 +1,5 @@
-"""The platform that system tests share, and the means to start one of their own."""
-
 from __future__ import annotations
 
-import pytest
+from support.fixtures import new_platform, platform
 
-from support.platform import Platform, prune_environments
-
-
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory):
-    """A running platform with everything in it, the sample archive too; shared, so leave it as it was."""
-    prune_environments()
-    shared = Platform(tmp_path_factory.mktemp("platform"), sample_archive=True)
-    try:
-        shared.start()
-        yield shared
-    finally:
-        shared.clean()
-
-
-@pytest.fixture
-def new_platform(tmp_path):
-    """Return a function that makes a platform which is not started yet; all are cleaned up at the end."""
-    made = []
-
-    def make(name="platform", **options):
-        made.append(Platform(tmp_path / name, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.clean()
+__all__ = ["new_platform", "platform"]

@@ -206,7 +206,9 @@ class _MainJob:
 
     async def _native_zoom(self) -> int:
         """Return a zoom at which tiles are finer than the data, so that no overview is read."""
-        await self.kernel.run("import rasterio; finest = rasterio.open(s2.items[0].band('B04')[0].path).res[0]")
+        await self.kernel.run(
+            "import rasterio; finest = rasterio.open(s2.items[0].band('B04')[0].path).res[0]"
+        )
         metres: float = await self.kernel.value("float(finest)")
         return math.ceil(math.log2(2 * math.pi * 6378137 / 256 / metres)) + 1
 

@@ -43,6 +43,7 @@ class Visitor:
         self.http = httpx.AsyncClient(
             base_url=self.address, headers=accept, follow_redirects=True, timeout=60, trust_env=False
         )
+        self._kernels: list[Kernel] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,6 +51,8 @@ class Visitor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for kernel in self._kernels:
+            await kernel.close()
         await self.http.aclose()
 
     # -- signing in -----------------------------------------------------------------------------------------
@@ -149,7 +152,9 @@ class Visitor:
         )
         address = f"{self.address}{prefix}api/kernels/{answer.json()['id']}/channels"
         cookies = "; ".join(f"{name}={value}" for name, value in self._cookies(prefix))
-        return await Kernel.connect(address.replace("http", "ws", 1), cookies=cookies, origin=self.address)
+        kernel = await Kernel.connect(address.replace("http", "ws", 1), cookies=cookies, origin=self.address)
+        self._kernels.append(kernel)
+        return kernel
 
     def _cookies(self, path: str) -> list[tuple[str, str]]:
         """Return the cookies a browser would send to `path`, longest path first."""
