@@ -42,5 +42,7 @@ def error_page(request: Request, problem: Problem) -> Response:
         status=problem.status,
         problem=problem,
         way=_WAYS.get(code, _CATALOGUE),
-        again=here if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.method == "GET" else None,
+        again=here
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.method == "GET"
+        else None,
     )

@@ -7,7 +7,7 @@ import secrets
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cupola.exceptions import CupolaError, InputError
 from cupola.models.person import Person
@@ -28,7 +28,7 @@ _LAST_LINES = 40
 class LaunchForm(LaunchRequest):
     """A launch as the forms of the pages send it."""
 
-    key: str | None = None
+    key: str | None = Field(default=None, max_length=64)
     chosen: bool = False
     """Whether the form had boxes for volumes: none ticked then means none."""
 

@@ -1,6 +1,6 @@
 """The pages over made-up models: every state that a page can show, at once and without waiting for it.
 
-``python -m unit.platform.pages.made_up`` (in ``tests``) serves them, to look at while changing the design.
+``python -m support.made_up`` (in ``tests``) serves them, to look at while changing the design.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from cupola.exceptions import ConflictError, LimitError, NotFoundError, UnavailableError
 from cupola.models.base import Page, now
@@ -24,6 +23,7 @@ from cupola.platform.app import _routers
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.pages.render import STATIC
+from cupola.platform.handlers.static import LastingFiles
 from cupola.platform.storage.hub.settings import HubSettings
 
 PREFIX = "/services/cupola/"
@@ -46,8 +46,12 @@ SOURCE = """def ndvi(red, nir):
 """
 
 
+START = now()
+
+
 def before(**length):
-    return now() - timedelta(**length)
+    """Return a time that stays the same from request to request."""
+    return START - timedelta(**length)
 
 
 def datalabs():
@@ -112,7 +116,11 @@ def session(name, state, **more):
 def sessions():
     return [
         session(
-            "lab-7k2m9xq4", "ready", url="/user/ada/lab-7k2m9xq4/lab", started=before(minutes=11), last_activity=now()
+            "lab-7k2m9xq4",
+            "ready",
+            url="/user/ada/lab-7k2m9xq4/lab",
+            started=before(minutes=11),
+            last_activity=before(),
         ),
         session("lab-start123", "starting", created=before(seconds=4)),
         session("aladin-h4mmkz2p", "stopping", datalab="aladin", title="Aladin", created=before(hours=5)),
@@ -187,7 +195,9 @@ def volumes():
                     items=12,
                     bands=["B02", "B03", "B04", "B08", "B11", "SCL"],
                 ),
-                CollectionSummary(id="cratered", title="Cratered planet", items=3, bands=["red"], body="Mars"),
+                CollectionSummary(
+                    id="cratered", title="Cratered planet", items=3, bands=["red"], body="Mars"
+                ),
             ],
         ),
         Volume(name="bare", title="A folder without metadata", kind=VolumeKind.ARCHIVE, source=home),
@@ -246,8 +256,26 @@ def jobs():
             ended=before(minutes=2),
         ),
         job("job-done", "done", 2000, 2000, name="albedo <b>map</b>", ended=before(minutes=1)),
-        job("job-failed", "failed", 6, 0, 6, name="broken", reason="All inputs failed.", ended=before(minutes=1)),
-        job("job-cancelled", "cancelled", 50, 11, name="first-try", reason="Cancelled by ada.", ended=now(), attempt=2),
+        job(
+            "job-failed",
+            "failed",
+            6,
+            0,
+            6,
+            name="broken",
+            reason="All inputs failed.",
+            ended=before(minutes=1),
+        ),
+        job(
+            "job-cancelled",
+            "cancelled",
+            50,
+            11,
+            name="first-try",
+            reason="Cancelled by ada.",
+            ended=before(),
+            attempt=2,
+        ),
     ]
 
 
@@ -275,7 +303,11 @@ def failures(found):
     count = found.counts.failed
     return [
         TaskFailureGroup(
-            error=example.error, line=example.line, example=example, inputs=list(range(41, 41 + count)), count=count
+            error=example.error,
+            line=example.line,
+            example=example,
+            inputs=list(range(41, 41 + count)),
+            count=count,
         )
     ]
 
@@ -323,7 +355,10 @@ class Sessions(Things):
     async def log(self, person, name):
         if self.one(name).state != "failed":
             return ""
-        return "\n".join(f"[I 05:1{n % 10}:00 ServerApp] line {n}" for n in range(60)) + "\nModuleNotFoundError: numpy"
+        return (
+            "\n".join(f"[I 05:1{n % 10}:00 ServerApp] line {n}" for n in range(60))
+            + "\nModuleNotFoundError: numpy"
+        )
 
     async def events(self, person, name, after=0):
         found = self.one(name)
@@ -382,7 +417,9 @@ class Jobs(Things):
 
 def factory():
     return SimpleNamespace(
-        config=SimpleNamespace(title="Cupola", server=SimpleNamespace(public_url="", url="http://cupola.test")),
+        config=SimpleNamespace(
+            title="Cupola", server=SimpleNamespace(public_url="", url="http://cupola.test")
+        ),
         hub_settings=SETTINGS,
         catalogue=Catalogue("datalab", datalabs, "name"),
         sessions=Sessions("session", sessions, "id"),
@@ -407,7 +444,7 @@ def application():
         app.include_router(router, prefix=PREFIX.rstrip("/"))
     for router in _routers(api):
         app.include_router(router, prefix=PREFIX + "api")
-    app.mount(PREFIX + "static", StaticFiles(directory=STATIC))
+    app.mount(PREFIX + "static", LastingFiles(directory=STATIC))
     return app
 
 
