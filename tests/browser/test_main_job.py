@@ -93,7 +93,7 @@ def press_play(page):
 def run_the_tour(page, keep):
     """Run all cells of the tour and look at what it shows: map, panel, products on the map."""
     page.locator(".jp-Notebook").wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60 * SECOND)
+    page.get_by_text("| Idle").wait_for(timeout=60 * SECOND)
     keep("lab")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -102,7 +102,7 @@ def run_the_tour(page, keep):
     page.locator(".leaflet-tile-loaded").nth(3).wait_for(timeout=90 * SECOND, state="attached")
     page.get_by_text("largest difference").wait_for(timeout=180 * SECOND, state="attached")
     page.locator(".leaflet-container").nth(1).wait_for(timeout=90 * SECOND, state="attached")
-    page.get_by_text("Where to go next").scroll_into_view_if_needed()
+    page.get_by_role("heading", name="Where to go next").scroll_into_view_if_needed()
     page.wait_for_timeout(6 * SECOND)
     keep("mars")
     first_map.scroll_into_view_if_needed()

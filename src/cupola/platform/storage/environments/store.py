@@ -57,7 +57,7 @@ class EnvironmentStore:
     folder
         Where they are: ``DATALAB/DIGEST12``.
     source
-        The shipped datalabs: ``NAME/requirements.lock`` and, if there are any, ``NAME/notebooks``.
+        The shipped datalabs: ``NAME/requirements.lock`` and, if there are any, ``NAME/notebooks`` and ``NAME/share``.
     """
 
     def __init__(self, folder: Path, source: Path) -> None:
@@ -82,8 +82,8 @@ class EnvironmentStore:
         digest.update(f"python {platform.python_version()} {platform.machine()}\n".encode())
         digest.update(f"cupola {source_digest()}\n".encode())
         digest.update(self._lock_file(datalab).read_bytes())
-        for name, file in self._notebooks(datalab):
-            digest.update(f"\n{name} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
+        for place, file in self._files(datalab):
+            digest.update(f"\n{place} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
         return f"sha256:{digest.hexdigest()}"
 
     def build(self, datalab: str, progress: Callable[[str], None]) -> BuiltVersion:
@@ -153,8 +153,8 @@ class EnvironmentStore:
         progress("installing Cupola")
         with tempfile.TemporaryDirectory() as folder:
             self._run([*install, "--no-index", str(write_wheel(Path(folder)))], datalab, log, progress)
-        for name, file in self._notebooks(datalab):
-            target = place / EXAMPLES / name
+        for inside, file in self._files(datalab):
+            target = place / inside
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
         self._finish(datalab, digest, place)
@@ -229,12 +229,20 @@ class EnvironmentStore:
             raise NotFoundError(f"the datalab {datalab} has no locked environment: {file} is missing")
         return file
 
-    def _notebooks(self, datalab: str) -> list[tuple[str, Path]]:
-        """Return the example notebooks and what lies beside them, by name."""
-        folder = self.source / datalab / "notebooks"
-        files = [file for file in folder.rglob("*") if file.is_file()]
+    def _files(self, datalab: str) -> list[tuple[Path, Path]]:
+        """Return what is copied into an environment: where to, and the file.
+
+        The notebooks become the examples; ``share`` holds settings of programs, at their places in the environment.
+        """
+        places = {"notebooks": EXAMPLES, "share": Path("share")}
         return sorted(
-            (str(file.relative_to(folder)), file)
-            for file in files
-            if not any(part.startswith((".", "__pycache__")) for part in file.relative_to(folder).parts)
+            (place / file.relative_to(self.source / datalab / name), file)
+            for name, place in places.items()
+            for file in (self.source / datalab / name).rglob("*")
+            if file.is_file() and not _is_left_over(file.relative_to(self.source / datalab))
         )
+
+
+def _is_left_over(file: Path) -> bool:
+    """Tell whether a program left this file there: a check point, compiled code."""
+    return any(part.startswith((".", "__pycache__")) for part in file.parts)
