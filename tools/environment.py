@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 NOTE = VENV / "cupola-installed.json"
+FETCHED = ROOT / "src" / "cupola" / "platform" / "static" / "vendor" / ".made-from"
+"""Says that the build has fetched what the pages need (hatch_build.py)."""
 LOCKS = {"platform": ("platform.lock",), "develop": ("platform.lock", "develop.lock")}
 OLDEST = (3, 11)
 CHROMIUM = ("chromium", "fonts-dejavu-core")
@@ -72,7 +74,7 @@ def install(level: str) -> None:
             say("Waiting for another make that installs")
             fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = digest(LOCKS[level])
-        if works() and installed().get(level) == wanted:
+        if works() and installed().get(level) == wanted and FETCHED.exists():
             return
         begun = time.monotonic()
         ensure_venv()

@@ -27,6 +27,7 @@ def environment(tool, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(module, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    monkeypatch.setattr(module, "FETCHED", tmp_path / "fetched")
     monkeypatch.setattr(module, "NOTE", tmp_path / ".venv" / "cupola-installed.json")
     return module
 
@@ -38,6 +39,8 @@ def commands(environment, monkeypatch):
 
     def run(command, _environment=None):
         seen.append([str(word) for word in command])
+        if "--editable" in command:
+            environment.FETCHED.touch()
         if "venv" in command:
             environment.PYTHON.parent.mkdir(parents=True)
             environment.PYTHON.symlink_to(sys.executable)
@@ -56,6 +59,10 @@ def test_a_second_install_does_nothing_until_something_changes(environment, comm
     commands.clear()
     environment.install("platform")
     assert commands == []
+    environment.FETCHED.unlink()  # as `make clean` does
+    environment.install("platform")
+    assert any("--editable" in command for command in commands)
+    commands.clear()
     lock = environment.ROOT / "requirements" / "platform.lock"
     lock.write_text(lock.read_text() + "# changed\n")
     environment.install("platform")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from cupola.models.base import Model
 
 __all__ = ["Person", "Profile"]
@@ -21,5 +23,5 @@ class Person(Model):
 
     name: str
     admin: bool = False
-    teams: list[str] = []
+    teams: list[str] = Field(default_factory=list)
     profile: Profile
