@@ -52,7 +52,7 @@ def portal(tmp_path_factory):
     made = Portal(tmp_path_factory.mktemp("platform"))
     made.start()
     yield made
-    made.kill()
+    made.close()
 
 
 class Lab:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from cupola.models.base import now
 from cupola.models.datalab import Version
@@ -57,6 +60,16 @@ class Portal:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        """End it and what a failed test left running."""
+        self.kill()
+        for signed in self.home.glob(".cupola/jobs/*/pool.json"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(json.loads(signed.read_bytes())["pid"])
+                if process.environ().get("CUPOLA_JOB") == signed.parent.name:
+                    process.terminate()
+                    process.wait(SECONDS)
 
 
 def _make_version(root: Path, home: Path) -> None:
