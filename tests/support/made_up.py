@@ -211,7 +211,9 @@ def volumes():
     ]
 
 
-def job(ident, state, inputs, done, failed=0, running=0, **more):
+def job(  # noqa: PLR0913, PLR0917 - as short as the tests that use it
+    ident, state, inputs, done, failed=0, running=0, **more
+):
     fields = {
         "id": ident,
         "owner": "ada",
@@ -343,16 +345,16 @@ class Catalogue(Things):
 
 
 class Sessions(Things):
-    async def sessions(self, person, *, cursor=None, limit=50):
+    async def sessions(self, _person, **_):
         return Page(items=self.all())
 
-    async def session(self, person, name):
+    async def session(self, _person, name):
         return self.one(name)
 
-    async def history(self, person, name):
+    async def history(self, _person, name):
         return history(self.one(name))
 
-    async def log(self, person, name):
+    async def log(self, _person, name):
         if self.one(name).state != "failed":
             return ""
         return (
@@ -360,58 +362,58 @@ class Sessions(Things):
             + "\nModuleNotFoundError: numpy"
         )
 
-    async def events(self, person, name, after=0):
+    async def events(self, _person, name, after=0):
         found = self.one(name)
         for event in history(found)[after:]:
             yield event
         if found.state.active:
             await asyncio.Event().wait()
 
-    async def launch(self, person, request, *, key=None):
+    async def launch(self, _person, request, *, key=None):
         self.asked.append(("launch", request, key))
         if len(self.asked) > 5:
             raise LimitError("You have 5 sessions and may have 5 at a time: stop one first.")
         return self.one("lab-start123")
 
-    async def stop(self, person, name):
+    async def stop(self, _person, name):
         self.asked.append(("stop", name))
         return self.one(name)
 
-    async def delete(self, person, name):
+    async def delete(self, _person, name):
         self.asked.append(("delete", name))
         if self.one(name).state.active:
             raise ConflictError("Cupola Lab has not ended: stop it first.")
 
 
 class Volumes(Things):
-    async def volumes(self, person):
+    async def volumes(self, _person):
         return self.all()
 
 
 class Jobs(Things):
-    async def jobs(self, person, *, cursor=None, limit=50):
+    async def jobs(self, _person, *, cursor=None, **_):
         return Page(items=self.all(), next=None if cursor else "older")
 
-    async def job(self, person, name):
+    async def job(self, _person, name):
         return self.one(name)
 
-    async def grid(self, person, name):
+    async def grid(self, _person, name):
         return grid(self.one(name))
 
-    async def failures(self, person, name):
+    async def failures(self, _person, name):
         return failures(self.one(name))
 
-    async def log(self, person, name, task):
+    async def log(self, _person, name, task):
         found = self.one(name)
         if not 0 <= task < found.tasks:
             raise NotFoundError(f"{found.name} has tasks 0 to {found.tasks - 1}, and no task {task}.")
         return f"reading input {task}\nwriting product {task}\n" if found.state != "queued" else ""
 
-    async def act(self, person, name, action):
+    async def act(self, _person, name, action):
         self.asked.append((JobAction(action), name))
         return self.one(name)
 
-    async def delete(self, person, name):
+    async def delete(self, _person, name):
         self.asked.append(("delete", name))
 
 

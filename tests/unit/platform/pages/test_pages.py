@@ -196,6 +196,7 @@ async def test_a_session_that_is_ready_is_opened(browser):
 async def test_a_session_that_starts_is_followed_with_and_without_scripts(browser):
     text = (await browser.get("sessions/lab-start123/starting")).text
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in text
+    assert 'hx-trigger="every 4s, sse:session-event, look"' in text
     assert f'sse-connect="{made_up.PREFIX}api/sessions/lab-start123/events"' in text
     assert "Preparing your home" in text
     assert 'value="45"' in text
@@ -211,6 +212,8 @@ async def test_a_session_that_failed_says_why_with_its_last_lines_and_a_way_to_t
     assert "Try again" in text
     assert "http-equiv" not in text
     assert "sse-connect" not in text
+    # A page that watched it is loaded anew, which is the one above.
+    assert (await browser.get("sessions/lab-fail2345/steps")).headers["hx-refresh"] == "true"
 
 
 @pytest.mark.asyncio
@@ -279,7 +282,7 @@ async def test_what_was_done_is_said_and_nothing_that_a_link_makes_up(browser):
 
 
 @pytest.mark.asyncio
-async def test_stop_and_delete(app, browser):
+async def test_stop_and_delete(browser):
     answer = await browser.post("sessions/lab-7k2m9xq4/stop")
     assert answer.headers["location"] == made_up.PREFIX + "sessions?said=stopping"
     answer = await browser.post("sessions/lab-7k2m9xq4/delete")

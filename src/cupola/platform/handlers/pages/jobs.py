@@ -100,7 +100,7 @@ async def task_log(
 
 
 @router.get("/jobs/{job_id}/tasks/{task}/live")
-async def task_log_live(
+async def task_log_live(  # noqa: PLR0913, PLR0917 - what the address and the query hold
     job_id: str, task: int, request: Request, person: PersonIn, factory: FactoryIn, seen: str = ""
 ) -> Response:
     """Return the log alone, if it is another than the one `seen`."""

@@ -56,7 +56,7 @@ def page(
     return HTMLResponse(text, status, dict(headers or {}))
 
 
-def part(
+def part(  # noqa: PLR0913 - a part is a page and where it comes from again
     request: Request,
     template: str,
     *,

@@ -23,6 +23,7 @@ router = APIRouter()
 
 _SAID = {"stopping": "The session is being stopped.", "deleted": "The session is forgotten."}
 _LAST_LINES = 40
+_WAITS = {SessionState.REQUESTED, SessionState.STARTING}
 
 
 class LaunchForm(LaunchRequest):
@@ -90,6 +91,9 @@ async def steps(session_id: str, request: Request, person: PersonIn, factory: Fa
     session = await factory.sessions.session(person, session_id)
     if session.state is SessionState.READY and session.url:
         return Response(headers={"HX-Redirect": session.url})
+    if session.state not in _WAITS:
+        # The whole page anew: it also closes the connection for the events.
+        return Response(headers={"HX-Refresh": "true"})
     return HTMLResponse(await _steps_part(request, person, factory, session))
 
 
@@ -152,7 +156,7 @@ async def _steps_part(request: Request, person: Person, factory: Factory, sessio
         name="steps",
         address=f"sessions/{session.id}/steps",
         # The events say when to look; this is for a browser whose connection for them broke.
-        every="4s" if session.state.active else None,
+        every="4s, sse:session-event" if session.state in _WAITS else "4s" if session.state.active else None,
         session=session,
         history=await factory.sessions.history(person, session.id),
         log="\n".join(lines),
