@@ -104,10 +104,11 @@ async def _run(supervisor: Supervisor, built: BuiltVersion, screen: Screen) -> N
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stopping.set)
     with screen.step("Starting hub and portal") as tell:
         supervisor.tell = tell
+        # It loads libraries while the hub does the same on another core.
+        supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
         await supervisor.start()
     supervisor.tell = screen.line
     if not supervisor.stopping.is_set():
-        supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
         _welcome(config, screen)
         await supervisor.watch()
     screen.line("Stopping, as asked")

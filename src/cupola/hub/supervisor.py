@@ -246,6 +246,8 @@ class Supervisor:
         }
         if self.config.file is not None:
             environment["CUPOLA_CONFIG"] = str(self.config.file)
+        # Some images set it for their own build; here it would make Python compile all libraries at each start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         # The hub finds programs (jupyterhub's own) beside its interpreter also where nobody activated it.
         own = str(Path(sys.executable).parent)
         environment["PATH"] = os.pathsep.join([own, environment.get("PATH", os.defpath)])
