@@ -408,3 +408,15 @@ async def test_an_address_with_odd_characters_reaches_the_session_as_it_is(platf
         assert answer.status_code == 200, answer.text
         assert answer.json()["content"] == "here"
         await client.stop_session(session.id)
+
+
+def test_a_hub_that_cannot_start_is_said_in_one_sentence_and_leaves_nothing(new_platform):
+    one = new_platform()
+    one.paths.hub.mkdir(parents=True)
+    (one.paths.hub / "jupyterhub.sqlite").write_text("this is no database")
+    refused = one.run("up", seconds=240)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("the hub does not start")
+    assert refused.stderr.count("\n") == 1
+    assert "hub.log" in refused.stderr
+    assert one.processes() == []

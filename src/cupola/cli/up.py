@@ -98,19 +98,30 @@ async def _run(supervisor: Supervisor, built: BuiltVersion, screen: Screen) -> N
     """Start, watch until asked to stop, stop."""
     from cupola.hub.supervisor import WarmUp
 
-    config = supervisor.config
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Asked twice, it must still not leave half of it running.
-        asyncio.get_running_loop().add_signal_handler(number, supervisor.stopping.set)
-    with screen.step("Starting hub and portal") as tell:
-        supervisor.tell = tell
-        # It loads libraries while the hub does the same on another core.
-        supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
-        await supervisor.start()
-    supervisor.tell = screen.line
-    if not supervisor.stopping.is_set():
-        _welcome(config, screen)
+    config, loop = supervisor.config, asyncio.get_running_loop()
+    # Asked twice, it must still not leave half of it running: so a signal only says that it is time.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves the end of the terminal
+            loop.add_signal_handler(number, supervisor.stopping.set)
+    try:
+        with screen.step("Starting hub and portal") as tell:
+            supervisor.tell = tell
+            # It loads libraries while the hub does the same on another core.
+            supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
+            await supervisor.start()
+        if not supervisor.stopping.is_set():
+            _welcome(config, screen)
+        supervisor.tell = screen.line
         await supervisor.watch()
+    except (StartError, OSError) as exc:
+        supervisor.tell = screen.line
+        await supervisor.give_up()
+        if isinstance(exc, StartError):
+            raise
+        raise StartError(f"{exc.filename or config.paths.state}: {exc.strerror or exc}") from exc
+    except BaseException:
+        await supervisor.stop(quietly=True)
+        raise
     screen.line("Stopping, as asked")
     await supervisor.stop()
 

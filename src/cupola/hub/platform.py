@@ -72,7 +72,10 @@ def hold(config: Config) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConflictError(_runs_already(paths)) from None
-        note(config, ready=False)
+        try:
+            note(config, ready=False)
+        except OSError as exc:
+            raise StartError(f"{paths.platform} cannot be written: {exc.strerror or exc}") from exc
         try:
             yield
         finally:

@@ -96,6 +96,8 @@ def _sign_in(c: Any, config: Config) -> None:
     # Nobody else gets in, whatever a link says; the owner may administer the hub.
     c.Authenticator.allowed_users = {config.owner}
     c.Authenticator.admin_users = {config.owner}
+    # Else whoever was the owner once would be let in for ever.
+    c.Authenticator.allow_existing_users = False
     c.JupyterHub.oauth_require_pkce = True
     c.JupyterHub.extra_user_scopes = [f"access:services!service={PORTAL}"]
 

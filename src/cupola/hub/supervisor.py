@@ -95,7 +95,7 @@ class Part:
             if self.known:
                 write_record(self.record, self.known)
         except OSError as exc:
-            raise StartError(f"{self.name} cannot be started: {exc.strerror or exc}") from exc
+            raise StartError(f"the {self.name} cannot be started: {exc.strerror or exc}") from exc
         self._born, self._again_at = time.monotonic(), None
 
     def adopt(self) -> bool:
@@ -116,13 +116,19 @@ class Part:
         if self.alive:
             return
         if self._again_at is None:
-            self.deaths += 1
-            wait = self._back_off.after(time.monotonic() - self._born)
-            self._again_at = time.monotonic() + wait
             code = f" (exit code {self._child.returncode})" if self._child is not None else ""
-            tell(f"The {self.name} ended{code} and is started again in {wait:.1f} s; see {self.log}")
+            self._wait(tell, f"The {self.name} ended{code}")
         elif time.monotonic() >= self._again_at:
-            self.start()
+            try:
+                self.start()
+            except StartError as exc:
+                self._wait(tell, str(exc))
+
+    def _wait(self, tell: Callable[[str], None], what: str) -> None:
+        self.deaths += 1
+        wait = self._back_off.after(time.monotonic() - self._born)
+        self._again_at = time.monotonic() + wait
+        tell(f"{what}; it is started again in {wait:.1f} s, see {self.log}")
 
     def stop(self, seconds: float = 10) -> None:
         """End it and what it started."""
@@ -269,20 +275,17 @@ class Supervisor:
         Raises
         ------
         StartError
-            One of them does not start; what was started is stopped.
+            One of them does not start; call :meth:`give_up` then.
         """
-        try:
-            for part in self.parts:
-                if not part.alive:
-                    self.tell(f"Starting the {part.name}")
-                    part.start()
-            self.tell("Starting the portal")
-            await self._until_ready()
-        except BaseException:
-            await self.stop(quietly=True)
-            raise
-        await self._end_unknown_sessions()
-        platform.note(self.config, ready=True)
+        for part in self.parts:
+            if not part.alive:
+                self.tell(f"Starting the {part.name}")
+                part.start()
+        self.tell("Starting the portal")
+        await self._until_ready()
+        if not self.stopping.is_set():
+            await self._end_unknown_sessions()
+            platform.note(self.config, ready=True)
 
     async def _until_ready(self) -> None:
         until = time.monotonic() + START_SECONDS
@@ -341,10 +344,7 @@ class Supervisor:
         """Keep the parts running until :attr:`stopping` is set."""
         while not self.stopping.is_set():
             for part in self.parts:
-                try:
-                    part.look(self.tell)
-                except StartError as exc:
-                    self.tell(str(exc))
+                part.look(self.tell)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), LOOK_SECONDS)
 
@@ -358,6 +358,15 @@ class Supervisor:
         await asyncio.to_thread(left.stop, tell)
         for part in self.parts:
             await asyncio.to_thread(part.stop, 1)
+
+    async def give_up(self) -> None:
+        """End what a start that failed has begun; sessions and jobs of an earlier one lose nothing and go on."""
+        for part in self.parts:
+            await asyncio.to_thread(part.stop, 5)
+        left = Leftovers.find(self.paths)
+        await asyncio.to_thread(Leftovers(zygotes=left.zygotes).stop, self.tell)
+        if left.sessions or left.pools:
+            self.tell("Sessions or jobs of an earlier start go on without a hub; `cupola down` ends them")
 
     async def _stop_sessions(self, tell: Callable[[str], None]) -> None:
         """Have the hub stop the sessions, so that hub and portal note how they ended; what stays is ended by us."""
