@@ -22,7 +22,7 @@
   function switchTheme() {
     root.dataset.theme = dark() ? "light" : "dark";
     try {
-      localStorage.setItem("cupola-theme", root.dataset.theme);
+      localStorage.setItem("jupyterhub-bs-theme", root.dataset.theme);
     } catch {
       // Then it holds for this page only.
     }

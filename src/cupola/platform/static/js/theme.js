@@ -2,9 +2,10 @@
 (() => {
   const root = document.documentElement;
   root.classList.add("js");
+  // The name is that of the hub, whose pages then look the same.
   let kept = null;
   try {
-    kept = localStorage.getItem("cupola-theme");
+    kept = localStorage.getItem("jupyterhub-bs-theme");
   } catch {
     // Storage may be switched off; the system's choice holds then.
   }
