@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cupola.hub
 import pytest
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader
+
+import cupola.hub
 
 TEMPLATES = Path(cupola.hub.__file__).parent / "templates"
 STATIC = Path(cupola.hub.__file__).parents[1] / "platform" / "static"
