@@ -37,6 +37,7 @@ bench: develop ## Run the benchmarks and write benchmarks/results.md
 pictures: develop ## Take the pictures of the docs anew, with Chromium
 	@$(PYTHON) tools/environment.py debian
 	CUPOLA_PICTURES=docs/pictures $(BIN)/pytest tests/browser
+	$(BIN)/python tools/pictures.py docs/pictures
 
 build: develop ## Build the wheel and the source distribution into dist
 	$(BIN)/uv build --quiet --no-build-isolation
