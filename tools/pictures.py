@@ -52,20 +52,32 @@ def take(link: str, folder: Path) -> None:
 
 
 def shrink(file: Path) -> int:
-    """Write a PNG anew in fewer colours, smaller if need be, and return its bytes."""
+    """Write a PNG anew, with fewer colours or pixels if need be; return its bytes.
+
+    What has few colours stays as it is: each time would take something away.
+    """
     with Image.open(file) as opened:
+        if opened.mode == "P" and file.stat().st_size < LARGEST:
+            return file.stat().st_size
         image = opened.convert("RGB")
     for scale in (1, 0.8, 0.65, 0.5):
         size = (round(image.width * scale), round(image.height * scale))
         scaled = image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)
-        for colours in (256, 128, 64):
+        # Most pages are small enough in all their colours.
+        for colours in (None, 256, 128):
             content = io.BytesIO()
-            scaled.quantize(colours, dither=Image.Dither.FLOYDSTEINBERG).save(content, "PNG", optimize=True)
+            _in_colours(scaled, colours).save(content, "PNG", optimize=True)
             if content.tell() < LARGEST:
-                if content.tell() < file.stat().st_size:
-                    file.write_bytes(content.getvalue())
-                return file.stat().st_size
+                file.write_bytes(content.getvalue())
+                return content.tell()
     raise ValueError(f"{file} cannot be made smaller than {LARGEST:,} bytes: show less on it")
+
+
+def _in_colours(image: Image.Image, colours: int | None) -> Image.Image:
+    if colours is None:
+        return image
+    # The sky has more colours than that: unless they are scattered, it shows steps.
+    return image.quantize(palette=image.quantize(colours), dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def main() -> None:

@@ -29,8 +29,10 @@ def test_the_demo_verifies_every_stage(new_platform):
 
 def test_a_demo_that_cannot_start_says_why(new_platform):
     place = new_platform()
-    place.config_file.write_text(place.config_file.read_text() + "volums: []\n")
+    right = place.config_file.read_text()
+    place.config_file.write_text(right + "volums: []\n")
     done = place.run("demo", "--json")
+    place.config_file.write_text(right)  # the clean-up reads it
     assert done.returncode == 2
     assert "volums" in done.stderr
     assert "volumes" in done.stderr, "it names what was meant"
