@@ -50,7 +50,7 @@ async def product_of_job(kernel, visitor):
 async def test_ndvi_of_real_sentinel_2_bands(real_platform, shared_data):
     async with Visitor(real_platform.address) as visitor:
         kernel = await open_session(visitor, real_platform)
-        await kernel.run("import cupola; s2 = cupola.open('sentinel-2-l2a')")
+        await kernel.run("import cupola; s2 = cupola.open('earth')")
         await kernel.run("ndvi = s2['B04', 'B08'].map(lambda red, nir: (nir - red) / (nir + red))")
         await kernel.run("job = ndvi.run('real-ndvi')")
         ours, profile, folder = await product_of_job(kernel, visitor)
@@ -98,7 +98,7 @@ async def test_mars_on_an_earth_map_is_one_clear_sentence(real_platform):
     async with Visitor(real_platform.address) as visitor:
         kernel = await open_session(visitor, real_platform)
         await kernel.run(
-            "import cupola; s2 = cupola.open('sentinel-2-l2a'); m = cupola.Map(); m.add(s2['B04'])"
+            "import cupola; s2 = cupola.open('earth'); m = cupola.Map(); m.add(s2['B04'])"
         )
         await kernel.run(f"moon = cupola.open('volumes/moon/{MOON}')")
         said = await kernel.run(
