@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cupola.client import from_environment as client
+    from cupola.client import from_environment as portal
     from cupola.exceptions import CupolaError, error_class
     from cupola.lab.chains import Chain
     from cupola.lab.collections import Collection, Item, open  # noqa: A004 - cupola.open is the name
@@ -33,12 +33,12 @@ __all__ = [
     "Item",
     "Job",
     "Map",
-    "client",
     "error_class",
     "job",
     "jobs",
     "map",
     "open",
+    "portal",
 ]
 
 _HOMES = {
@@ -48,12 +48,12 @@ _HOMES = {
     "Item": ("cupola.lab.collections", "Item"),
     "Job": ("cupola.lab.jobs", "Job"),
     "Map": ("cupola.lab.maps", "Map"),
-    "client": ("cupola.client", "from_environment"),
     "error_class": ("cupola.exceptions", "error_class"),
     "job": ("cupola.lab.jobs", "job"),
     "jobs": ("cupola.lab.jobs", "jobs"),
     "map": ("cupola.lab.jobs", "map"),
     "open": ("cupola.lab.collections", "open"),
+    "portal": ("cupola.client", "from_environment"),
 }
 
 

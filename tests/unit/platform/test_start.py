@@ -41,7 +41,12 @@ def test_a_wrong_configuration_is_told(monkeypatch, capsys, tmp_path):
     assert "titel" in capsys.readouterr().err
 
 
-def test_the_log_is_json_and_shows_no_values_of_variables(capsys):
+def test_the_log_is_json_and_shows_no_values_of_variables(capsys, monkeypatch):
+    # Other tests run uvicorn in this process, with settings of its own for its loggers.
+    for name in ("uvicorn", "uvicorn.error"):
+        for attribute, value in {"propagate": True, "disabled": False, "handlers": [], "level": 0}.items():
+            monkeypatch.setattr(logging.getLogger(name), attribute, value)
+        logging.getLogger(name).manager._clear_cache()
     configure_logs("info")
     token = "a-secret-value"
     try:
