@@ -44,9 +44,9 @@ def test_a_wrong_configuration_is_told(monkeypatch, capsys, tmp_path):
 def test_the_log_is_json_and_shows_no_values_of_variables(capsys, monkeypatch):
     # Other tests run uvicorn in this process, with settings of its own for its loggers.
     for name in ("uvicorn", "uvicorn.error"):
-        for attribute, value in {"propagate": True, "disabled": False, "handlers": [], "level": 0}.items():
+        for attribute, value in {"propagate": True, "disabled": False, "handlers": []}.items():
             monkeypatch.setattr(logging.getLogger(name), attribute, value)
-        logging.getLogger(name).manager._clear_cache()
+        logging.getLogger(name).setLevel(logging.NOTSET)
     configure_logs("info")
     token = "a-secret-value"
     try:
