@@ -97,9 +97,7 @@ async def test_heights_of_the_real_moon_from_an_isis_cube(real_platform, shared_
 async def test_mars_on_an_earth_map_is_one_clear_sentence(real_platform):
     async with Visitor(real_platform.address) as visitor:
         kernel = await open_session(visitor, real_platform)
-        await kernel.run(
-            "import cupola; s2 = cupola.open('earth'); m = cupola.Map(); m.add(s2['B04'])"
-        )
+        await kernel.run("import cupola; s2 = cupola.open('earth'); m = cupola.Map(); m.add(s2['B04'])")
         await kernel.run(f"moon = cupola.open('volumes/moon/{MOON}')")
         said = await kernel.run(
             "try:\n    m.add(moon[moon.bands[0]])\nexcept cupola.CupolaError as error:\n    print(error)"

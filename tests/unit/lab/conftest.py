@@ -1,21 +1,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
-
 
 @pytest.fixture
-def data():
-    if not DATA.is_dir():
-        pytest.skip("the folder of real sample data (../shared/data) is not here")
-    return DATA
+def data(shared_data):
+    return shared_data
 
 
 @pytest.fixture
