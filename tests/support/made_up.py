@@ -419,9 +419,7 @@ class Jobs(Things):
 
 def factory():
     return SimpleNamespace(
-        config=SimpleNamespace(
-            title="Cupola", server=SimpleNamespace(public_url="", url="http://cupola.test")
-        ),
+        config=SimpleNamespace(title="Cupola", url=None, address="http://cupola.test"),
         hub_settings=SETTINGS,
         catalogue=Catalogue("datalab", datalabs, "name"),
         sessions=Sessions("session", sessions, "id"),

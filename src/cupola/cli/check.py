@@ -185,7 +185,7 @@ def _port(config: Config) -> Iterator[Finding]:
 
     server = config.server
     if Living.find(config.paths):
-        yield Finding("port", True, f"Cupola runs with this state folder at {server.url}")
+        yield Finding("port", True, f"Cupola runs with this state folder at {config.address}")
         return
     fix = "end what uses it, or choose another: server.port in cupola.yaml, or `cupola up --port NUMBER`"
     try:

@@ -80,7 +80,7 @@ def _perform(settings: Config, console: Console) -> Report:
     from cupola.hub.links import Links
     from cupola.monitor.main_job import Platform, perform
 
-    link = f"{settings.server.url}/hub/sign-in?token={Links(settings.paths.links).create(settings.owner)}"
+    link = f"{settings.address}/hub/sign-in?token={Links(settings.paths.links).create(settings.owner)}"
 
     def tell(stage: Stage) -> None:
         mark = "[green]✓[/]" if stage.ok else "[red]✗[/]"
@@ -88,7 +88,7 @@ def _perform(settings: Config, console: Console) -> Report:
         if stage.error:
             console.print(f"  {stage.error}", style="red", markup=False)
 
-    platform = Platform(address=settings.server.url, link=link, python=_lab_python(settings))
+    platform = Platform(address=settings.address, link=link, python=_lab_python(settings))
     return asyncio.run(perform(platform, tell))
 
 

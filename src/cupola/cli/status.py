@@ -102,7 +102,7 @@ def _new_link(config: Config, found: dict[str, Any]) -> str:
             "run this as the account that started the platform"
         ) from exc
     # The address it runs at, which `cupola up --port` may have chosen.
-    return str(found["address"]) + sign_in_link(config, token).removeprefix(config.server.url)
+    return str(found["address"]) + sign_in_link(config, token).removeprefix(config.address)
 
 
 def register(app: typer.Typer) -> None:

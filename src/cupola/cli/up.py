@@ -178,7 +178,7 @@ def _welcome(config: Config, screen: Screen) -> None:
     token = Links(config.paths.links).create(config.owner)
     minutes = int(LIFETIME.total_seconds() // 60)
     screen.line("")
-    screen.line(f"{config.title} runs at {config.server.url}")
+    screen.line(f"{config.title} runs at {config.address}")
     screen.line(f"Sign in as {config.owner}, once, within {minutes} minutes: {sign_in_link(config, token)}")
     if config.server.address not in {"127.0.0.1", "::1", "localhost"}:
         screen.line(
@@ -190,7 +190,7 @@ def _welcome(config: Config, screen: Screen) -> None:
 
 def sign_in_link(config: Config, token: str) -> str:
     """Return the address that signs in with `token`."""
-    return f"{config.server.url}/hub/sign-in?token={token}"
+    return f"{config.address}/hub/sign-in?token={token}"
 
 
 def register(app: typer.Typer) -> None:

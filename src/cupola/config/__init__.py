@@ -6,22 +6,45 @@ them. An unknown key is refused, with file, line and suggestion.
 
 from __future__ import annotations
 
+from cupola.config.docker import DockerSettings, NetworkKind
 from cupola.config.loader import load
 from cupola.config.paths import StatePaths, environments_source
 from cupola.config.root import Config
-from cupola.config.server import Driver, FolderSettings, LogLevel, LogSettings, ServerSettings
-from cupola.config.usage import EngineSettings, LocalEngineSettings, ProfileSettings
+from cupola.config.server import (
+    Compute,
+    DatabaseSettings,
+    FolderSettings,
+    LogLevel,
+    LogSettings,
+    ServerSettings,
+)
+from cupola.config.usage import (
+    EngineSettings,
+    LocalEngineSettings,
+    NamedProfileSettings,
+    PriceSettings,
+    ProfileSettings,
+    QuotaKind,
+    QuotaSettings,
+)
 from cupola.config.volumes import VolumeSettings
 
 __all__ = [
+    "Compute",
     "Config",
-    "Driver",
+    "DatabaseSettings",
+    "DockerSettings",
     "EngineSettings",
     "FolderSettings",
     "LocalEngineSettings",
     "LogLevel",
     "LogSettings",
+    "NamedProfileSettings",
+    "NetworkKind",
+    "PriceSettings",
     "ProfileSettings",
+    "QuotaKind",
+    "QuotaSettings",
     "ServerSettings",
     "StatePaths",
     "VolumeSettings",

@@ -97,6 +97,30 @@ class StatePaths:
         """Folder of the locked environments: ``DATALAB/DIGEST12/bin/python``."""
         return self.other_environments or self.state / "environments"
 
+    @property
+    def images(self) -> Path:
+        """Folder of what is known of built images: ``DATALAB/DIGEST12/version.json``, ``sbom.json``, ``build.log``."""
+        return self.state / "images"
+
+    @property
+    def teams(self) -> Path:
+        """Folder of the team volumes, beside the homes, so that one file system holds both."""
+        return self.homes.with_name("teams")
+
+    @property
+    def mounts(self) -> Path:
+        """Folder where buckets and exports are mounted: ``NAME/data``."""
+        return self.state / "mounts"
+
+    @property
+    def accounts(self) -> Path:
+        """Folder of the files that containers see as ``/etc/passwd`` and ``/etc/group``."""
+        return self.state / "run" / "accounts"
+
+    def team(self, name: str) -> Path:
+        """Return the folder of the volume of a team."""
+        return self.teams / name
+
     def home(self, person: str) -> Path:
         """Return what a session of `person` has as ``$HOME``."""
         return self.homes / person

@@ -12,9 +12,16 @@ from typing import Annotated, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from cupola.config.base import EmptyIsDefault, Settings, UserPath
+from cupola.config.docker import DockerSettings
 from cupola.config.paths import StatePaths, default_state
-from cupola.config.server import Driver, FolderSettings, LogSettings, ServerSettings
-from cupola.config.usage import EngineSettings, ProfileSettings
+from cupola.config.server import Compute, DatabaseSettings, FolderSettings, LogSettings, ServerSettings
+from cupola.config.usage import (
+    EngineSettings,
+    NamedProfileSettings,
+    PriceSettings,
+    ProfileSettings,
+    QuotaSettings,
+)
 from cupola.config.volumes import VolumeSettings
 
 __all__ = ["RESERVED_VOLUMES", "Config", "default_owner"]
@@ -73,16 +80,31 @@ class Config(Settings):
             "default": "the system account that starts the platform",
         },
     )
-    driver: Driver = Field(
-        default=Driver.PROCESS,
+    url: str | None = Field(
+        default=None,
+        title="Public address",
+        description=(
+            "The address that people type into their browser, where it is another one than the platform listens on. "
+            "Where it begins with https and no proxy is in front, the platform listens on ports 443 and 80 and gets the "
+            "certificate itself."
+        ),
+        examples=["https://cupola.example.org"],
+        pattern=r"^https?://[^\s/?#]+/?$",
+        json_schema_extra={
+            "expects": "an address with http:// or https:// and no path",
+            "default": "the address the platform listens on",
+        },
+    )
+    compute: Compute = Field(
+        default=Compute.PROCESS,
         strict=False,
         title="Compute driver",
         description=(
-            "What sessions run in. `process`: processes of this machine, without isolation, "
-            "for one trusted owner."
+            "What sessions run in. `process`: processes of this machine, without isolation, for one trusted owner. "
+            "`docker`: a container each, with limits and network rules, for a group."
         ),
         examples=["process"],
-        json_schema_extra={"expects": "process"},
+        json_schema_extra={"expects": "one of process, docker"},
     )
     server: Annotated[ServerSettings, EmptyIsDefault] = Field(
         default_factory=ServerSettings,
@@ -93,6 +115,32 @@ class Config(Settings):
         default_factory=ProfileSettings,
         title="Profile",
         description="What a person may use at a time.",
+    )
+    profiles: list[NamedProfileSettings] = Field(
+        default_factory=list,
+        title="Profiles",
+        description="What certain people may use instead; where several fit, the first counts.",
+        json_schema_extra={"expects": "a list of profiles"},
+    )
+    docker: Annotated[DockerSettings, EmptyIsDefault] = Field(
+        default_factory=DockerSettings,
+        title="Docker",
+        description="The engine of the driver `docker`, and how its sessions are kept apart.",
+    )
+    quotas: Annotated[QuotaSettings, EmptyIsDefault] = Field(
+        default_factory=QuotaSettings,
+        title="Quotas",
+        description="How much homes and team volumes may hold.",
+    )
+    prices: Annotated[PriceSettings, EmptyIsDefault] = Field(
+        default_factory=PriceSettings,
+        title="Prices",
+        description="What an hour of a session costs.",
+    )
+    database: Annotated[DatabaseSettings, EmptyIsDefault] = Field(
+        default_factory=DatabaseSettings,
+        title="Database",
+        description="Where hub and portal keep their tables.",
     )
     engines: Annotated[EngineSettings, EmptyIsDefault] = Field(
         default_factory=EngineSettings,
@@ -139,6 +187,11 @@ class Config(Settings):
     def file(self) -> Path | None:
         """The file this was read from, absolute; nothing where there is none."""
         return self._file
+
+    @property
+    def address(self) -> str:
+        """The address people open, without a slash at the end."""
+        return self.url.rstrip("/") if self.url else self.server.url
 
     @property
     def paths(self) -> StatePaths:

@@ -8,14 +8,16 @@ from pydantic import Field
 
 from cupola.config.base import Settings, UserPath
 
-__all__ = ["Driver", "FolderSettings", "LogLevel", "LogSettings", "ServerSettings"]
+__all__ = ["Compute", "DatabaseSettings", "FolderSettings", "LogLevel", "LogSettings", "ServerSettings"]
 
 
-class Driver(StrEnum):
+class Compute(StrEnum):
     """What sessions run in."""
 
     PROCESS = "process"
     """Processes of this host: for one trusted owner."""
+    DOCKER = "docker"
+    """A container each: for a group."""
 
 
 class LogLevel(StrEnum):
@@ -47,29 +49,71 @@ class ServerSettings(Settings):
         le=65535,
         json_schema_extra={"expects": "a whole number from 1 to 65535"},
     )
-    public_url: str | None = Field(
-        default=None,
-        title="Public address",
+    trusted_proxies: list[str] = Field(
+        default_factory=list,
+        title="Trusted proxies",
         description=(
-            "The address that people type into their browser, where it is another one than the platform listens "
-            "on: behind a reverse proxy, for instance."
+            "The network addresses of the reverse proxy in front of the platform, if there is one: what it says "
+            "about the browser (X-Forwarded-For, X-Forwarded-Proto) is believed, and HTTPS is its business."
         ),
-        examples=["https://cupola.example.org"],
-        pattern=r"^https?://[^\s/?#]+/?$",
+        examples=[["127.0.0.1/32"]],
+        json_schema_extra={"expects": "a list of network addresses", "default": "none: no proxy is in front"},
+    )
+    certificate: UserPath | None = Field(
+        default=None,
+        title="Certificate",
+        description="A file with the certificate and its chain (PEM), where the platform is not to get one itself.",
+        examples=["/etc/cupola/tls/fullchain.pem"],
         json_schema_extra={
-            "expects": "an address with http:// or https:// and no path",
-            "default": "the address the platform listens on",
+            "expects": "a file",
+            "default": "none: it is fetched where `url` begins with https",
         },
+    )
+    certificate_key: UserPath | None = Field(
+        default=None,
+        title="Key of the certificate",
+        description="A file with the private key (PEM) of `certificate`.",
+        examples=["/etc/cupola/tls/key.pem"],
+        json_schema_extra={"expects": "a file", "default": "none"},
+    )
+    acme_email: str | None = Field(
+        default=None,
+        title="Address for the certificate",
+        description="The mail address that the certificate authority writes to before a certificate ends.",
+        examples=["it@example.org"],
+        pattern=r"^[^@\s]+@[^@\s]+$",
+        json_schema_extra={"expects": "a mail address", "default": "none is given"},
+    )
+    acme_server: str = Field(
+        default="https://acme-v02.api.letsencrypt.org/directory",
+        title="Certificate authority",
+        description="The ACME directory that certificates are fetched from.",
+        examples=["https://ca.example.org/acme/directory"],
+        pattern=r"^https://\S+$",
+        json_schema_extra={"expects": "an address with https://"},
     )
 
     @property
     def url(self) -> str:
-        """The address people open, without a slash at the end."""
-        if self.public_url:
-            return self.public_url.rstrip("/")
+        """The address it listens on as a browser of this machine writes it, without a slash at the end."""
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
         host = everywhere.get(self.address, self.address)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+class DatabaseSettings(Settings):
+    """Where hub and portal keep their tables."""
+
+    url_file: UserPath | None = Field(
+        default=None,
+        title="File with the address",
+        description=(
+            "A file that holds the address of a PostgreSQL database, with user and password: "
+            "postgresql://USER:PASSWORD@HOST/DATABASE. Hub and portal use a schema of their own each."
+        ),
+        examples=["/etc/cupola/database"],
+        json_schema_extra={"expects": "a file", "default": "none: SQLite files in the state folder"},
+    )
 
 
 class FolderSettings(Settings):

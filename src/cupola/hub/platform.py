@@ -92,7 +92,7 @@ def note(config: Config, *, ready: bool) -> None:
     content = {
         "pid": os.getpid(),
         "created": me.created if me else 0,
-        "address": config.server.url,
+        "address": config.address,
         "started": started.isoformat(),
         "ready": ready,
     }

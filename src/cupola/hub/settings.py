@@ -63,8 +63,8 @@ def configure(c: Any, config: Config) -> None:
 def _hub(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
     host = f"[{config.server.address}]" if ":" in config.server.address else config.server.address
     c.JupyterHub.bind_url = f"http://{host}:{config.server.port}"
-    if config.server.public_url:
-        c.JupyterHub.public_url = config.server.url + "/"
+    if config.url:
+        c.JupyterHub.public_url = config.address + "/"
     c.JupyterHub.hub_ip = LOOPBACK
     c.JupyterHub.hub_port = ports.hub
     c.JupyterHub.db_url = f"sqlite:///{config.paths.hub / 'jupyterhub.sqlite'}"

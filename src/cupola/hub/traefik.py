@@ -63,9 +63,9 @@ def static_configuration(config: Config, ports: Ports) -> dict[str, Any]:
         # traefik's own default would cut off an upload that takes longer than a minute.
         "transport": {"respondingTimeouts": {"readTimeout": "3600s"}},
     }
-    if config.server.public_url:
-        # Another proxy on this machine stands in front: what it says about the browser is believed.
-        entry["forwardedHeaders"] = {"trustedIPs": ["127.0.0.0/8", "::1/128"]}
+    if config.server.trusted_proxies:
+        # Another proxy stands in front: what it says about the browser is believed.
+        entry["forwardedHeaders"] = {"trustedIPs": list(config.server.trusted_proxies)}
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "api": {},

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from cupola.models.base import Model, Slug, Time
+from cupola.models.resources import Resources
 
 __all__ = ["Datalab", "DatalabKind", "Version"]
 
@@ -31,6 +32,12 @@ class Version(Model):
     ready: bool
     """Whether it can start here at once (else it must be built or pulled first)."""
     size_bytes: int | None = None
+    image: str | None = None
+    """The container image's reference, where the version is one: what must be pulled where it is not ready."""
+    verified: bool = False
+    """Whether its own check ran inside it and passed."""
+    changelog: str = ""
+    """What changed in it, in Markdown."""
 
 
 class Datalab(Model):
@@ -55,6 +62,12 @@ class Datalab(Model):
     changelog: str = ""
     volumes: list[str] = Field(default_factory=list)
     """Names of the volumes that are mounted when nobody chooses; all within reach where there are none."""
+    resources: Resources | None = None
+    """What a session gets when nobody chooses; what the platform sets where nothing is said."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables that every session of it finds."""
+    port: int = 8888
+    """Where it listens, in a container."""
     versions: list[Version] = Field(default_factory=list)
     """Newest first."""
     recommended: str | None = None

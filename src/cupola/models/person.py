@@ -12,10 +12,17 @@ __all__ = ["Person", "Profile"]
 class Profile(Model):
     """What a person may use."""
 
+    name: str = "default"
     sessions: int = 5
     """Sessions at a time, over all datalabs."""
-    cores: int
+    cores: float
+    """Most cores of one session."""
     memory_mib: int
+    """Most memory of one session, in MiB."""
+    gpus: int = 0
+    """Most GPUs of one session."""
+    home_gib: float | None = None
+    """Most that the home may hold, in GiB; nothing: no limit."""
 
 
 class Person(Model):

@@ -8,13 +8,18 @@ from pathlib import Path
 from pydantic import Field
 
 from cupola.models.base import Model, Slug, Time
+from cupola.models.resources import Resources, Usage
 from cupola.models.volume import Mount
 
 __all__ = [
+    "ContainerMount",
+    "ContainerPlan",
+    "EndCause",
     "LaunchRequest",
     "Plan",
     "ProcessPlan",
     "Session",
+    "SessionEnd",
     "SessionEvent",
     "SessionReport",
     "SessionState",
@@ -48,6 +53,43 @@ class LaunchRequest(Model):
     """Names of the volumes to mount; the datalab's defaults where nothing is said."""
     clean: bool = False
     """Start without the packages the person installed."""
+    resources: Resources | None = None
+    """The datalab's defaults where nothing is said."""
+    environment: dict[str, str] = Field(default_factory=dict, max_length=50)
+    """Variables that the session's programs find."""
+
+
+class EndCause(StrEnum):
+    """Why a session ended."""
+
+    ASKED = "asked"
+    """Somebody stopped it."""
+    OUT_OF_MEMORY = "out-of-memory"
+    CRASH = "crash"
+    """Its program ended by itself or was killed."""
+    NO_IMAGE = "no-image"
+    """The image of its version is not there and cannot be had."""
+    QUOTA = "quota"
+    """A disk or a quota was full, so that it could not start."""
+    TIMEOUT = "timeout"
+    """It did not answer in time."""
+    LOST = "lost"
+    """Its process or container was gone when somebody looked."""
+    REFUSED = "refused"
+    """The engine or the hub refused to start it."""
+
+
+class SessionEnd(Model):
+    """What is known of a session's end: enough to say why, and what to do about it."""
+
+    cause: EndCause
+    exit_code: int | None = None
+    signal: str | None = None
+    """``SIGKILL`` and the like."""
+    peak_memory_mib: int | None = None
+    memory_limit_mib: int | None = None
+    log: list[str] = Field(default_factory=list)
+    """Its last lines of output."""
 
 
 class Session(Model):
@@ -69,6 +111,23 @@ class Session(Model):
     """When it was ready for use."""
     stopped: Time | None = None
     last_activity: Time | None = None
+    volumes: list[str] = Field(default_factory=list)
+    """Names of what it mounts."""
+    clean: bool = False
+    resources: Resources | None = None
+    """Its limits; nothing where sessions have none (driver ``process``)."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """The variables that its owner chose; shown to the owner only."""
+    end: SessionEnd | None = None
+    """How it ended, where more is known than ``reason`` says."""
+    notices: list[str] = Field(default_factory=list)
+    """What its owner should know, such as a volume that could not be mounted yet; one sentence each."""
+    usage: Usage | None = None
+    """What it uses just now; only in the answer for one running session."""
+    cost: float | None = None
+    """What it has cost so far; nothing where the platform has no prices."""
+    shared_by: str | None = None
+    """Whose it is, in the listing of somebody else it is shared with."""
 
 
 class SessionEvent(Model):
@@ -90,6 +149,7 @@ class SessionReport(Model):
     state: SessionState
     message: str
     progress: int = Field(default=50, ge=0, le=100)
+    end: SessionEnd | None = None
 
 
 class ProcessPlan(Model):
@@ -108,6 +168,49 @@ class ProcessPlan(Model):
     """Socket of the fork server that has this version's libraries loaded; nothing: start cold."""
 
 
+class ContainerMount(Model):
+    """A folder of the host as a container sees it."""
+
+    source: Path
+    target: Path
+    read_only: bool = False
+    follow: bool = False
+    """Whether what is mounted below `source` later appears in the container too (``rslave``)."""
+
+
+class ContainerPlan(Model):
+    """A session as a container."""
+
+    name: str
+    image: str
+    """The image's id, ``sha256:...``: a tag could be moved."""
+    command: list[str]
+    environment: dict[str, str]
+    """Added to what the hub itself sets; the hub's own variables win."""
+    user: int
+    group: int
+    groups: list[int] = Field(default_factory=list)
+    """More groups: those of the owner's teams."""
+    folder: Path
+    """The working folder, in the container: the owner's home."""
+    folders: list[Path] = Field(default_factory=list)
+    """Folders of the host to make first, for the owner only."""
+    mounts: list[ContainerMount]
+    resources: Resources
+    processes: int = Field(gt=0)
+    """Most processes and threads at a time."""
+    scratch_mib: int = Field(gt=0)
+    """Size of ``/tmp``, which is kept in memory."""
+    network: str
+    port: int = 8888
+    """Where the session listens inside."""
+    publish: bool
+    """Whether that port is published on the host's loopback; else the hub goes to the container's own address."""
+    log: Path
+    """Where the driver keeps the last output when the container is removed."""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
 class Plan(Model):
     """Everything the spawner needs to start one session; the portal decided it all."""
 
@@ -117,4 +220,25 @@ class Plan(Model):
     version: str
     ready_path: str
     mounts: list[Mount]
-    process: ProcessPlan
+    process: ProcessPlan | None = None
+    """For the driver ``process``."""
+    container: ContainerPlan | None = None
+    """For the driver ``docker``."""
+
+    @property
+    def log(self) -> Path:
+        """Where the session's output goes."""
+        return self.started.log
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the session's programs find in their environment."""
+        return self.started.environment
+
+    @property
+    def started(self) -> ProcessPlan | ContainerPlan:
+        """Return the one of the two that this plan has."""
+        started = self.process or self.container
+        if started is None:  # the builder always gives one
+            raise ValueError(f"the plan of {self.session} starts nothing")
+        return started

@@ -7,16 +7,30 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cupola.models.base import Model, Slug
+from cupola.models.base import Model, Slug, Time
 
-__all__ = ["Access", "CollectionSummary", "Mount", "Volume", "VolumeKind"]
+__all__ = [
+    "Access",
+    "Bucket",
+    "CollectionSummary",
+    "Export",
+    "Mount",
+    "NewVolume",
+    "Visibility",
+    "Volume",
+    "VolumeKind",
+    "VolumeUse",
+]
 
 
 class VolumeKind(StrEnum):
-    """Where a volume's data come from."""
+    """What a volume is for."""
 
     HOME = "home"
     ARCHIVE = "archive"
+    TEAM = "team"
+    CUSTOM = "custom"
+    """Added by a user."""
 
 
 class Access(StrEnum):
@@ -24,6 +38,34 @@ class Access(StrEnum):
 
     READ = "read"
     WRITE = "write"
+
+
+class Visibility(StrEnum):
+    """Who finds a volume in the catalogue of data."""
+
+    OWNER = "owner"
+    TEAM = "team"
+    EVERYBODY = "everybody"
+
+
+class Bucket(Model):
+    """An object store's bucket that is mounted as a folder (S3)."""
+
+    endpoint: str
+    """Such as ``https://s3.eu-central-1.example.org``."""
+    bucket: str
+    prefix: str = ""
+    region: str = ""
+    anonymous: bool = True
+    """Read without keys; else the platform has them in its secrets."""
+
+
+class Export(Model):
+    """A folder that another machine exports (NFS)."""
+
+    server: str
+    path: str
+    options: str = ""
 
 
 class CollectionSummary(Model):
@@ -47,16 +89,65 @@ class Volume(Model):
     description: str = ""
     kind: VolumeKind
     source: Path
-    """Where it lies on this host."""
+    """Where it lies on this host; for a bucket or an export, where it is mounted."""
+    bucket: Bucket | None = None
+    export: Export | None = None
     access: Access = Access.READ
+    mission: str = ""
+    instrument: str = ""
+    body: str = ""
+    """The celestial body it is about, as the IAU names it."""
     licence: str = ""
     citation: str = ""
+    tags: list[str] = Field(default_factory=list)
     example: str | None = None
     """A notebook that shows how to use it, relative to the volume."""
+    owner: str | None = None
+    """Who added it; nothing for those of the platform."""
+    team: str | None = None
+    """Whose team's it is."""
+    visibility: Visibility = Visibility.EVERYBODY
+    created: Time | None = None
     size_bytes: int | None = None
+    limit_bytes: int | None = None
+    """The quota, where it has one."""
+    always: bool = False
+    """Whether every session mounts it without asking, as reference data are."""
     collections: list[CollectionSummary] = Field(default_factory=list)
     unavailable: str | None = None
-    """Why it cannot be mounted now, in a sentence; nothing where it can."""
+    """Why it cannot be reached now, in a sentence; nothing where it can."""
+
+
+class NewVolume(Model):
+    """What a person gives to add a volume; exactly one of `bucket` and `export` (or, for operators, `path`)."""
+
+    name: Slug
+    title: str = Field(min_length=1, max_length=100)
+    description: str = ""
+    bucket: Bucket | None = None
+    export: Export | None = None
+    path: Path | None = None
+    key_id: str | None = None
+    """Of a bucket that is not anonymous. Both go into the platform's secrets and are never shown again."""
+    key_secret: str | None = None
+    mission: str = ""
+    instrument: str = ""
+    body: str = ""
+    licence: str = ""
+    citation: str = ""
+    tags: list[str] = Field(default_factory=list)
+    example: str | None = None
+    team: Slug | None = None
+    visibility: Visibility = Visibility.OWNER
+    """Anything but ``owner`` needs an example notebook."""
+
+
+class VolumeUse(Model):
+    """Who uses a volume just now."""
+
+    person: str
+    session: Slug
+    since: Time
 
 
 class Mount(Model):
@@ -64,6 +155,7 @@ class Mount(Model):
 
     volume: Slug
     source: Path
+    """Where the session's own file system has it: for a process a folder of the host, in a container below ``/volumes``."""
     target: Path
-    """Where the session finds it."""
+    """Where its user finds it: ``~/volumes/NAME``, a link to `source`."""
     access: Access

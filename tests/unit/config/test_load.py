@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cupola.config import Config, Driver, LogLevel, load
+from cupola.config import Compute, Config, LogLevel, load
 from cupola.exceptions import ConfigError
 from cupola.models.volume import Access
 
@@ -41,8 +41,8 @@ def test_nothing_given_gives_the_defaults(monkeypatch, tmp_path):
     config = load()
     assert config.file is None
     assert config.state == tmp_path / "data" / "cupola"
-    assert config.driver is Driver.PROCESS
-    assert config.server.url == "http://127.0.0.1:8000"
+    assert config.compute is Compute.PROCESS
+    assert config.address == "http://127.0.0.1:8000"
     assert config.profile.cores == config.engines.local.cores == len(os.sched_getaffinity(0))
     assert config.profile.memory_mib > 100
 
@@ -61,7 +61,7 @@ def test_all_that_can_be_set(write, tmp_path):
 title: Institut für Planetenforschung
 state: ../elsewhere
 owner: maria.k
-driver: process
+compute: process
 server: {address: "::1", port: 9000}
 profile: {sessions: 2, cores: 3, memory_mib: 4096}
 engines: {local: {cores: 1}}
@@ -74,7 +74,7 @@ log: {level: warning}
     config = load(file)
     assert config.title == "Institut für Planetenforschung"
     assert config.state == tmp_path / ".." / "elsewhere"
-    assert config.server.url == "http://[::1]:9000"
+    assert config.address == "http://[::1]:9000"
     assert (config.profile.sessions, config.profile.cores, config.engines.local.cores) == (2, 3, 1)
     assert config.volumes[0].path == tmp_path / "data" / "mars"
     assert config.volumes[0].access is Access.WRITE
@@ -102,10 +102,10 @@ def test_an_unknown_key_names_file_line_and_suggestion(write):
         ("server:\n  port: true\n", "line 2: server.port is true; expected a whole number"),
         ("server:\n  port:\n", "line 2: server.port is empty; expected a whole number"),
         ("server: 8000\n", "line 1: server is 8000; expected settings of its own"),
-        ("server:\n  public_url: ftp://x\n", 'line 2: server.public_url is "ftp://x"; expected an address'),
+        ("url: ftp://x\n", 'line 1: url is "ftp://x"; expected an address'),
         ("title: 2026\n", "line 1: title is 2026; expected text"),
         ("sample_archive: no\n", 'line 1: sample_archive is "no"; expected true or false'),
-        ("driver: docker\n", 'line 1: driver is "docker"; expected process'),
+        ("compute: podman\n", 'line 1: compute is "podman"; expected one of process, docker'),
         ("owner: Maria\n", 'line 1: owner is "Maria"; expected small letters'),
         ("owner: ../x\n", "line 1: owner is"),
         ("state: ''\n", 'line 1: state is ""; expected a folder'),

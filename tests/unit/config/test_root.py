@@ -32,8 +32,11 @@ def test_any_account_becomes_a_name_that_the_configuration_itself_accepts(accoun
         ({"address": "0.0.0.0"}, "http://127.0.0.1:8000"),  # noqa: S104
         ({"address": "::", "port": 80}, "http://[::1]:80"),
         ({"address": "lab.local"}, "http://lab.local:8000"),
-        ({"public_url": "https://cupola.example.org/"}, "https://cupola.example.org"),
     ],
 )
 def test_the_address_people_open(settings, url):
-    assert ServerSettings(**settings).url == url
+    assert Config(server=ServerSettings(**settings)).address == url
+
+
+def test_the_public_address_goes_before_the_one_it_listens_on():
+    assert Config(url="https://cupola.example.org/").address == "https://cupola.example.org"

@@ -142,12 +142,15 @@ def test_the_proxys_configuration(config):
     assert written["entryPoints"]["auth_api"]["address"] == "127.0.0.1:1003"
     assert tomllib.loads(traefik.routes_file(config.paths.proxy).read_text()) == {}
     other = config.model_copy(
-        update={"server": ServerSettings(address="::", public_url="https://lab.example.org")}
+        update={
+            "url": "https://lab.example.org",
+            "server": ServerSettings(address="::", trusted_proxies=["127.0.0.1/32"]),
+        }
     )
     assert traefik.write_configuration(other, ports)
     written = yaml.safe_load(traefik.static_file(config.paths.proxy).read_text())
     assert written["entryPoints"]["http"]["address"] == "[::]:8000"
-    assert written["entryPoints"]["http"]["forwardedHeaders"]["trustedIPs"] == ["127.0.0.0/8", "::1/128"]
+    assert written["entryPoints"]["http"]["forwardedHeaders"]["trustedIPs"] == ["127.0.0.1/32"]
 
 
 def test_routes_survive_a_start_but_not_damage(config):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from cupola.models.session import Plan
+    from cupola.models.session import Plan, ProcessPlan
 
 __all__ = ["MARK", "End", "SessionProcess", "stop_session"]
 
@@ -129,7 +129,7 @@ class SessionProcess:
         StartError
             It cannot be started: a folder cannot be made, no such program.
         """
-        process = plan.process
+        process = _of(plan)
         env = {
             **plain_environment(process.folder),
             **process.environment,
@@ -159,16 +159,17 @@ class SessionProcess:
 
     async def _fork(self, plan: Plan, env: dict[str, str]) -> bool:
         """Have the fork server make the process; say whether it did."""
-        module = module_of(plan.process.command)
-        if plan.process.zygote is None or module is None:
+        process = _of(plan)
+        module = module_of(process.command)
+        if process.zygote is None or module is None:
             return False
-        zygote = Zygote(plan.process.zygote)
+        zygote = Zygote(process.zygote)
         request = {
             "module": module[0],
             "args": module[1],
             "env": env,
-            "cwd": str(plan.process.folder),
-            "log": str(plan.process.log),
+            "cwd": str(process.folder),
+            "log": str(process.log),
             "exit": str(self.exit_file),
         }
         with contextlib.suppress(OSError):
@@ -181,8 +182,8 @@ class SessionProcess:
         """Start the fork server if it does not answer, and wait for it: its imports are ours too, so no time is lost."""
         if await zygote.answers():
             return
-        log = plan.process.log.parent.parent / "zygote.log"
-        starting = zygote.start(plan.process.command[0], plan.process.folder, log)
+        log = _of(plan).log.parent.parent / "zygote.log"
+        starting = zygote.start(_of(plan).command[0], _of(plan).folder, log)
         until = time.monotonic() + ZYGOTE_SECONDS
         while time.monotonic() < until and not await zygote.answers():
             # It ends by itself where another one is being started on the same socket: that one is waited for.
@@ -191,14 +192,14 @@ class SessionProcess:
             await asyncio.sleep(POLL)
 
     def _start_cold(self, plan: Plan, env: dict[str, str]) -> None:
-        log = os.open(plan.process.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(_of(plan).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._child = subprocess.Popen(
-                plan.process.command,
+                _of(plan).command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=plan.process.folder,
+                cwd=_of(plan).folder,
                 env=env,
                 start_new_session=True,
             )
@@ -217,7 +218,7 @@ class SessionProcess:
         until = time.monotonic() + seconds
         while (ended := self.ended()) is None:
             if time.monotonic() > until:
-                raise StartError(f"the session did not answer within {seconds:.0f} s; see {plan.process.log}")
+                raise StartError(f"the session did not answer within {seconds:.0f} s; see {_of(plan).log}")
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
@@ -229,7 +230,7 @@ class SessionProcess:
             # A fork server needs a moment to note how its child ended.
             await asyncio.sleep(0.2)
             ended = self.ended() or ended
-        tail = output_tail(plan.process.log)
+        tail = output_tail(_of(plan).log)
         raise StartError(f"the session {ended} while it started; its last output: {tail or 'nothing'}")
 
     def ended(self) -> End | None:
@@ -263,6 +264,14 @@ class SessionProcess:
         for file in (self.record, self.exit_file):
             with contextlib.suppress(OSError):
                 file.unlink()
+
+
+def _of(plan: Plan) -> ProcessPlan:
+    if plan.process is None:
+        raise StartError(
+            "the session is no process: the platform's `compute` was changed meanwhile; launch it anew"
+        )
+    return plan.process
 
 
 def module_of(command: list[str]) -> tuple[str, list[str]] | None:

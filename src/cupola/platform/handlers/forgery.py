@@ -64,6 +64,6 @@ def _from_here(request: Request, factory: Factory) -> bool:
     if origin is None:
         return True
     ours = {request.headers.get("host", "").lower()}
-    if factory.config.server.public_url:
-        ours.add(urlsplit(factory.config.server.public_url).netloc.lower())
+    if factory.config.url:
+        ours.add(urlsplit(factory.config.url).netloc.lower())
     return urlsplit(origin).netloc.lower() in ours - {""}

@@ -123,5 +123,5 @@ def _callback(request: Request) -> str:
 def _attributes(request: Request) -> dict[str, Any]:
     """Return how our cookies are set: for our own pages only, out of the reach of scripts."""
     factory: Factory = get_factory(request)
-    secure = request.url.scheme == "https" or factory.config.server.url.startswith("https:")
+    secure = request.url.scheme == "https" or factory.config.address.startswith("https:")
     return {"httponly": True, "samesite": "lax", "path": factory.hub_settings.prefix, "secure": secure}

@@ -78,7 +78,7 @@ class JobPlaces:
         built = await self._catalogue.version(datalab, digest)
         home = self._homes / person.name
         # A session that was started without the person's own packages computes without them too.
-        clean = plan is not None and plan.process.environment.get("CUPOLA_CLEAN") == "1"
+        clean = plan is not None and plan.environment.get("CUPOLA_CLEAN") == "1"
         python = built.python if clean else _interpreter(home, built.version.digest, built.python)
         minor = _minor(built.python)
         if minor is not None and minor != request.python:

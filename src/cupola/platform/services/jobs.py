@@ -366,12 +366,12 @@ def _at_once(request: JobRequest, person: Person, capacity: Capacity) -> int:
     cores = min(capacity.cores, person.profile.cores)
     memory = min(capacity.memory_mib, person.profile.memory_mib)
     if request.cpus > cores:
-        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores}: ask for fewer.")
+        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
     if request.memory_mib > memory:
         raise LimitError(
             f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
         )
-    return max(1, min(cores // request.cpus, memory // request.memory_mib))
+    return max(1, min(int(cores) // request.cpus, memory // request.memory_mib))
 
 
 def _new_job(person: Person, request: JobRequest, plan: TaskPlan, *, version: str, folder: Path) -> Job:

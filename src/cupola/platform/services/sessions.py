@@ -207,7 +207,7 @@ class SessionService:
             If the person has no such session.
         """
         stored = await self._find(person, session)
-        return await asyncio.to_thread(end_of_text, stored.plan.process.log, longest=_LOG_BYTES)
+        return await asyncio.to_thread(end_of_text, stored.plan.log, longest=_LOG_BYTES)
 
     async def events(self, person: Person, session: str, after: int = 0) -> AsyncIterator[SessionEvent]:
         """Yield what happened to a session since the event number `after`, then what happens, until it is ready or ended.

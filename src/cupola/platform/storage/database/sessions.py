@@ -30,6 +30,8 @@ class StoredSession(Model):
 
     session: Session
     plan: Plan
+    rate: float | None = None
+    """What it costs per hour, where the platform has prices."""
     request_key: str | None = None
     """What the browser sent so that a double click launches once."""
 
@@ -175,13 +177,16 @@ async def _find(connection: AsyncConnection, session: str) -> StoredSession | No
     return None if row is None else _from_row(row)
 
 
-_OWN = {"plan", "request_key"}
+_OWN = {"plan", "rate", "request_key"}
+_LOOKED_UP = {"url", "usage", "cost", "shared_by"}
+"""What an answer has and the table has not."""
 
 
 def _to_row(stored: StoredSession) -> dict[str, Any]:
     return {
-        **stored.session.model_dump(exclude={"url"}),
+        **stored.session.model_dump(exclude=_LOOKED_UP),
         "plan": stored.plan.model_dump(mode="json"),
+        "rate": stored.rate,
         "request_key": stored.request_key,
     }
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -24,7 +26,19 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-__all__ = ["UtcTime", "jobs", "metadata", "session_events", "sessions"]
+__all__ = [
+    "UtcTime",
+    "accounts",
+    "invitations",
+    "jobs",
+    "members",
+    "metadata",
+    "session_events",
+    "sessions",
+    "shares",
+    "teams",
+    "volumes",
+]
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -71,6 +85,14 @@ sessions = Table(
     Column("stopped", UtcTime),
     Column("last_activity", UtcTime),
     Column("plan", JSON, nullable=False),
+    Column("volumes", JSON, nullable=False, server_default="[]"),
+    Column("clean", Boolean, nullable=False, server_default="0"),
+    Column("resources", JSON),
+    Column("environment", JSON, nullable=False, server_default="{}"),
+    Column("end", JSON),
+    Column("notices", JSON, nullable=False, server_default="[]"),
+    # Per hour, as prices were at its launch.
+    Column("rate", Float),
     Column("request_key", String(64)),
     # A double click sends the same key twice: the second one finds the first one's session.
     UniqueConstraint("owner", "request_key"),
@@ -122,4 +144,79 @@ jobs = Table(
     Column("products", Text),
     Index(None, "owner", "created", "id"),
     Index(None, "state"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    # Numbers that files of people ("person") and teams ("team") belong to. Never given again: files outlive people.
+    Column("kind", String(10), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("number", Integer, nullable=False),
+    UniqueConstraint("number"),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("title", String(100), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created", UtcTime, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("team", String(40), ForeignKey(teams.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("person", String(255), primary_key=True),
+    Column("role", String(20), nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Index(None, "person"),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("team", String(40), ForeignKey(teams.c.name, ondelete="CASCADE"), nullable=False),
+    Column("person", String(255)),
+    # Of the link's token, where it is for nobody in particular.
+    Column("token_hash", String(64)),
+    Column("role", String(20), nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("expires", UtcTime, nullable=False),
+    UniqueConstraint("token_hash"),
+    Index(None, "person"),
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("session", String(40), ForeignKey(sessions.c.id, ondelete="CASCADE"), nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("person", String(255)),
+    Column("team", String(40)),
+    Column("access", String(10), nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("expires", UtcTime, nullable=False),
+    Index(None, "session"),
+    Index(None, "person"),
+    Index(None, "team"),
+)
+
+volumes = Table(
+    "volumes",
+    metadata,
+    # Those that people added; the platform's own are in cupola.yaml.
+    Column("name", String(40), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("team", String(40)),
+    Column("visibility", String(20), nullable=False),
+    Column("created", UtcTime, nullable=False),
+    # models.volume.Volume without what is looked up.
+    Column("content", JSON, nullable=False),
+    Index(None, "owner"),
 )
