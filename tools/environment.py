@@ -30,8 +30,26 @@ FETCHED = ROOT / "src" / "cupola" / "platform" / "static" / "vendor" / ".made-fr
 """Says that the build has fetched what the pages need (hatch_build.py)."""
 LOCKS = {"platform": ("platform.lock",), "develop": ("platform.lock", "develop.lock")}
 OLDEST = (3, 11)
-CHROMIUM = ("chromium", "fonts-dejavu-core")
-"""The Debian packages that the browser tests take."""
+DEBIAN = (
+    *("chromium", "fonts-dejavu-core"),
+    *("docker.io", "mmdebstrap", "iptables", "fuse3"),
+    *("btrfs-progs", "xfsprogs", "nginx-light", "postgresql"),
+)
+"""The Debian packages that tests take: a browser, a container engine, file systems, the servers Cupola works with."""
+PROGRAMS = (
+    "chromium",
+    "dockerd",
+    "mmdebstrap",
+    "iptables",
+    "fusermount3",
+    "mkfs.btrfs",
+    "mkfs.xfs",
+    "nginx",
+    "psql",
+)
+"""One of each package, by which it is known to be there."""
+SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+"""An account's path need not have the folders of the administrator's programs."""
 
 
 class Stop(Exception):  # noqa: N818 - it is no error of the program
@@ -183,18 +201,19 @@ def indexes() -> dict[str, str]:
 
 def debian() -> None:
     """Install the Debian packages that tests take; where that is not possible, say what is missing."""
-    if shutil.which("chromium"):
+    if all(shutil.which(program, path=SEARCHED) for program in PROGRAMS):
         return
-    words = " ".join(CHROMIUM)
+    words = " ".join(DEBIAN)
     if not can_apt():
         print(
-            f"Chromium is missing, so the browser tests are skipped; to have them: sudo apt-get install {words}"
+            "Programs that tests take are missing, so those tests are skipped; to have them: "
+            f"sudo apt-get install {words}"
         )
         return
     try:
-        apt_install(*CHROMIUM)
+        apt_install(*DEBIAN)
     except subprocess.CalledProcessError:
-        print(f"apt-get could not install {words}, so the browser tests are skipped.")
+        print(f"apt-get could not install {words}, so the tests that take them are skipped.")
 
 
 def can_apt() -> bool:

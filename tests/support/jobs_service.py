@@ -19,6 +19,7 @@ from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
+from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.environments import BuiltVersion
@@ -40,8 +41,8 @@ class ThisEnvironment:
 
 
 class NoVolumes:
-    async def mounts(self, _person, _names):
-        return []
+    async def chosen(self, _person, _names):
+        return Chosen([], [])
 
 
 @asynccontextmanager

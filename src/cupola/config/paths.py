@@ -98,6 +98,11 @@ class StatePaths:
         return self.other_environments or self.state / "environments"
 
     @property
+    def network(self) -> Path:
+        """What is known of the network of the containers, as JSON."""
+        return self.state / "run" / "network.json"
+
+    @property
     def images(self) -> Path:
         """Folder of what is known of built images: ``DATALAB/DIGEST12/version.json``, ``sbom.json``, ``build.log``."""
         return self.state / "images"

@@ -13,6 +13,7 @@ from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
 from cupola.platform.services.people import PeopleService
 from cupola.platform.services.sessionhub import Bells, SessionHub
+from cupola.platform.services.sessionplaces import SessionPlaces
 from cupola.platform.services.sessions import SessionService
 from cupola.platform.services.volumes import VolumeService
 from cupola.platform.storage.database.connection import Database
@@ -86,10 +87,12 @@ class Factory:
             bells=bells,
             catalogue=self.catalogue,
             volumes=self.volumes,
-            paths=self.config.paths,
+            places=SessionPlaces(
+                paths=self.config.paths,
+                # Past the proxy: a session's own calls work while the proxy restarts.
+                api_url=f"{settings.service_url}{settings.prefix}api",
+            ),
             base_url=settings.base_url,
-            # Past the proxy: a session's own calls work while the proxy restarts.
-            api_url=f"{settings.service_url}{settings.prefix}api",
         )
 
     def _build_jobs(self) -> JobService:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from cupola.models.session import Plan, ProcessPlan
+from cupola.models.volume import Mount, VolumeKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,9 +14,22 @@ if TYPE_CHECKING:
 
     from cupola.config import StatePaths
     from cupola.models.datalab import Datalab
-    from cupola.models.volume import Mount
+    from cupola.models.volume import Volume
 
-__all__ = ["session_plan"]
+__all__ = ["links", "session_plan"]
+
+
+def links(volumes: Sequence[Volume], home: Path) -> list[Mount]:
+    """Return how a process of this host sees `volumes`: the home where it is, the others as links in it."""
+    return [
+        Mount(
+            volume=volume.name,
+            source=volume.source,
+            target=home if volume.kind is VolumeKind.HOME else home / "volumes" / volume.name,
+            access=volume.access,
+        )
+        for volume in volumes
+    ]
 
 
 def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name

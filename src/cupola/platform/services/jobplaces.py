@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.platform.builders.job import TaskPlace, task_environment
+from cupola.platform.builders.session import links
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,10 @@ class JobPlaces:
             path=os.environ.get("PATH", os.defpath),
             language=os.environ.get("LANG", "C.UTF-8"),
         )
-        mounts = await self._volumes.mounts(person, None) if plan is None else plan.mounts
+        if plan is None:
+            mounts = links((await self._volumes.chosen(person, None)).volumes, home)
+        else:
+            mounts = plan.mounts
         environment = task_environment(around, cpus=request.cpus, mounts=mounts)
         return JobPlace(home / ".cupola" / "jobs" / job, python, built.version.digest, environment)
 

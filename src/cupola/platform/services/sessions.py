@@ -18,17 +18,16 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
-from cupola.platform.builders.session import session_plan
 from cupola.platform.storage.database.sessions import StoredSession
 from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from cupola.config import StatePaths
     from cupola.models.person import Person
     from cupola.platform.services.catalogue import CatalogueService
     from cupola.platform.services.sessionhub import Bells, SessionHub
+    from cupola.platform.services.sessionplaces import SessionPlaces
     from cupola.platform.services.volumes import VolumeService
     from cupola.platform.storage.database.sessions import SessionStore
 
@@ -54,12 +53,10 @@ class SessionService:
         Ring at each change.
     catalogue, volumes
         What can be launched, with which data.
-    paths
-        The platform's folders.
+    places
+        Makes the plans.
     base_url
         Where everything lies on the platform's address; begins and ends with a slash.
-    api_url
-        The portal's REST root, as sessions reach it.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it needs; each by its name
@@ -70,18 +67,16 @@ class SessionService:
         bells: Bells,
         catalogue: CatalogueService,
         volumes: VolumeService,
-        paths: StatePaths,
+        places: SessionPlaces,
         base_url: str,
-        api_url: str,
     ) -> None:
         self._store = store
         self._at_hub = at_hub
         self._bells = bells
         self._catalogue = catalogue
         self._volumes = volumes
-        self._paths = paths
+        self._places = places
         self._base_url = base_url
-        self._api_url = api_url
 
     async def launch(self, person: Person, request: LaunchRequest, *, key: str | None = None) -> Session:
         """Begin a session; the answer does not wait until it is ready.
@@ -98,16 +93,16 @@ class SessionService:
         NotFoundError
             If there is no such datalab, version or volume.
         ConflictError
-            If the datalab cannot run, or a volume is out of reach.
+            If the datalab cannot run.
         LimitError
             If the person's profile does not allow one more session.
         """
         datalab = await self._catalogue.datalab(request.datalab)
         built = await self._catalogue.version(request.datalab, request.version)
         if request.volumes is not None:
-            mounts = await self._volumes.mounts(person, request.volumes)
+            chosen = await self._volumes.chosen(person, request.volumes)
         else:
-            mounts = await self._volumes.mounts(person, datalab.volumes or None, skip_missing=True)
+            chosen = await self._volumes.chosen(person, datalab.volumes or None, skip_missing=True)
         session = Session(
             id=_new_id(datalab.name),
             owner=person.name,
@@ -116,18 +111,11 @@ class SessionService:
             title=request.title or datalab.title,
             state=SessionState.REQUESTED,
             created=now(),
-        )
-        plan = session_plan(
-            session=session.id,
-            owner=person.name,
-            datalab=datalab,
-            digest=built.version.digest,
-            python=built.python,
-            mounts=mounts,
+            volumes=[volume.name for volume in chosen.volumes],
             clean=request.clean,
-            paths=self._paths,
-            api_url=self._api_url,
+            notices=chosen.notices,
         )
+        plan = await self._places.plan(person, session, datalab=datalab, built=built, volumes=chosen.volumes)
         stored = StoredSession(session=session, plan=plan, request_key=key)
         kept = await self._store.insert(stored, _first_event(session), check=_limit(person))
         if kept.session.id == session.id:

@@ -6,11 +6,12 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cupola.exceptions import ConflictError, NotFoundError
-from cupola.models.volume import Access, CollectionSummary, Mount, Volume, VolumeKind
+from cupola.exceptions import NotFoundError
+from cupola.models.volume import Access, CollectionSummary, Volume, VolumeKind
 from cupola.platform.storage.files.stac import StacFolder
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cupola.config import StatePaths, VolumeSettings
     from cupola.models.person import Person
 
-__all__ = ["HOME", "SAMPLES", "VolumeService"]
+__all__ = ["HOME", "SAMPLES", "Chosen", "VolumeService"]
 
 HOME = "home"
 SAMPLES = "sample-archive"
@@ -28,6 +29,16 @@ Look = tuple[str | None, list[CollectionSummary]]
 """Why a volume is out of reach, if it is, and what lies in it."""
 _PATIENCE_S = 2.0
 """A disk that needs longer to tell whether a folder is there hangs, as a lost network disk does."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The volumes of one session."""
+
+    volumes: list[Volume]
+    """The home first."""
+    notices: list[str]
+    """What the owner should know of them, a sentence each."""
 
 
 class VolumeService:
@@ -80,44 +91,40 @@ class VolumeService:
                 return await self._look(volume)
         raise NotFoundError(f"There is no volume {name!r}: the page Data shows which there are.")
 
-    async def mounts(
+    async def chosen(
         self, person: Person, names: Sequence[str] | None, *, skip_missing: bool = False
-    ) -> list[Mount]:
-        """Return how sessions and tasks of `person` see volumes.
+    ) -> Chosen:
+        """Return the volumes that a session or a task of `person` gets; the home is always the first.
+
+        A volume that is out of reach does not stand in the way: it is among them with a notice, and is there when it
+        comes back.
 
         Parameters
         ----------
         person
-            Whose session it is; the home is always among the mounts.
+            Whose session it is.
         names
             The wanted volumes. Nothing: all that are within reach.
         skip_missing
-            Leave out what is unknown or out of reach, instead of refusing.
+            Leave out unknown names instead of refusing.
 
         Raises
         ------
         NotFoundError
             If the person has no volume of such a name.
-        ConflictError
-            If a wanted one is out of reach.
         """
-        home = self._home(person)
-        mounts = [Mount(volume=HOME, source=home.source, target=home.source, access=home.access)]
         if names is None or skip_missing:
-            wanted = await self.volumes(person)
-            found = [v for v in wanted if v.unavailable is None and (names is None or v.name in names)]
+            offered = await self.volumes(person)
+            wanted = [v for v in offered if (v.unavailable is None if names is None else v.name in names)]
         else:
-            found = [await self.volume(person, name) for name in dict.fromkeys(names)]
-        for volume in found:
-            if volume.name == HOME:
-                continue
-            if volume.unavailable:
-                raise ConflictError(f"The volume {volume.name} cannot be mounted: {volume.unavailable}")
-            target = home.source / "volumes" / volume.name
-            mounts.append(
-                Mount(volume=volume.name, source=volume.source, target=target, access=volume.access)
-            )
-        return mounts
+            wanted = [await self.volume(person, name) for name in dict.fromkeys(names)]
+        notices = [
+            f"The volume {volume.name} is out of reach just now, and is there when it comes back: {volume.unavailable}"
+            for volume in wanted
+            if volume.unavailable
+        ]
+        others = [volume for volume in wanted if volume.name != HOME]
+        return Chosen([self._home(person), *others], notices)
 
     def _home(self, person: Person) -> Volume:
         return Volume(

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from cupola.config import StatePaths, VolumeSettings
-from cupola.exceptions import ConflictError, NotFoundError
+from cupola.exceptions import NotFoundError
 from cupola.models.person import Person, Profile
 from cupola.platform.services import volumes as module
 from cupola.platform.services.volumes import VolumeService
@@ -38,22 +38,24 @@ async def test_what_is_out_of_reach_says_so(service):
     assert "cupola up" in found["sample-archive"].unavailable
 
 
-async def test_mounts(service, tmp_path):
-    home = tmp_path / "homes" / "maria"
-    assert [(m.volume, m.target) for m in await service.mounts(MARIA, None)] == [
-        ("home", home),
-        ("mars", home / "volumes" / "mars"),
-    ]
-    assert [m.volume for m in await service.mounts(MARIA, [])] == ["home"]
-    assert [m.volume for m in await service.mounts(MARIA, ["mars", "home", "mars"])] == ["home", "mars"]
-    assert [m.volume for m in await service.mounts(MARIA, ["gone", "mars"], skip_missing=True)] == [
-        "home",
-        "mars",
-    ]
-    with pytest.raises(ConflictError, match="gone"):
-        await service.mounts(MARIA, ["gone"])
+async def names(service, *args, **options):
+    return [volume.name for volume in (await service.chosen(MARIA, *args, **options)).volumes]
+
+
+async def test_what_a_session_gets(service):
+    assert await names(service, None) == ["home", "mars"]
+    assert await names(service, []) == ["home"]
+    assert await names(service, ["mars", "home", "mars"]) == ["home", "mars"]
+    assert await names(service, ["nothing", "mars"], skip_missing=True) == ["home", "mars"]
     with pytest.raises(NotFoundError, match="nothing"):
-        await service.mounts(MARIA, ["nothing"])
+        await service.chosen(MARIA, ["nothing"])
+
+
+async def test_a_volume_out_of_reach_does_not_stand_in_the_way(service):
+    chosen = await service.chosen(MARIA, ["gone", "mars"])
+    assert [volume.name for volume in chosen.volumes] == ["home", "gone", "mars"]
+    assert len(chosen.notices) == 1
+    assert "gone is out of reach just now" in chosen.notices[0]
 
 
 async def test_a_disk_that_hangs_holds_up_nobody(service, monkeypatch):
