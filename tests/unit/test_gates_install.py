@@ -123,7 +123,7 @@ def test_an_old_python_is_refused_with_the_way_out(environment, monkeypatch, cap
 
 
 def test_without_rights_a_missing_package_is_named(environment, monkeypatch, capsys):
-    monkeypatch.setattr(environment.shutil, "which", lambda _name, path=None: None  # noqa: ARG005)
+    monkeypatch.setattr(environment.shutil, "which", lambda _name, **_options: None)
     environment.debian()
     assert "sudo apt-get install chromium" in capsys.readouterr().out
 
