@@ -74,6 +74,34 @@ class DockerSettings(Settings):
         examples=["10.88.0.0/16"],
         json_schema_extra={"expects": "a network address", "default": "the engine chooses"},
     )
+    cores: float = Field(
+        default=1.0,
+        title="Cores of a session",
+        description="How many cores a session gets where neither its owner nor its datalab says.",
+        examples=[2],
+        gt=0,
+        json_schema_extra={"expects": "a number"},
+    )
+    memory_mib: int = Field(
+        default=2048,
+        title="Memory of a session in MiB",
+        description="How much memory a session gets where neither its owner nor its datalab says.",
+        examples=[4096],
+        ge=256,
+        json_schema_extra={"expects": "a whole number of MiB, at least 256"},
+    )
+    overcommit: float = Field(
+        default=4.0,
+        title="Promises per core",
+        description=(
+            "To how many sessions each core may be promised: most sessions are idle most of the time. Memory and GPUs "
+            "are promised once."
+        ),
+        examples=[1],
+        ge=1,
+        le=100,
+        json_schema_extra={"expects": "a number from 1 to 100"},
+    )
     processes: int = Field(
         default=2048,
         title="Processes",

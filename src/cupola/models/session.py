@@ -18,7 +18,9 @@ __all__ = [
     "LaunchRequest",
     "Plan",
     "ProcessPlan",
+    "RestartRequest",
     "Session",
+    "SessionChange",
     "SessionEnd",
     "SessionEvent",
     "SessionReport",
@@ -57,6 +59,19 @@ class LaunchRequest(Model):
     """The datalab's defaults where nothing is said."""
     environment: dict[str, str] = Field(default_factory=dict, max_length=50)
     """Variables that the session's programs find."""
+
+
+class SessionChange(Model):
+    """What can be changed of a session that exists."""
+
+    title: str = Field(min_length=1, max_length=100)
+
+
+class RestartRequest(Model):
+    """What is to be different after a restart."""
+
+    resources: Resources | None = None
+    """As before where nothing is said."""
 
 
 class EndCause(StrEnum):
@@ -197,6 +212,8 @@ class ContainerPlan(Model):
     """Folders of the host to make first, for the owner only."""
     mounts: list[ContainerMount]
     resources: Resources
+    gpus: list[int] = Field(default_factory=list)
+    """Numbers of the machine's GPUs that are the session's alone; as many as `resources` says."""
     processes: int = Field(gt=0)
     """Most processes and threads at a time."""
     scratch_mib: int = Field(gt=0)
