@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from support.docker import engine
 from support.platform import Platform, prune_environments
+
+__all__ = ["engine", "new_platform", "platform"]
 
 
 @pytest.fixture(scope="session")
