@@ -18,6 +18,7 @@ from cupola.config.server import (
     LogSettings,
     ServerSettings,
 )
+from cupola.config.signin import MethodKind, MethodSettings, SignInSettings
 from cupola.config.usage import (
     EngineSettings,
     LocalEngineSettings,
@@ -27,18 +28,29 @@ from cupola.config.usage import (
     QuotaKind,
     QuotaSettings,
 )
-from cupola.config.volumes import VolumeSettings
+from cupola.config.volumes import (
+    BucketSettings,
+    CustomVolumeSettings,
+    ExportSettings,
+    MountSettings,
+    VolumeSettings,
+)
 
 __all__ = [
+    "BucketSettings",
     "Compute",
     "Config",
+    "CustomVolumeSettings",
     "DatabaseSettings",
     "DockerSettings",
     "EngineSettings",
+    "ExportSettings",
     "FolderSettings",
     "LocalEngineSettings",
     "LogLevel",
     "LogSettings",
+    "MethodKind",
+    "MethodSettings",
     "NamedProfileSettings",
     "NetworkKind",
     "PriceSettings",
@@ -46,6 +58,7 @@ __all__ = [
     "QuotaKind",
     "QuotaSettings",
     "ServerSettings",
+    "SignInSettings",
     "StatePaths",
     "VolumeSettings",
     "environments_source",

@@ -14,13 +14,17 @@ from cupola.config.document import Document, Finding, Loc, parse
 from cupola.config.fields import expects, group_of, settings
 from cupola.config.paths import default_state
 from cupola.config.root import Config
+from cupola.config.server import Compute
 from cupola.exceptions import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
     from cupola.config.base import Settings
+    from cupola.config.signin import SignInSettings
 
 __all__ = ["load"]
 
@@ -54,6 +58,8 @@ def load(path: Path | None = None) -> Config:
         raise _error(name, [_finding(error, document) for error in exc.errors()]) from exc
     config = _resolved(config, file)
     config = _with_overrides(config)
+    if findings := list(_sign_in_findings(config, document)):
+        raise _error(name, findings)
     config._file = file  # noqa: SLF001 - pydantic has no other way to a private attribute
     return config
 
@@ -90,10 +96,52 @@ def _resolved(config: Config, file: Path | None) -> Config:
     base = file.parent if file else Path.cwd()
     state = base / config.state if "state" in config.model_fields_set else default_state(file)
     folders = {name: base / value for name, value in config.folders if value is not None}
-    volumes = [volume.model_copy(update={"path": base / volume.path}) for volume in config.volumes]
+    volumes = [_volume_at(base, volume) for volume in config.volumes]
     return config.model_copy(
-        update={"state": state, "folders": config.folders.model_copy(update=folders), "volumes": volumes}
+        update={
+            "state": state,
+            "folders": config.folders.model_copy(update=folders),
+            "volumes": volumes,
+            "sign_in": _resolved_sign_in(config.sign_in, base),
+        }
     )
+
+
+def _resolved_sign_in(settings: SignInSettings, base: Path) -> SignInSettings:
+    """Make the paths of `settings` absolute."""
+    methods = [
+        method.model_copy(update={"client_secret_file": base / method.client_secret_file})
+        if method.client_secret_file
+        else method
+        for method in settings.methods
+    ]
+    allow_list = base / settings.allow_list if settings.allow_list else None
+    return settings.model_copy(update={"methods": methods, "allow_list": allow_list})
+
+
+def _sign_in_findings(config: Config, document: Document) -> Iterator[Finding]:
+    """Yield what is wrong with the sign-in as a whole: it must not start half-open, nor half-closed."""
+    if config.sign_in.methods and config.compute is Compute.PROCESS:
+        yield Finding(
+            document.line(("sign_in",)),
+            "sign_in lets other people in, but with `compute: process` all sessions run as one account of this machine "
+            "and could read each other's files; set `compute: docker`, or take sign_in away",
+        )
+    for number, method in enumerate(config.sign_in.methods):
+        try:
+            method.secret()
+        except ConfigError as exc:
+            yield Finding(document.line(("sign_in", "methods", number)), str(exc))
+
+
+def _volume_at(base: Path, volume: VolumeSettings) -> VolumeSettings:
+    """Make the paths of a volume absolute."""
+    if volume.path is not None:
+        return volume.model_copy(update={"path": base / volume.path})
+    if volume.bucket is not None and volume.bucket.keys is not None:
+        bucket = volume.bucket.model_copy(update={"keys": base / volume.bucket.keys})
+        return volume.model_copy(update={"bucket": bucket})
+    return volume
 
 
 def _with_overrides(config: Config) -> Config:
@@ -127,9 +175,14 @@ def _finding(error: ErrorDetails, document: Document) -> Finding:
         return Finding(line, _unknown_key(loc))
     if error["type"] == "missing":
         return Finding(line, f'{_place(loc[:-1])} has no "{loc[-1]}", which it needs')
+    if error["type"] == "value_error" and loc and isinstance(error["input"], dict):
+        # raised by a validator of a group, in our own words
+        return Finding(line, f"{_place(loc)}: " + error["msg"].removeprefix("Value error, "))
     if not loc:  # raised by a validator of the whole
         return Finding(document.line(("volumes",)), error["msg"].removeprefix("Value error, "))
     if isinstance(loc[-1], int):
+        if error["type"] == "value_error":  # raised by a validator of the whole entry
+            return Finding(line, f"{_place(loc)} {error['msg'].removeprefix('Value error, ')}")
         return Finding(
             line, f"{_place(loc)} is {_shown(error['input'])}; expected settings such as name and title"
         )

@@ -15,6 +15,7 @@ from cupola.config.base import EmptyIsDefault, Settings, UserPath
 from cupola.config.docker import DockerSettings
 from cupola.config.paths import StatePaths, default_state
 from cupola.config.server import Compute, DatabaseSettings, FolderSettings, LogSettings, ServerSettings
+from cupola.config.signin import SignInSettings
 from cupola.config.usage import (
     EngineSettings,
     NamedProfileSettings,
@@ -22,7 +23,7 @@ from cupola.config.usage import (
     ProfileSettings,
     QuotaSettings,
 )
-from cupola.config.volumes import VolumeSettings
+from cupola.config.volumes import CustomVolumeSettings, MountSettings, VolumeSettings
 
 __all__ = ["RESERVED_VOLUMES", "Config", "default_owner"]
 
@@ -111,6 +112,11 @@ class Config(Settings):
         title="Server",
         description="Where people reach the platform.",
     )
+    sign_in: Annotated[SignInSettings, EmptyIsDefault] = Field(
+        default_factory=SignInSettings,
+        title="Sign-in",
+        description="Who may come in, and how people show who they are.",
+    )
     profile: Annotated[ProfileSettings, EmptyIsDefault] = Field(
         default_factory=ProfileSettings,
         title="Profile",
@@ -157,8 +163,18 @@ class Config(Settings):
     volumes: list[VolumeSettings] = Field(
         default_factory=list,
         title="Volumes",
-        description="Folders of this machine that sessions can mount.",
+        description="Folders, buckets and exports that sessions can mount.",
         json_schema_extra={"expects": "a list of volumes"},
+    )
+    custom_volumes: Annotated[CustomVolumeSettings, EmptyIsDefault] = Field(
+        default_factory=CustomVolumeSettings,
+        title="Volumes of people",
+        description="The buckets that people add themselves.",
+    )
+    mounts: Annotated[MountSettings, EmptyIsDefault] = Field(
+        default_factory=MountSettings,
+        title="Mounts",
+        description="How buckets and exports are kept mounted.",
     )
     folders: Annotated[FolderSettings, EmptyIsDefault] = Field(
         default_factory=FolderSettings,
