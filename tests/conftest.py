@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.matrix import matrix  # noqa: F401 - a fixture for all
+from support.matrix import write as write_matrix
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -80,6 +83,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own platform out of the tests."""
     for name in ("CUPOLA_CONFIG", "CUPOLA_STATE", "CUPOLA_PORT"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the matrix of trust."""
+    write_matrix(session.config, ROOT)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

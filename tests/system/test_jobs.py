@@ -436,7 +436,8 @@ async def test_a_job_is_its_owners_alone(service):
         with pytest.raises(NotFoundError):
             await call
     assert (await service.jobs(EVE)).items == []
-    assert (await service.result(ADA, job.id, 0)).read_bytes() == pickle.dumps(1, protocol=5)
+    with await service.result(ADA, job.id, 0) as result:
+        assert result.read() == pickle.dumps(1, protocol=5)
 
 
 async def test_only_an_ended_job_can_be_deleted(service, tmp_path):

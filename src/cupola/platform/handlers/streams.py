@@ -1,18 +1,18 @@
-"""Server-sent events."""
+"""Answers that go out in parts: server-sent events, open files."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, BinaryIO, TypeVar
 
 from fastapi.responses import StreamingResponse
 
 from cupola.exceptions import CupolaError
 from cupola.models.base import Model
 
-__all__ = ["EVENT_STREAM", "event_stream"]
+__all__ = ["EVENT_STREAM", "event_stream", "file_parts"]
 
 _HEARTBEAT_S = 10.0
 """Proxies and browsers give up on a connection that stays silent for longer than some 30 s."""
@@ -22,6 +22,8 @@ EVENT_STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 Thing = TypeVar("Thing", bound=Model)
+
+_PART_BYTES = 2**18
 
 
 def event_stream(
@@ -73,3 +75,10 @@ async def _lines(
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, CupolaError):
                 await waiting
+
+
+def file_parts(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of an open file, and close it at the end."""
+    with file:
+        while part := file.read(_PART_BYTES):
+            yield part

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 
@@ -29,7 +29,8 @@ from cupola.platform.builders.job import plan_again, plan_of
 from cupola.platform.services.jobprogress import Progress, group_failures
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
-from cupola.platform.storage.files.jobs import JobFolder, end_of_text
+from cupola.platform.storage.engine import Control
+from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -147,11 +148,11 @@ class JobService:
                 f"{stored.job.name} has tasks 0 to {stored.job.tasks - 1}, and no task {task}."
             )
         progress = await self._progress(stored)
-        path = self._engine(stored.job.engine).log(array_of(stored, progress.plan), task)
-        return await asyncio.to_thread(end_of_text, path)
+        engine = self._engine(stored.job.engine)
+        return await asyncio.to_thread(engine.log, array_of(stored, progress.plan), task)
 
-    async def result(self, person: Person, job: str, number: int) -> Path:
-        """Return the file with the result of an input.
+    async def result(self, person: Person, job: str, number: int) -> BinaryIO:
+        """Open the file with the result of an input; whoever gets it closes it.
 
         Raises
         ------
@@ -165,9 +166,9 @@ class JobService:
             last = stored.job.counts.inputs - 1
             raise NotFoundError(f"{stored.job.name} has inputs 0 to {last}, and no input {number}.")
         folder = JobFolder(stored.job.folder)
-        path = folder.result(number)
-        if await asyncio.to_thread(path.is_file):
-            return path
+        result = await asyncio.to_thread(folder.result, number)
+        if result is not None:
+            return result
         failure = await asyncio.to_thread(folder.failure, number)
         if failure is not None:
             raise ConflictError(f"Input {number} failed ({failure.error}: {failure.message}): retry the job.")
@@ -280,7 +281,7 @@ class JobService:
             # The row last: killed before it, the job has still ended and can be retried.
             await asyncio.to_thread(progress.folder.set_failures_aside, progress.plan.attempt)
             await asyncio.to_thread(progress.folder.write_plan, plan)
-            await asyncio.to_thread(progress.folder.want_to_run)
+            await asyncio.to_thread(progress.folder.want, Control.RUN)
             again = stored.job.model_copy(
                 update={
                     "state": JobState.QUEUED,

@@ -85,8 +85,8 @@ class Engine(Protocol):
     def control(self, array: Array, native: str, wish: Control) -> None:
         """Bring the native job to what its owner wants; one that has ended is no error."""
 
-    def log(self, array: Array, task: int) -> Path:
-        """Return the file with the output of a task."""
+    def log(self, array: Array, task: int) -> str:
+        """Return the last part of what a task printed; empty where it printed nothing yet."""
 
     def last_words(self, array: Array) -> str:
         """Return what the scheduler's side said last, for a job that ended without an end."""

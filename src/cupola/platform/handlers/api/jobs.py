@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
-from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from cupola.models.base import Page
 from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
 from cupola.platform.handlers.dependencies import Cursor, FactoryIn, Limit, PersonIn
-from cupola.platform.handlers.streams import EVENT_STREAM, event_stream
+from cupola.platform.handlers.streams import EVENT_STREAM, event_stream, file_parts
 
 __all__ = ["router"]
 
@@ -58,11 +58,16 @@ async def job_log(job_id: JobId, task: int, person: PersonIn, factory: FactoryIn
     return await factory.jobs.log(person, job_id, task)
 
 
-@router.get("/{job_id}/results/{number}", response_class=FileResponse, responses=RESULT, summary="A result")
-async def job_result(job_id: JobId, number: int, person: PersonIn, factory: FactoryIn) -> FileResponse:
+@router.get("/{job_id}/results/{number}", response_class=Response, responses=RESULT, summary="A result")
+async def job_result(job_id: JobId, number: int, person: PersonIn, factory: FactoryIn) -> StreamingResponse:
     """Return the pickled result of an input."""
-    path = await factory.jobs.result(person, job_id, number)
-    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+    file = await factory.jobs.result(person, job_id, number)
+    # The open file, not its name: its owner could put another one there meanwhile.
+    return StreamingResponse(
+        file_parts(file),
+        media_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{number}.pkl"'},
+    )
 
 
 @router.post("/{job_id}/{action}", status_code=202, summary="Cancel, hold, release or retry")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import ValidationError
 
 from cupola.exceptions import InputError, LimitError
 from cupola.models.job import TaskEvent, TaskFailure, TaskPlan
+from cupola.platform.storage.files.beneath import Beneath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ __all__ = ["EventReader", "JobFolder", "Settled", "end_of_text"]
 
 LONGEST_LOG = 2**20
 """Bytes of a log that are shown: the end, which says most."""
+LONGEST_NEWS = 2**24
+"""Bytes of events that are read at a time."""
+_SHORT = 100
 
 
 class Settled:
@@ -36,17 +40,18 @@ class Settled:
 
 
 class JobFolder:
-    """One job's folder.
+    """One job's folder, in the home of its owner: nothing in it is believed, and no link in it followed.
 
     Parameters
     ----------
     path
-        Where it is.
+        Where it is: ``HOMES/PERSON/.cupola/jobs/ID``.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._results = path / "results"
+        # The homes' folder is the platform's; from the home on, all belongs to the person.
+        self._files = Beneath(path.parents[3], PurePosixPath(*path.parts[-4:]))
 
     def write(self, plan: TaskPlan, payload: bytes, labels: list[str]) -> None:
         """Write all that the tasks need; nothing is left where that fails.
@@ -59,14 +64,14 @@ class JobFolder:
             The home does not allow to write.
         """
         try:
-            for folder in (self._results, self.path / "log"):
-                folder.mkdir(parents=True, mode=0o700)
-            (self.path / "payload.pkl").write_bytes(payload)
-            (self.path / "labels.json").write_text(json.dumps(labels, ensure_ascii=False))
-            (self.path / "control").write_text("run")
+            self.path.parents[3].mkdir(parents=True, exist_ok=True)
+            self._files.make("results", "log")
+            self._files.write("payload.pkl", payload)
+            self._files.write("labels.json", json.dumps(labels, ensure_ascii=False).encode())
+            self._files.write("control", b"run")
             self.write_plan(plan)  # the last: a folder that has it is whole
         except OSError as error:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.delete()
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise LimitError(
                     "No space is left on the disk of your home: free some, then start the job again."
@@ -75,32 +80,30 @@ class JobFolder:
 
     def write_plan(self, plan: TaskPlan) -> None:
         """Replace ``job.json``."""
-        partial = self.path / "job.json.part"
-        partial.write_text(plan.model_dump_json())
-        partial.replace(self.path / "job.json")
+        self._files.write("job.json", plan.model_dump_json().encode())
 
     def plan(self) -> TaskPlan | None:
         """Return the plan, or nothing where the folder is not whole."""
         try:
-            return TaskPlan.model_validate_json((self.path / "job.json").read_bytes())
+            return TaskPlan.model_validate_json(self._files.read("job.json"))
         except (OSError, ValidationError):
             return None
 
     def control(self) -> str:
         """Return what the owner wants."""
         try:
-            return (self.path / "control").read_text().strip()
+            return self._files.read("control", longest=_SHORT).decode(errors="replace").strip()
         except OSError:
             return "run"
 
-    def want_to_run(self) -> None:
-        """Forget that the owner cancelled the submit before."""
-        (self.path / "control").write_text("run")
+    def want(self, wish: str) -> None:
+        """Write down what the owner wants."""
+        self._files.write("control", wish.encode())
 
     def results_changed(self) -> int:
         """Return a number that changes with each new result."""
         try:
-            return self._results.stat().st_mtime_ns
+            return self._files.status("results").st_mtime_ns
         except OSError:
             return 0
 
@@ -109,56 +112,86 @@ class JobFolder:
         done: set[int] = set()
         failed: set[int] = set()
         try:
-            with os.scandir(self._results) as entries:
-                for entry in entries:
-                    name, _, kind = entry.name.partition(".")
-                    if kind == "pkl":
-                        done.add(int(name))
-                    elif kind == "error":
-                        failed.add(int(name))
+            for entry in self._files.names("results"):
+                name, _, kind = entry.partition(".")
+                if kind == "pkl":
+                    done.add(int(name))
+                elif kind == "error":
+                    failed.add(int(name))
         except (OSError, ValueError):  # deleted by hand, or something foreign in it
             return Settled(done, failed)
         return Settled(done, failed)
 
-    def result(self, number: int) -> Path:
-        """Return the file with the result of an input."""
-        return self._results / f"{number}.pkl"
+    def result(self, number: int) -> BinaryIO | None:
+        """Open the file with the result of an input; nothing where there is none."""
+        try:
+            return self._files.open(f"results/{number}.pkl")
+        except OSError:
+            return None
 
     def failure(self, number: int) -> TaskFailure | None:
         """Return why an input failed."""
         try:
-            return TaskFailure.model_validate_json((self._results / f"{number}.error").read_bytes())
+            return TaskFailure.model_validate_json(
+                self._files.read(f"results/{number}.error", longest=LONGEST_LOG)
+            )
         except (OSError, ValidationError):
             return None
 
     def set_failures_aside(self, attempt: int) -> None:
         """Put the failures of a submit away, so that their inputs count as not tried."""
-        aside = self.path / "failures" / str(attempt)
-        aside.mkdir(parents=True, exist_ok=True)
-        for file in self._results.glob("*.error"):
-            file.replace(aside / file.name)
+        failures = [name for name in self._files.names("results") if name.endswith(".error")]
+        self._files.move(failures, "results", f"failures/{attempt}")
 
     def space_left(self) -> bool:
         """Say whether the disk has room for anything at all."""
         try:
-            return shutil.disk_usage(self.path).free > LONGEST_LOG
+            return self._files.free_bytes() > LONGEST_LOG
         except OSError:
             return True
 
+    def events(self, start: int) -> bytes:
+        """Return what was added to ``events.jsonl`` after its first `start` bytes."""
+        try:
+            if self._files.status("events.jsonl").st_size == start:
+                return b""
+            return self._files.read("events.jsonl", start=start, longest=LONGEST_NEWS)
+        except OSError:
+            return b""
+
+    def log(self, task: int | str) -> str:
+        """Return the last part of what a task (or, as ``pool``, the engine's side) printed."""
+        try:
+            with self._files.open(f"log/{task}.out") as file:
+                return _end(file, LONGEST_LOG)
+        except OSError:
+            return ""
+
+    def signature(self) -> bytes:
+        """Return what the engine's supervisor of this job wrote about itself; empty where there is none."""
+        try:
+            return self._files.read("pool.json", longest=LONGEST_LOG)
+        except OSError:
+            return b""
+
     def delete(self) -> None:
         """Remove the folder with all results."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._files.remove()
 
 
 def end_of_text(path: Path, *, longest: int = LONGEST_LOG) -> str:
-    """Return the last part of a text file; an absent one is empty."""
+    """Return the last part of a text file of the platform's own; an absent one is empty."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - longest))
-            text = file.read(longest).decode(errors="replace")
+            return _end(file, longest)
     except OSError:
         return ""
+
+
+def _end(file: BinaryIO, longest: int) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - longest))
+    text = file.read(longest).decode(errors="replace")
     return f"[... the first {size - longest} bytes are left out ...]\n{text}" if size > longest else text
 
 
@@ -166,20 +199,13 @@ class EventReader:
     """Reads ``events.jsonl`` as it grows: each line once."""
 
     def __init__(self, folder: JobFolder) -> None:
-        self._path = folder.path / "events.jsonl"
+        self._folder = folder
         self._read = 0
         self._rest = b""
 
     def news(self) -> Iterator[TaskEvent]:
         """Yield the events that were written since the last call; a line that is not whole waits."""
-        try:
-            if self._path.stat().st_size == self._read:
-                return
-            with self._path.open("rb") as file:
-                file.seek(self._read)
-                data = file.read()
-        except OSError:
-            return
+        data = self._folder.events(self._read)
         self._read += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:

@@ -13,6 +13,7 @@ import psutil
 
 from cupola.exceptions import UnavailableError
 from cupola.platform.storage.engine import Array, Capacity, Control
+from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,8 +80,8 @@ class LocalPool:
 
     def find(self, array: Array) -> str | None:
         """Return the living supervisor that signed the job's folder."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            signed = json.loads((array.folder / "pool.json").read_bytes())
+        with contextlib.suppress(ValueError, KeyError):
+            signed = json.loads(JobFolder(array.folder).signature())
             native = f"{signed['pid']}:{signed['born']}"
             return native if self._lives(native) else None
         return None
@@ -97,25 +98,20 @@ class LocalPool:
 
     def control(self, array: Array, native: str, wish: Control) -> None:
         """Write the wish down, where the supervisor looks ten times a second; wake it to cancel."""
-        partial = array.folder / "control.part"
-        partial.write_text(wish)
-        partial.replace(array.folder / "control")
+        JobFolder(array.folder).want(wish)
         if wish is Control.CANCEL:
             # It may still be loading the function, which nothing else would interrupt.
             for one in {native, self.find(array)} - {None}:
                 _signal(str(one), signal.SIGTERM)
 
-    def log(self, array: Array, task: int) -> Path:
-        """Return the file with the output of a task."""
-        return array.folder / "log" / f"{task}.out"
+    def log(self, array: Array, task: int) -> str:
+        """Return the last part of what a task printed."""
+        return JobFolder(array.folder).log(task)
 
     def last_words(self, array: Array) -> str:
         """Return the last line that the supervisor wrote into its log."""
-        with contextlib.suppress(OSError):
-            text = (array.folder / "log" / "pool.out").read_bytes()[-4096:].decode(errors="replace")
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            return lines[-1][:300] if lines else ""
-        return ""
+        lines = [line.strip() for line in JobFolder(array.folder).log("pool").splitlines() if line.strip()]
+        return lines[-1][:300] if lines else ""
 
     def _wait_for_ended(self) -> None:
         for pid in list(self._started):
