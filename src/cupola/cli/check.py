@@ -217,6 +217,8 @@ def _lab(config: Config) -> Iterator[Finding]:
 def _volumes(config: Config) -> Iterator[Finding]:
     for volume in config.volumes:
         problem = ""
+        if volume.path is None:
+            continue  # buckets and exports are mounted, and watched, by the portal
         if not volume.path.is_dir():
             problem = f"there is no folder {volume.path}"
         elif not os.access(volume.path, os.R_OK | os.X_OK):

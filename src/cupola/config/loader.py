@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cupola.config.base import Settings
     from cupola.config.signin import SignInSettings
+    from cupola.config.volumes import VolumeSettings
 
 __all__ = ["load"]
 
@@ -181,8 +182,6 @@ def _finding(error: ErrorDetails, document: Document) -> Finding:
     if not loc:  # raised by a validator of the whole
         return Finding(document.line(("volumes",)), error["msg"].removeprefix("Value error, "))
     if isinstance(loc[-1], int):
-        if error["type"] == "value_error":  # raised by a validator of the whole entry
-            return Finding(line, f"{_place(loc)} {error['msg'].removeprefix('Value error, ')}")
         return Finding(
             line, f"{_place(loc)} is {_shown(error['input'])}; expected settings such as name and title"
         )

@@ -53,6 +53,13 @@ def _example_entry(entries: list[Setting], margin: str) -> Iterator[str]:
     """Yield one example entry of a list, with all it can hold."""
     dash = "- "
     for entry in entries:
+        if entry.below:
+            # One of several, of which the entry may have one: stays prose.
+            inside = ", ".join(
+                f"{part.name}: {_value(part.example)}" for part in entry.below if part.required
+            )
+            yield f"{margin}  # instead of another place: {entry.name}: {{{inside}}}"
+            continue
         need = "needed" if entry.required else "may be left out"
         yield f"{margin}{dash}{entry.name}: {_value(entry.example)}  # {entry.title.lower()}; {need}"
         dash = "  "

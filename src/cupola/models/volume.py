@@ -18,6 +18,7 @@ __all__ = [
     "NewVolume",
     "Visibility",
     "Volume",
+    "VolumeChange",
     "VolumeKind",
     "VolumeUse",
 ]
@@ -102,20 +103,52 @@ class Volume(Model):
     tags: list[str] = Field(default_factory=list)
     example: str | None = None
     """A notebook that shows how to use it, relative to the volume."""
+    notebooks: str | None = None
+    """A folder with more notebooks, relative to the volume."""
+    variable: str | None = None
+    """The environment variable that tells sessions where they find it."""
     owner: str | None = None
     """Who added it; nothing for those of the platform."""
     team: str | None = None
     """Whose team's it is."""
     visibility: Visibility = Visibility.EVERYBODY
     created: Time | None = None
+    pending: bool = False
+    """Whether it waits for an administrator to offer it to everybody; until then its owner alone finds it."""
     size_bytes: int | None = None
+    size_exact: bool = True
+    """Whether all of it was counted; else it holds at least so much."""
     limit_bytes: int | None = None
     """The quota, where it has one."""
     always: bool = False
     """Whether every session mounts it without asking, as reference data are."""
     collections: list[CollectionSummary] = Field(default_factory=list)
+    looking: str | None = None
+    """What is being found out about it just now, in a sentence."""
     unavailable: str | None = None
     """Why it cannot be reached now, in a sentence; nothing where it can."""
+
+
+class VolumeChange(Model):
+    """What is to be changed of a volume that somebody added; what is not given stays."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=100)
+    description: str | None = Field(default=None, max_length=20_000)
+    mission: str | None = Field(default=None, max_length=100)
+    instrument: str | None = Field(default=None, max_length=100)
+    body: str | None = Field(default=None, max_length=100)
+    licence: str | None = Field(default=None, max_length=200)
+    citation: str | None = Field(default=None, max_length=2_000)
+    tags: list[str] | None = Field(default=None, max_length=30)
+    example: str | None = Field(default=None, max_length=500)
+    """An empty text takes it away."""
+    team: str | None = None
+    visibility: Visibility | None = None
+    key_id: str | None = None
+    key_secret: str | None = None
+    """New keys: both or none."""
+    approve: bool = False
+    """Offer it to everybody, as its owner asked; for administrators."""
 
 
 class NewVolume(Model):

@@ -110,11 +110,36 @@ def test_an_unknown_key_names_file_line_and_suggestion(write):
         ("owner: ../x\n", "line 1: owner is"),
         ("state: ''\n", 'line 1: state is ""; expected a folder'),
         ("title: a\ntitle: b\n", 'line 2: the key "title" was given before, in line 1'),
-        ("volumes:\n  - name: a\n    title: A\n", 'line 2: volumes, entry 1 has no "path", which it needs'),
+        (
+            "volumes:\n  - name: a\n    title: A\n",
+            'line 2: volumes, entry 1: it needs one of "path", "bucket"',
+        ),
         (
             "volumes:\n  - title: A\n    path: x\n    nam: a\n",
             'line 4: unknown key "nam" in volumes, entry 1; did you mean "name"?',
         ),
+        (
+            "volumes:\n  - {name: a, title: A, path: x, export: {server: nas, path: /x}}\n",
+            "line 2: volumes, entry 1: it has path and export: keep the one",
+        ),
+        (
+            "volumes:\n  - name: a\n    title: A\n    bucket: {endpoint: 'https://s3.example.org', buket: abc}\n",
+            'line 4: unknown key "buket" in volumes, entry 1, bucket; did you mean "bucket"?',
+        ),
+        (
+            "volumes:\n  - {name: a, title: A, bucket: {endpoint: 's3.example.org', bucket: abc}}\n",
+            'volumes, entry 1, bucket, endpoint is "s3.example.org"; expected an address with https://',
+        ),
+        (
+            "volumes:\n  - {name: a, title: A, path: x, example: ../../etc/passwd}\n",
+            'volumes, entry 1, example is "../../etc/passwd"; expected a relative path without . and ..',
+        ),
+        (
+            "volumes:\n  - {name: a, title: A, path: x, variable: PYTHONPATH}\n",
+            'volumes, entry 1: it has the variable "PYTHONPATH", which the session itself needs',
+        ),
+        ("volumes:\n  - {name: a, title: A, path: x, variable: isis}\n", "expected capital letters"),
+        ("custom_volumes: {allow: ['not a host']}\n", "custom_volumes.allow, entry 1 is"),
         ("volumes:\n  - 5\n", "line 2: volumes, entry 1 is 5; expected settings such as name and title"),
         ("volumes:\n  a: b\n", "line 1: volumes is a group of settings; expected a list of volumes"),
         ("- a\n- b\n", 'line 1: settings are expected here, such as "title: Cupola"'),
