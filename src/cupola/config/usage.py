@@ -205,6 +205,17 @@ class QuotaSettings(Settings):
         gt=0,
         json_schema_extra={"expects": "a number of GiB"},
     )
+    files_per_gib: int = Field(
+        default=100_000,
+        title="Files per GiB",
+        description=(
+            "How many files and folders a home or a team volume may hold for each GiB of its limit, where the file "
+            "system counts them (xfs, loop); on btrfs files cost room instead."
+        ),
+        examples=[65_000],
+        ge=1000,
+        json_schema_extra={"expects": "a whole number, at least 1000"},
+    )
 
 
 class LocalEngineSettings(Settings):

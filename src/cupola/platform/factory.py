@@ -12,6 +12,7 @@ from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
 from cupola.platform.services.people import PeopleService
+from cupola.platform.services.quotas import QuotaService
 from cupola.platform.services.sessionhub import Bells, SessionHub
 from cupola.platform.services.sessionplaces import SessionPlaces
 from cupola.platform.services.sessions import SessionService
@@ -23,6 +24,7 @@ from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.localpool.jobs import LocalPool
+from cupola.platform.storage.quotas import open_quota
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,11 @@ class Factory:
             hub=self._hub,
             access_scopes=hub_settings.access_scopes,
             profile=Profile.model_validate(config.profile.model_dump()),
+        )
+        self.quotas = QuotaService(
+            quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
+            paths=config.paths,
+            settings=config.quotas,
         )
         self.volumes = VolumeService(
             settings=config.volumes, paths=config.paths, samples=config.sample_archive
@@ -113,8 +120,11 @@ class Factory:
         ------
         UnavailableError
             If the database does not answer.
+        StartError
+            If the configured kind of quota does not work here.
         """
         await self._database.migrate()
+        await self.quotas.start()
 
     async def check(self) -> None:
         """Return if the database answers.
