@@ -11,9 +11,10 @@ from morecantile import Tile
 
 from cupola.exceptions import BandError, BodyError, InputError
 from cupola.lab import bodies
-from cupola.lab.chains.sampling import Sampler, tile_grid
+from cupola.lab.chains.sampling import Sampler, as_it_lies, tile_grid
 from cupola.lab.chains.steps import evaluate
 from cupola.lab.collections.footprint import outline_box
+from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import capital
 from cupola.lab.projection import lonlat_of_wkt
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.chain import Chain
     from cupola.lab.chains.sampling import Grid
     from cupola.lab.collections.footprint import Box
+    from cupola.lab.collections.images import Band
     from cupola.lab.collections.items import Item
     from cupola.lab.projection import LonLat
 
@@ -155,9 +157,21 @@ def _mosaic(chain: Chain, grid: Grid, body: bodies.Body, max_items: int) -> Pixe
 
 def _one_item(chain: Chain, item: Item, grid: Grid) -> NDArray[np.float32] | None:
     """Return a chain's values for one item; nothing where the item has no pixel here."""
+    bands = {name: item.band(name) for name in chain.bands}
+    images = [describe(band.path) for found in bands.values() for band in found]
+    # A function that looks at neighbours must see pixels as they lie in the image: nearest pixels of a finer grid
+    # repeat, and would show as steps. So it is computed there, and its result brought to the grid.
+    lies = as_it_lies(grid, max(images, key=lambda image: image.width * image.height)) if chain.halo else None
+    if lies is None:
+        return _on_grid(chain, bands, grid)
+    values = _on_grid(chain, bands, lies.grid)
+    return None if values is None else lies.bring(values)
+
+
+def _on_grid(chain: Chain, bands: dict[str, list[Band]], grid: Grid) -> NDArray[np.float32] | None:
+    """Return a chain's values at the places of `grid`; nothing where no band has a pixel there."""
     halo = chain.halo
     sampler = Sampler(grid.padded(halo))
-    bands = {name: item.band(name) for name in chain.bands}
     if not sampler.prefetch([band for found in bands.values() for band in found]):
         return None
     values = evaluate(chain.step, lambda name: [sampler.read(band) for band in bands[name]])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cupola.lab.collections.images import Band, Image
     from cupola.lab.projection import LonLat
 
-__all__ = ["Grid", "Sampler", "dataset", "tile_grid"]
+__all__ = ["Grid", "Lies", "Sampler", "as_it_lies", "dataset", "tile_grid"]
 
 Floats = Any  # NDArray[np.float64], written short
 
@@ -42,6 +42,9 @@ _OPEN_FILES = 48
 """Datasets that each thread keeps open."""
 _MAX_READ = 4096
 """Rows and columns read at most for one tile: a file without a pyramid is decimated by GDAL instead."""
+
+_MOST_AS_IT_LIES = 9
+"""Times as many pixels as the grid has: a turned image has its corners outside, and a level may be twice as fine."""
 
 _local = threading.local()
 
@@ -195,6 +198,44 @@ class _Places:
         except RasterioError as error:
             raise _damaged(image) from error
         return np.asarray(mask[self.rows, self.columns], dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Lies:
+    """The part of an image that a grid looks at, as it lies in the image."""
+
+    grid: Grid
+    """Its pixels, at the fitting level of the pyramid."""
+    wanted: Grid
+    places: _Places
+
+    def bring(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values (bands, rows, columns) of the part's pixels at the places of the wanted grid, NaN outside."""
+        brought = np.full((len(values), self.wanted.height, self.wanted.width), np.nan, dtype=np.float32)
+        brought[:, self.places.inside] = values[:, self.places.rows, self.places.columns]
+        return brought
+
+
+def as_it_lies(grid: Grid, image: Image) -> Lies | None:
+    """Return the part of `image` that `grid` looks at.
+
+    Nothing where the grid has no place in it, where its rows do not run east, or where far more pixels would have to be
+    computed than the grid has.
+    """
+    a, b, _, d, e, _ = image.transform[:6]
+    places = _find_places(grid, image) if image.crs is not None else None
+    if places is None or b or d or a <= 0 or e >= 0:
+        return None
+    rows, columns = places.shape
+    decimated = places.shape != (places.window.height, places.window.width)
+    if decimated or rows * columns > _MOST_AS_IT_LIES * grid.width * grid.height:
+        return None
+    level = dataset(image.path, places.level)
+    step_x, step_y = a * image.width / level.width, -e * image.height / level.height
+    left = image.transform[2] + places.window.col_off * step_x
+    top = image.transform[5] - places.window.row_off * step_y
+    part = Grid(lonlat_of_wkt(image.wkt), left, top, step_x, step_y, columns, rows)
+    return Lies(part, grid, places)
 
 
 def _damaged(image: Image) -> ImageError:

@@ -33,8 +33,8 @@ def places(tms, x, y, z, size=256):
     return np.meshgrid(box.left + (box.right - box.left) * steps, box.top - (box.top - box.bottom) * steps)
 
 
-def by_hand(path, tms, x, y, z):
-    """Compute what a tile must hold, pixel by pixel with GDAL's own transformation."""
+def by_hand(path, tms, x, y, z, function=None):  # noqa: PLR0913, PLR0917 - the order of every tile address
+    """Compute what a tile must hold, pixel by pixel with GDAL's own transformation; `function` over the whole image."""
     plane_x, plane_y = places(tms, x, y, z)
     with rasterio.open(path) as dataset:
         px, py = transform(CRS.from_epsg(3857), dataset.crs, plane_x.ravel(), plane_y.ravel())
@@ -42,13 +42,32 @@ def by_hand(path, tms, x, y, z):
         columns, rows = np.floor(columns), np.floor(rows)
         inside = (columns >= 0) & (columns < dataset.width) & (rows >= 0) & (rows < dataset.height)
         found = np.full(columns.size, np.nan)
-        found[inside] = dataset.read(1)[rows[inside].astype(int), columns[inside].astype(int)]
+        values = dataset.read(1)
+        values = values if function is None else function(values)
+        found[inside] = values[rows[inside].astype(int), columns[inside].astype(int)]
     return found.reshape(plane_x.shape)
 
 
 def agree(one, other):
     """Return the share of equal pixels; a place within 1/8 pixel of a border may fall on either side."""
     return np.mean((one == other) | (np.isnan(one) & np.isnan(other)))
+
+
+def gradient(values):
+    return np.hypot(ndimage.sobel(values, axis=0), ndimage.sobel(values, axis=1))
+
+
+@pytest.mark.parametrize("zoom", [14, 15, 17])
+def test_a_function_of_neighbours_sees_pixels_as_they_lie_however_far_one_zooms_in(data, zoom):
+    s2 = collections.open(data / "s2")
+    where = address(s2, zoom)
+    chain = (s2["B04"] / 0.0001).map(gradient, halo=1)
+    pixels = tile(chain, MERCATOR, *where)
+    expected = by_hand(
+        data / "s2" / "B04.tif", MERCATOR, *where, function=lambda values: gradient(values.astype(float))
+    )
+    close = np.isclose(pixels.data[0], expected, rtol=1e-4, atol=0.5)
+    assert np.mean(close) > 0.98
 
 
 @pytest.mark.parametrize("zoom", [11, 13])
