@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ class StatePaths:
     """Another place for `homes`, if the configuration names one."""
     other_environments: Path | None = None
     """Another place for `environments`, if the configuration names one."""
+
+    @property
+    def key(self) -> str:
+        """Eight letters that tell this platform's containers and networks from those of another one on the same engine."""
+        return hashlib.sha256(os.fsencode(self.state)).hexdigest()[:8]
 
     @property
     def lock(self) -> Path:
@@ -56,6 +62,11 @@ class StatePaths:
     def hub(self) -> Path:
         """Folder of the hub."""
         return self.state / "hub"
+
+    @property
+    def people(self) -> Path:
+        """Who is known, and under which name: an SQLite file; for the owner only."""
+        return self.state / "hub" / "people.sqlite"
 
     @property
     def links(self) -> Path:

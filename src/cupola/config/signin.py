@@ -311,7 +311,7 @@ class SignInSettings(Settings):
             "A file with a person per line, `METHOD:LOGIN` or a name, and `admin` behind it for an administrator. It is "
             "read again when it changes; who is struck out is out within a minute."
         ),
-        examples=["people.txt"],
+        examples=["/etc/cupola/people.txt"],
         json_schema_extra={"expects": "a file", "default": "none: people are let in on the page People"},
     )
     contact: str = Field(
