@@ -22,6 +22,9 @@ class Capacity(Model):
     """What sessions on this platform may use together, and what is left of it now."""
 
     total_cores: float
+    """Cores that may be promised: each of the machine's own to several sessions, where the operator says so."""
+    most_cores: float
+    """Most that one session can have: the machine's own."""
     total_memory_mib: int
     total_gpus: int
     free_cores: float

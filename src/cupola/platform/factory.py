@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from cupola.config import environments_source
-from cupola.models.person import Profile
+from cupola.config import Compute, environments_source
+from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
-from cupola.platform.services.people import PeopleService
+from cupola.platform.services.launches import Launches
+from cupola.platform.services.people import PeopleService, Profiles
+from cupola.platform.services.prices import Prices
 from cupola.platform.services.quotas import QuotaService
 from cupola.platform.services.sessionhub import Bells, SessionHub
 from cupola.platform.services.sessionplaces import SessionPlaces
 from cupola.platform.services.sessions import SessionService
+from cupola.platform.services.usage import UsageService
 from cupola.platform.services.volumes import VolumeService
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
@@ -24,6 +27,7 @@ from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.localpool.jobs import LocalPool
+from cupola.platform.storage.processes import ProcessMeter, machine
 from cupola.platform.storage.quotas import open_quota
 
 if TYPE_CHECKING:
@@ -68,7 +72,7 @@ class Factory:
         self.people = PeopleService(
             hub=self._hub,
             access_scopes=hub_settings.access_scopes,
-            profile=Profile.model_validate(config.profile.model_dump()),
+            profiles=Profiles(config.profile, config.profiles),
         )
         self.quotas = QuotaService(
             quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
@@ -82,23 +86,37 @@ class Factory:
             folder=DatalabFolder(self._source),
             environments=EnvironmentStore(config.paths.environments, self._source),
         )
+        self.capacity = CapacityService(
+            store=SessionStore(self._database),
+            machine=_this_machine,
+            docker=config.docker if config.compute is Compute.DOCKER else None,
+        )
+        self.prices = Prices(config.prices)
         self.sessions = self._build_sessions()
         self.jobs = self._build_jobs()
 
     def _build_sessions(self) -> SessionService:
         store, bells = SessionStore(self._database), Bells()
         settings = self.hub_settings
-        return SessionService(
-            store=store,
-            at_hub=SessionHub(store=store, hub=self._hub, bells=bells),
-            bells=bells,
+        self.launches = Launches(
             catalogue=self.catalogue,
             volumes=self.volumes,
+            capacity=self.capacity,
+            prices=self.prices,
             places=SessionPlaces(
                 paths=self.config.paths,
                 # Past the proxy: a session's own calls work while the proxy restarts.
                 api_url=f"{settings.service_url}{settings.prefix}api",
             ),
+            docker=self.config.docker,
+        )
+        return SessionService(
+            store=store,
+            at_hub=SessionHub(store=store, hub=self._hub, bells=bells),
+            bells=bells,
+            launches=self.launches,
+            capacity=self.capacity,
+            meter=UsageService(ProcessMeter(self.config.paths.running)),
             base_url=settings.base_url,
         )
 
@@ -143,3 +161,7 @@ class Factory:
         await self.jobs.aclose()
         await self._hub.aclose()
         await self._database.aclose()
+
+
+async def _this_machine() -> Machine:
+    return Machine(*machine())

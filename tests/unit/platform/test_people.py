@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
+from cupola.config import ProfileSettings
 from cupola.exceptions import NotAllowedError, NotSignedInError, UnavailableError
-from cupola.models.person import Profile
 from cupola.platform.services import people
-from cupola.platform.services.people import PeopleService
+from cupola.platform.services.people import PeopleService, Profiles
 from cupola.platform.storage.hub.client import HubClient
 from support.fake_hub import ACCESS
 
@@ -24,7 +24,7 @@ async def service(settings, hub, now):
     yield PeopleService(
         hub=client,
         access_scopes=settings.access_scopes,
-        profile=Profile(cores=2, memory_mib=1024),
+        profiles=Profiles(ProfileSettings(cores=2, memory_mib=1024)),
         clock=lambda: now[0],
     )
     await client.aclose()

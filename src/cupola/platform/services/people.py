@@ -11,16 +11,41 @@ from cupola.exceptions import NotAllowedError, NotSignedInError
 from cupola.models.person import Person, Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
+    from cupola.config import NamedProfileSettings, ProfileSettings
     from cupola.platform.storage.hub.client import HubClient
 
-__all__ = ["PeopleService"]
+__all__ = ["PeopleService", "Profiles"]
 
 _REMEMBERED_S = 30.0
 """A token that is revoked at the hub works here at most this long."""
 _MOST = 4096
 """Tokens remembered at a time."""
+
+
+class Profiles:
+    """Knows what each person may use.
+
+    Parameters
+    ----------
+    usual
+        What holds for everybody.
+    named
+        What holds for certain people instead; where several fit, the first counts.
+    """
+
+    def __init__(self, usual: ProfileSettings, named: Sequence[NamedProfileSettings] = ()) -> None:
+        self._usual = Profile.model_validate(usual.model_dump())
+        self._named = list(named)
+
+    def of(self, person: str, teams: Collection[str]) -> Profile:
+        """Return the profile of `person`, a member of `teams`."""
+        for named in self._named:
+            if person in named.people or not set(teams).isdisjoint(named.teams):
+                said = named.model_dump(exclude={"people", "teams"}, exclude_none=True)
+                return self._usual.model_copy(update=said)
+        return self._usual
 
 
 class PeopleService:
@@ -32,8 +57,10 @@ class PeopleService:
         Is asked about tokens.
     access_scopes
         A token needs one of these.
-    profile
+    profiles
         What everybody may use.
+    teams
+        Returns the teams of a person; without it they are the groups that the hub knows.
     clock
         Seconds that only go up; tests bring their own.
     """
@@ -43,12 +70,14 @@ class PeopleService:
         *,
         hub: HubClient,
         access_scopes: frozenset[str],
-        profile: Profile,
+        profiles: Profiles,
+        teams: Callable[[str], Awaitable[list[str]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hub = hub
         self._access_scopes = access_scopes
-        self._profile = profile
+        self._profiles = profiles
+        self._teams = teams
         self._clock = clock
         # By hash: a dump of the memory shows no token that was not just used.
         self._known: OrderedDict[str, tuple[float, Person]] = OrderedDict()
@@ -78,7 +107,9 @@ class PeopleService:
             raise NotAllowedError(
                 "This token does not open this platform: make one with the scope it asks for."
             )
-        person = Person(name=user.name, admin=user.admin, teams=sorted(user.groups), profile=self._profile)
+        teams = sorted(user.groups if self._teams is None else await self._teams(user.name))
+        profile = self._profiles.of(user.name, teams)
+        person = Person(name=user.name, admin=user.admin, teams=teams, profile=profile)
         self._known[key] = (self._clock() + _REMEMBERED_S, person)
         while len(self._known) > _MOST:
             self._known.popitem(last=False)

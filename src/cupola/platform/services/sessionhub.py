@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
 
 from cupola.exceptions import NotFoundError, UnavailableError
 from cupola.models.base import now
-from cupola.models.session import Session, SessionState
+from cupola.models.session import EndCause, Session, SessionEnd, SessionState
 from cupola.platform.services.sessionlife import step_to
 from cupola.platform.storage.hub.client import RefusedError, Started
 
@@ -29,6 +30,8 @@ _START_S = 300.0
 _STOP_S = 120.0
 _AGAIN_S = 1.0
 """Pause before the hub is asked again."""
+_LOOK_S = 2.0
+"""Another portal may move a row without ringing here."""
 
 NOT_STARTED = "The session did not start within 5 minutes: launch it again."
 INTERRUPTED = "The platform was restarted while the session started: launch it again."
@@ -55,7 +58,7 @@ class SessionHub:
         # One task per session: a stop takes the place of a start.
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def move(
+    async def move(  # noqa: PLR0913 - as `step_to`
         self,
         session: str,
         state: SessionState,
@@ -63,17 +66,26 @@ class SessionHub:
         *,
         progress: int | None = None,
         reason: str | None = None,
+        end: SessionEnd | None = None,
     ) -> Session:
         """Take a session one step further and tell whoever watches."""
         after = await self._store.move(
-            session, step_to(state, message, at=now(), progress=progress, reason=reason)
+            session, step_to(state, message, at=now(), progress=progress, reason=reason, end=end)
         )
         self._bells.ring(session)
         return after
 
-    def start(self, session: Session) -> None:
-        """Let the hub start a session; this returns at once."""
-        self._do(session.id, self._start(session))
+    def start(self, session: Session, *, after: str | None = None) -> None:
+        """Let the hub start a session; this returns at once.
+
+        Parameters
+        ----------
+        session
+            What is to start.
+        after
+            The session whose place it takes: that one's end is awaited, since both cannot hold one GPU.
+        """
+        self._do(session.id, self._start(session, after))
 
     def stop(self, session: Session, reason: str) -> None:
         """Let the hub stop a session, also one that is just starting; this returns at once."""
@@ -131,7 +143,8 @@ class SessionHub:
         elif session.state is SessionState.STARTING:
             await self.move(session.id, SessionState.FAILED, INTERRUPTED, reason=INTERRUPTED)
         else:
-            await self.move(session.id, SessionState.STOPPED, GONE, reason=GONE)
+            end = SessionEnd(cause=EndCause.LOST)
+            await self.move(session.id, SessionState.STOPPED, GONE, reason=GONE, end=end)
 
     async def _remove_orphans(self, active: set[str], servers: dict[tuple[str, str], HubServer]) -> None:
         """Stop what runs at the hub although its row says that it ended."""
@@ -171,9 +184,11 @@ class SessionHub:
         if self._tasks.get(session) is task:
             del self._tasks[session]
 
-    async def _start(self, session: Session) -> None:
+    async def _start(self, session: Session, after: str | None = None) -> None:
         try:
             async with asyncio.timeout(_START_S):
+                if after is not None:
+                    await self._until_ended(after)
                 failure = await self._ask_until_answered(session)
         except TimeoutError:
             failure = NOT_STARTED
@@ -186,6 +201,15 @@ class SessionHub:
             await self._hub.stop(session.owner, session.id)
         except (RefusedError, UnavailableError) as error:
             log.warning("a failed session is left at the hub", session=session.id, error=str(error))
+
+    async def _until_ended(self, session: str) -> None:
+        while True:
+            bell = self._bells.watch(session)
+            stored = await self._store.get(session)
+            if stored is None or not stored.session.state.active:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), _LOOK_S)
 
     async def _ask_until_answered(self, session: Session) -> str | None:
         """Return nothing once the session is ready, else why it cannot be."""

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cupola.models.session import Session, SessionEvent, SessionState
+from cupola.exceptions import ConflictError
+from cupola.models.session import EndCause, Session, SessionEnd, SessionEvent, SessionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["step_to"]
+    from cupola.platform.storage.database.sessions import Step
+
+__all__ = ["step_aside", "step_to"]
 
 _ORDER = {state: place for place, state in enumerate(SessionState)}
 _FULL = 100
 
 
-def step_to(
+def step_to(  # noqa: PLR0913 - all that can be known of a step; each by its name
     state: SessionState,
     message: str,
     *,
     at: datetime,
     progress: int | None = None,
     reason: str | None = None,
-) -> Callable[[Session, SessionEvent], tuple[Session, SessionEvent] | None]:
+    end: SessionEnd | None = None,
+) -> Step:
     """Return the step that takes a session to `state`, or leaves it where that would be a step back.
 
     Hub, spawner and people tell of one session at the same time and in any order: what comes late changes nothing,
@@ -39,14 +42,19 @@ def step_to(
         In per cent; it never goes back.
     reason
         Why it ended.
+    end
+        How it ended. It is kept even if it comes when the session has ended already: the hub may have told first
+        that it is gone, and only the spawner knows why.
     """
 
-    def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent] | None:
+    def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent | None] | None:
         target = state
         if session.state is SessionState.STOPPING and state is SessionState.FAILED:
             # Its owner stopped it while it started: that it did not get ready is no failure then.
             target = SessionState.STOPPED
-        if not session.state.active or _ORDER[target] < _ORDER[session.state]:
+        if not session.state.active:
+            return _told_late(session, end, reason)
+        if _ORDER[target] < _ORDER[session.state]:
             return None
         if target is session.state and (target is not SessionState.STARTING or message == last.message):
             return None
@@ -58,14 +66,53 @@ def step_to(
             changes["stopped"] = at
         if reason is not None and session.reason is None:
             changes["reason"] = reason
-        event = SessionEvent(
-            session=session.id,
-            number=last.number + 1,
-            time=at,
-            state=target,
-            message=message,
-            progress=forward,
-        )
-        return session.model_copy(update=changes), event
+        if end is not None:
+            changes["end"] = end
+        return session.model_copy(update=changes), _event(last, target, message, at, forward)
 
     return step
+
+
+def step_aside(message: str, *, at: datetime, reason: str) -> Step:
+    """Return the step by which a session makes room for the one that takes its place; one that ended is out of the way.
+
+    Raises
+    ------
+    ConflictError
+        By the step, if somebody stops the session already.
+    """
+
+    def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent | None] | None:
+        if session.state is SessionState.STOPPING:
+            raise ConflictError(f"{session.title} is just being stopped: restart it when it has ended.")
+        if not session.state.active:
+            return None
+        after = session.model_copy(
+            update={"state": SessionState.STOPPING, "reason": session.reason or reason}
+        )
+        return after, _event(last, SessionState.STOPPING, message, at, _FULL)
+
+    return step
+
+
+def _told_late(session: Session, end: SessionEnd | None, reason: str | None) -> tuple[Session, None] | None:
+    """Add to a session that ended how it did, if nobody told before."""
+    if end is None or session.end is not None:
+        return None
+    changes: dict[str, object] = {"end": end}
+    if end.cause is not EndCause.ASKED and session.state is SessionState.FAILED:
+        changes["reason"] = reason or session.reason
+    return session.model_copy(update=changes), None
+
+
+def _event(
+    last: SessionEvent, state: SessionState, message: str, at: datetime, progress: int
+) -> SessionEvent:
+    return SessionEvent(
+        session=last.session,
+        number=last.number + 1,
+        time=at,
+        state=state,
+        message=message,
+        progress=progress,
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import itertools
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from cupola.exceptions import ConflictError, LimitError, NotFoundError
+from cupola.exceptions import ConflictError, InputError, NotFoundError
 from cupola.models.base import Page, now
 from cupola.models.session import (
     LaunchRequest,
@@ -18,26 +18,29 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
-from cupola.platform.storage.database.sessions import StoredSession
+from cupola.platform.services.ends import final_state, sentence
+from cupola.platform.services.launches import other_volumes
+from cupola.platform.services.prices import cost_so_far
+from cupola.platform.services.sessionlife import step_aside
+from cupola.platform.services.sizes import Bigger, bigger, most
 from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Sequence
 
     from cupola.models.person import Person
-    from cupola.platform.services.catalogue import CatalogueService
+    from cupola.models.resources import Resources, Usage
+    from cupola.platform.services.capacity import CapacityService
+    from cupola.platform.services.launches import Launches
     from cupola.platform.services.sessionhub import Bells, SessionHub
-    from cupola.platform.services.sessionplaces import SessionPlaces
-    from cupola.platform.services.volumes import VolumeService
-    from cupola.platform.storage.database.sessions import SessionStore
+    from cupola.platform.services.usage import UsageService
+    from cupola.platform.storage.database.sessions import SessionStore, StoredSession
 
-__all__ = ["SessionService"]
+__all__ = ["SessionService", "request_of"]
 
 _LOOK_S = 5.0
 """Another process may write the row; whoever waits looks by himself this often."""
 _LOG_BYTES = 65_536
-_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
-"""Without those that look alike."""
 
 
 class SessionService:
@@ -51,10 +54,12 @@ class SessionService:
         Starts and stops them.
     bells
         Ring at each change.
-    catalogue, volumes
-        What can be launched, with which data.
-    places
-        Makes the plans.
+    launches
+        Decides what a new one gets.
+    capacity
+        What is free.
+    meter
+        What they use.
     base_url
         Where everything lies on the platform's address; begins and ends with a slash.
     """
@@ -65,17 +70,17 @@ class SessionService:
         store: SessionStore,
         at_hub: SessionHub,
         bells: Bells,
-        catalogue: CatalogueService,
-        volumes: VolumeService,
-        places: SessionPlaces,
+        launches: Launches,
+        capacity: CapacityService,
+        meter: UsageService,
         base_url: str,
     ) -> None:
         self._store = store
         self._at_hub = at_hub
         self._bells = bells
-        self._catalogue = catalogue
-        self._volumes = volumes
-        self._places = places
+        self._launches = launches
+        self._capacity = capacity
+        self._meter = meter
         self._base_url = base_url
 
     async def launch(self, person: Person, request: LaunchRequest, *, key: str | None = None) -> Session:
@@ -93,34 +98,81 @@ class SessionService:
         NotFoundError
             If there is no such datalab, version or volume.
         ConflictError
-            If the datalab cannot run.
+            If the datalab or the version cannot run.
+        InputError
+            If a variable cannot be set.
         LimitError
-            If the person's profile does not allow one more session.
+            If the person's profile or what is free does not allow it.
         """
-        datalab = await self._catalogue.datalab(request.datalab)
-        built = await self._catalogue.version(request.datalab, request.version)
-        if request.volumes is not None:
-            chosen = await self._volumes.chosen(person, request.volumes)
-        else:
-            chosen = await self._volumes.chosen(person, datalab.volumes or None, skip_missing=True)
-        session = Session(
-            id=_new_id(datalab.name),
-            owner=person.name,
-            datalab=datalab.name,
-            version=built.version.digest,
-            title=request.title or datalab.title,
-            state=SessionState.REQUESTED,
-            created=now(),
-            volumes=[volume.name for volume in chosen.volumes],
-            clean=request.clean,
-            notices=chosen.notices,
-        )
-        plan = await self._places.plan(person, session, datalab=datalab, built=built, volumes=chosen.volumes)
-        stored = StoredSession(session=session, plan=plan, request_key=key)
-        kept = await self._store.insert(stored, _first_event(session), check=_limit(person))
-        if kept.session.id == session.id:
+        new = await self._launches.prepare(person, request, key=key)
+        admit = await self._capacity.admission(person.profile)
+        kept = await self._store.insert(new, _first_event(new.session), admit=admit)
+        if kept.session.id == new.session.id:
             self._at_hub.start(kept.session)
         return self._present(kept)
+
+    async def restart(self, person: Person, session: str, resources: Resources | None = None) -> Session:
+        """Begin a session with the same choices in place of this one, which is stopped if it still runs.
+
+        Whoever asks twice gets the same answer, until that session has ended too.
+
+        Parameters
+        ----------
+        person, session
+            Whose session it is.
+        resources
+            Another size; the same where nothing is said.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session, or its datalab or version is gone.
+        ConflictError
+            If it is just being stopped, or its version cannot run any more.
+        LimitError
+            If the person's profile or what is free does not allow it.
+        """
+        old = await self._find(person, session)
+        for number in itertools.count(1):
+            key = f"restart {session} {number}"
+            twin = await self._store.by_key(person.name, key)
+            if twin is None:
+                break
+            if twin.session.state.active:
+                return self._present(twin)
+        request = request_of(old.session, resources)
+        new = await self._launches.prepare(person, request, key=key, again=True)
+        reason = f"Restarted by {person.name}."
+        kept = await self._store.insert(
+            new,
+            _first_event(new.session),
+            admit=await self._capacity.admission(person.profile),
+            instead_of=(session, step_aside("Stopping", at=now(), reason=reason)),
+        )
+        if kept.session.id == new.session.id:
+            self._bells.ring(session)
+            before = await self._store.get(session)
+            if before is not None and before.session.state is SessionState.STOPPING:
+                self._at_hub.stop(before.session, reason)
+            self._at_hub.start(kept.session, after=session)
+        return self._present(kept)
+
+    async def bigger(self, person: Person, session: str) -> Bigger:
+        """Return the next sensible size for a session, or why there is none.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session.
+        UnavailableError
+            If the engine does not tell what is free.
+        """
+        had = (await self._find(person, session)).session
+        if had.resources is None:
+            return Bigger(None, "It had no limits of its own: the memory of the machine was not enough.")
+        room = await self._capacity.room_for(had)
+        largest = most(person.profile, room)
+        return bigger(had.resources, largest, room.free_memory_mib, person.profile.name)
 
     async def sessions(self, person: Person, *, cursor: str | None = None, limit: int = 50) -> Page[Session]:
         """Return one page of the person's sessions, the newest first.
@@ -141,7 +193,47 @@ class SessionService:
         NotFoundError
             If the person has no such session.
         """
-        return self._present(await self._find(person, session))
+        found = self._present(await self._find(person, session))
+        if found.state is not SessionState.READY:
+            return found
+        return found.model_copy(update={"usage": (await self._meter.usages([session])).get(session)})
+
+    async def usages(self, sessions: Sequence[Session]) -> dict[str, Usage]:
+        """Return what those of `sessions` use that run, by id: one look for a whole page."""
+        return await self._meter.usages([one.id for one in sessions if one.state is SessionState.READY])
+
+    async def usage(self, person: Person, session: str) -> Usage:
+        """Return what a session uses.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session.
+        ConflictError
+            If it does not run, or nobody can measure it.
+        """
+        found = await self.session(person, session)
+        if found.usage is None:
+            raise ConflictError(f"{found.title} does not run just now: there is nothing to measure.")
+        return found.usage
+
+    async def rename(self, person: Person, session: str, title: str) -> Session:
+        """Give a session another title.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session.
+        InputError
+            If the title is empty.
+        """
+        stored = await self._find(person, session)
+        title = " ".join(title.split())
+        if not title:
+            raise InputError("A title has at least one letter: type one.")
+        await self._store.rename(session, title)
+        renamed = stored.session.model_copy(update={"title": title})
+        return self._present(stored.model_copy(update={"session": renamed}))
 
     async def stop(self, person: Person, session: str) -> Session:
         """Begin to stop a session; one that ended or is stopping already stays as it is.
@@ -248,9 +340,10 @@ class SessionService:
         NotFoundError
             If there is no such session.
         """
-        reason = None if report.state.active else report.message
+        state = final_state(report)
+        reason = None if state.active else sentence(report)
         await self._at_hub.move(
-            session, report.state, report.message, progress=report.progress, reason=reason
+            session, state, report.message, progress=report.progress, reason=reason, end=report.end
         )
 
     async def reconcile(self) -> None:
@@ -276,11 +369,24 @@ class SessionService:
 
     def _present(self, stored: StoredSession) -> Session:
         session = stored.session
-        if session.state is not SessionState.READY:
-            return session
-        place = f"{self._base_url}user/{quote(session.owner, safe='@')}/{session.id}"
-        path = "/" + stored.plan.ready_path.lstrip("/")
-        return session.model_copy(update={"url": place + path})
+        changes: dict[str, object] = {"cost": cost_so_far(session, stored.rate)}
+        if session.state is SessionState.READY:
+            place = f"{self._base_url}user/{quote(session.owner, safe='@')}/{session.id}"
+            changes["url"] = place + "/" + stored.plan.ready_path.lstrip("/")
+        return session.model_copy(update=changes)
+
+
+def request_of(session: Session, resources: Resources | None = None) -> LaunchRequest:
+    """Return the choices that `session` was launched with, in another size where `resources` says so."""
+    return LaunchRequest(
+        datalab=session.datalab,
+        version=session.version,
+        title=session.title,
+        volumes=other_volumes(session.volumes),
+        clean=session.clean,
+        resources=resources or session.resources,
+        environment=session.environment,
+    )
 
 
 def _first_event(session: Session) -> SessionEvent:
@@ -292,18 +398,3 @@ def _first_event(session: Session) -> SessionEvent:
         message="Asking the hub for a place",
         progress=0,
     )
-
-
-def _limit(person: Person) -> Callable[[int], None]:
-    def check(active: int) -> None:
-        if active >= person.profile.sessions:
-            raise LimitError(
-                f"You have {active} sessions and may have {person.profile.sessions} at a time: stop one first."
-            )
-
-    return check
-
-
-def _new_id(datalab: str) -> str:
-    """Return an id that is also a server name at the hub: small letters, digits, single hyphens, at most 30."""
-    return f"{datalab[:20].rstrip('-')}-{''.join(secrets.choice(_ID_LETTERS) for _ in range(8))}"

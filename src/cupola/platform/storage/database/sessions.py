@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 
 from cupola.exceptions import NotFoundError
 from cupola.models.base import Model, Page
+from cupola.models.resources import Resources
 from cupola.models.session import Plan, Session, SessionEvent, SessionState
 from cupola.platform.storage.database.paging import cursor_after, newest_first
 from cupola.platform.storage.database.tables import session_events, sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from cupola.platform.storage.database.connection import Database
 
-__all__ = ["SessionStore", "StoredSession"]
+__all__ = ["Admit", "Held", "SessionStore", "Step", "StoredSession"]
 
 _ACTIVE = [state for state in SessionState if state.active]
 
@@ -36,6 +37,22 @@ class StoredSession(Model):
     """What the browser sent so that a double click launches once."""
 
 
+class Held(Model):
+    """What an active session holds."""
+
+    session: str
+    owner: str
+    resources: Resources | None
+    """Nothing: it has no limits."""
+    gpus: list[int]
+
+
+Admit = Callable[[StoredSession, Sequence[Held]], StoredSession]
+"""Gets a new session and what all others hold; returns it with what it gets, or raises."""
+Step = Callable[[Session, SessionEvent], tuple[Session, SessionEvent | None] | None]
+"""Gets a session and its last event; returns it anew with the next event, or nothing if there is no step."""
+
+
 class SessionStore:
     """Keeps sessions in `database`."""
 
@@ -43,7 +60,12 @@ class SessionStore:
         self._database = database
 
     async def insert(
-        self, stored: StoredSession, event: SessionEvent, *, check: Callable[[int], None]
+        self,
+        stored: StoredSession,
+        event: SessionEvent,
+        *,
+        admit: Admit,
+        instead_of: tuple[str, Step] | None = None,
     ) -> StoredSession:
         """Keep a new session, or return the one that was kept with the same key before.
 
@@ -51,28 +73,38 @@ class SessionStore:
         ----------
         stored, event
             The session and its first event.
-        check
-            Gets the number of the owner's active sessions and raises if that forbids one more. Nothing comes
-            between the count and the insert.
+        admit
+            Decides about it. Nothing comes between what it is told and the insert.
+        instead_of
+            The id of the session that it takes the place of, and the step that ends that one: it holds nothing any
+            more, and either both happen or neither.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no session that it could take the place of.
         """
-        owner = stored.session.owner
+        session, key = stored.session, stored.request_key
         async with self._database.writing() as connection:
-            if stored.request_key is not None:
-                twin = select(sessions).where(
-                    sessions.c.owner == owner, sessions.c.request_key == stored.request_key
-                )
-                row = (await connection.execute(twin)).mappings().first()
-                if row is not None:
-                    return _from_row(row)
-            mine = (sessions.c.owner == owner) & sessions.c.state.in_(_ACTIVE)
-            check(
-                (
-                    await connection.execute(select(func.count()).select_from(sessions).where(mine))
-                ).scalar_one()
-            )
+            if key is not None and (twin := await _by_key(connection, session.owner, key)):
+                return twin
+            if instead_of is not None:
+                await _step(connection, *instead_of)
+            held = await _held(connection)
+            stored = admit(stored, [one for one in held if not instead_of or one.session != instead_of[0]])
             await connection.execute(insert(sessions).values(**_to_row(stored)))
             await connection.execute(insert(session_events).values(**event.model_dump()))
         return stored
+
+    async def by_key(self, owner: str, key: str) -> StoredSession | None:
+        """Return the session that `owner` asked for with this key, or nothing."""
+        async with self._database.reading() as connection:
+            return await _by_key(connection, owner, key)
+
+    async def held(self) -> list[Held]:
+        """Return what the active sessions of everybody hold."""
+        async with self._database.reading() as connection:
+            return await _held(connection)
 
     async def get(self, session: str) -> StoredSession | None:
         """Return the session with this id, or nothing."""
@@ -108,9 +140,7 @@ class SessionStore:
         async with self._database.reading() as connection:
             return set((await connection.execute(query)).scalars())
 
-    async def move(
-        self, session: str, change: Callable[[Session, SessionEvent], tuple[Session, SessionEvent] | None]
-    ) -> Session:
+    async def move(self, session: str, change: Step) -> Session:
         """Take a session one step further, in one transaction.
 
         Parameters
@@ -118,7 +148,7 @@ class SessionStore:
         session
             Its id.
         change
-            Gets the session and its last event and returns both anew, or nothing if there is no step to take.
+            The step.
 
         Raises
         ------
@@ -126,24 +156,25 @@ class SessionStore:
             If there is no such session.
         """
         async with self._database.writing() as connection:
-            stored = await _find(connection, session)
-            if stored is None:
-                raise NotFoundError(f"There is no session {session}.")
-            latest = (
-                select(session_events)
-                .where(session_events.c.session == session)
-                .order_by(session_events.c.number.desc())
-                .limit(1)
-            )
-            event = SessionEvent.model_validate(dict((await connection.execute(latest)).mappings().one()))
-            step = change(stored.session, event)
-            if step is None:
-                return stored.session
-            after, event = step
-            row = _to_row(stored.model_copy(update={"session": after}))
-            await connection.execute(update(sessions).where(sessions.c.id == session).values(**row))
-            await connection.execute(insert(session_events).values(**event.model_dump()))
-        return after
+            return await _step(connection, session, change)
+
+    async def rename(self, session: str, title: str) -> None:
+        """Give a session another title."""
+        async with self._database.writing() as connection:
+            query = update(sessions).where(sessions.c.id == session).values(title=title)
+            await connection.execute(query)
+
+    async def first_with(self, version: str) -> Session | None:
+        """Return the first session that ran a version, or nothing: it says which datalab's it was, and since when."""
+        query = (
+            select(sessions)
+            .where(sessions.c.version == version)
+            .order_by(sessions.c.created, sessions.c.id)
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else _from_row(row).session
 
     async def touch(self, moments: dict[str, datetime]) -> None:
         """Note when sessions were last active, by id."""
@@ -177,8 +208,47 @@ async def _find(connection: AsyncConnection, session: str) -> StoredSession | No
     return None if row is None else _from_row(row)
 
 
+async def _by_key(connection: AsyncConnection, owner: str, key: str) -> StoredSession | None:
+    query = select(sessions).where(sessions.c.owner == owner, sessions.c.request_key == key)
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else _from_row(row)
+
+
+async def _held(connection: AsyncConnection) -> list[Held]:
+    query = select(
+        sessions.c.id, sessions.c.owner, sessions.c.resources, sessions.c.plan["container", "gpus"]
+    ).where(sessions.c.state.in_(_ACTIVE))
+    rows = (await connection.execute(query)).all()
+    return [
+        Held(session=session, owner=owner, resources=resources, gpus=gpus or [])
+        for session, owner, resources, gpus in rows
+    ]
+
+
+async def _step(connection: AsyncConnection, session: str, change: Step) -> Session:
+    stored = await _find(connection, session)
+    if stored is None:
+        raise NotFoundError(f"There is no session {session}.")
+    latest = (
+        select(session_events)
+        .where(session_events.c.session == session)
+        .order_by(session_events.c.number.desc())
+        .limit(1)
+    )
+    last = SessionEvent.model_validate(dict((await connection.execute(latest)).mappings().one()))
+    step = change(stored.session, last)
+    if step is None:
+        return stored.session
+    after, event = step
+    row = _to_row(stored.model_copy(update={"session": after}))
+    await connection.execute(update(sessions).where(sessions.c.id == session).values(**row))
+    if event is not None:
+        await connection.execute(insert(session_events).values(**event.model_dump()))
+    return after
+
+
 _OWN = {"plan", "rate", "request_key"}
-_LOOKED_UP = {"url", "usage", "cost", "shared_by"}
+_LOOKED_UP = {"url", "usage", "cost", "shared_by", "shared_access"}
 """What an answer has and the table has not."""
 
 

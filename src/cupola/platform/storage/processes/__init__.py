@@ -1,0 +1,7 @@
+"""Sessions as processes of this machine."""
+
+from __future__ import annotations
+
+from cupola.platform.storage.processes.usage import ProcessMeter, machine
+
+__all__ = ["ProcessMeter", "machine"]
