@@ -1,0 +1,159 @@
+"""Programs that go on when the portal ends, known by pid and creation time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from cupola.exceptions import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Programs", "Record"]
+
+_SAME_START = 0.02
+"""In seconds. The clock tick in which the system keeps creation times is 0.01 s."""
+_MARK = "CUPOLA_MOUNT"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a program that was started once."""
+
+    pid: int
+    created: float
+    """Creation time, in seconds since 1970."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """What whoever started it wants to know of it later."""
+
+    def process(self) -> psutil.Process | None:
+        """Return the program if it still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.created) > _SAME_START:
+                return None
+            return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except psutil.NoSuchProcess:
+            return None
+
+
+class Programs:
+    """Starts programs and finds them again.
+
+    Parameters
+    ----------
+    folder
+        Where one file per program lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # To be waited for: an ended child would stay a zombie else.
+        self._children: set[int] = set()
+
+    def names(self) -> list[str]:
+        """Return the names of all that were started and not forgotten."""
+        return sorted(file.stem for file in self._folder.glob("*.json"))
+
+    def find(self, name: str) -> Record | None:
+        """Return what is known of a program, whether or not it still runs."""
+        self._wait_for_ended()
+        try:
+            found = json.loads((self._folder / f"{name}.json").read_bytes())
+            return Record(int(found["pid"]), float(found["created"]), dict(found["told"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        environment: Mapping[str, str],
+        output: Path,
+        told: dict[str, Any],
+    ) -> Record:
+        """Start a program in a session of its own.
+
+        Raises
+        ------
+        UnavailableError
+            If it cannot be started, or there is no room for its record.
+        """
+        try:
+            pid = os.posix_spawn(
+                command[0],
+                command,
+                {**environment, _MARK: self._mark(name)},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, str(output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+            )
+        except OSError as error:
+            raise UnavailableError(f"{command[0]} could not be started ({error.strerror}).") from error
+        self._children.add(pid)
+        try:
+            record = Record(pid, psutil.Process(pid).create_time(), told)
+            self._keep(name, record)
+        except (OSError, psutil.NoSuchProcess) as error:
+            self.end(name)
+            raise UnavailableError(f"{command[0]} could not be noted ({error}).") from error
+        return record
+
+    def end(self, name: str, *, seconds: float = 3) -> None:
+        """End a program, also one that was started and never noted, and forget it."""
+        record = self.find(name)
+        process = record.process() if record else None
+        found = [process] if process else self._marked(name)
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            for one in found:
+                with contextlib.suppress(psutil.Error):
+                    one.send_signal(signal_number)
+            # A stopped program takes no other signal than the last one.
+            _, found = psutil.wait_procs(found, timeout=seconds)
+        self._wait_for_ended()
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
+
+    def _mark(self, name: str) -> str:
+        return str(self._folder / name)
+
+    def _marked(self, name: str) -> list[psutil.Process]:
+        """Return programs of this name by their environment: we may have been killed before we noted one."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(_MARK) == self._mark(name):
+                    found.append(process)
+        return found
+
+    def _keep(self, name: str, record: Record) -> None:
+        text = json.dumps({"pid": record.pid, "created": record.created, "told": record.told})
+        aside = self._folder / f".{name}.{secrets.token_hex(6)}"
+        try:
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            aside.replace(self._folder / f"{name}.json")
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _wait_for_ended(self) -> None:
+        for pid in list(self._children):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                self._children.discard(pid)
