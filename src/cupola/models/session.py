@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cupola.models.base import Model, Slug, Time
 from cupola.models.resources import Resources, Usage
+from cupola.models.share import ShareAccess
 from cupola.models.volume import Mount
 
 __all__ = [
@@ -143,6 +144,8 @@ class Session(Model):
     """What it has cost so far; nothing where the platform has no prices."""
     shared_by: str | None = None
     """Whose it is, in the listing of somebody else it is shared with."""
+    shared_access: ShareAccess | None = None
+    """What that one may do in it."""
 
 
 class SessionEvent(Model):

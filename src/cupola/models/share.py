@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cupola.models.base import Model, Slug, Time
 
-__all__ = ["NewShare", "Share", "ShareAccess"]
+__all__ = ["NewShare", "Share", "ShareAccess", "Visit"]
 
 
 class ShareAccess(StrEnum):
@@ -41,3 +41,11 @@ class Share(Model):
     access: ShareAccess
     created: Time
     expires: Time
+
+
+class Visit(Model):
+    """What a session is told about somebody who wants in."""
+
+    person: str
+    access: ShareAccess | None
+    """Nothing: nobody let them in, or not any more."""

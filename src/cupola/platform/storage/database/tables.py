@@ -187,6 +187,8 @@ invitations = Table(
     Column("by", String(255), nullable=False),
     Column("created", UtcTime, nullable=False),
     Column("expires", UtcTime, nullable=False),
+    # Who came in by its link: whoever is removed from the team does not come back by it.
+    Column("used_by", JSON, nullable=False, server_default="[]"),
     UniqueConstraint("token_hash"),
     Index(None, "person"),
 )

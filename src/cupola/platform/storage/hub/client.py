@@ -239,6 +239,49 @@ class HubClient:
             return True
         return _checked(answer).status_code != HTTPStatus.ACCEPTED
 
+    async def ask(
+        self, method: str, path: str, *, json: dict[str, Any] | None = None, missing: HTTPStatus | None = None
+    ) -> dict[str, Any] | None:
+        """Return the hub's answer, empty where it says nothing.
+
+        Parameters
+        ----------
+        method, path, json
+            The request, `path` below the hub's API.
+        missing
+            A status that is no error here; nothing is returned then.
+
+        Raises
+        ------
+        RefusedError
+            If the hub refuses.
+        UnavailableError
+            If the hub does not answer.
+        """
+        answer = await self._send(method, path, json=json)
+        if answer.status_code == missing:
+            return None
+        return _json(_checked(answer)) if answer.content else {}
+
+    async def listing(self, path: str, *, missing: HTTPStatus | None = None) -> list[dict[str, Any]] | None:
+        """Return everything of a listing that comes in pages; nothing if it answers with the status `missing`."""
+        found: list[dict[str, Any]] = []
+        offset: int | None = 0
+        while offset is not None:
+            answer = await self._send(
+                "GET",
+                path,
+                params={"offset": offset, "limit": _PAGE},
+                headers={"Accept": "application/jupyterhub-pagination+json"},
+            )
+            if answer.status_code == missing:
+                return None
+            page = _json(_checked(answer))
+            found += page.get("items", [])
+            following = page.get("_pagination", {}).get("next")
+            offset = following["offset"] if following else None
+        return found
+
     async def _create(self, owner: str) -> None:
         """Make the hub know `owner`; a person who is known already is no error."""
         answer = await self._send("POST", f"/users/{quote(owner, safe='')}")

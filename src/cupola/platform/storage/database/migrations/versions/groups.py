@@ -89,6 +89,7 @@ def _teams() -> None:
         sa.Column("by", sa.String(255), nullable=False),
         sa.Column("created", UtcTime, nullable=False),
         sa.Column("expires", UtcTime, nullable=False),
+        sa.Column("used_by", sa.JSON, nullable=False, server_default="[]"),
         sa.PrimaryKeyConstraint("id", name="pk_invitations"),
         sa.UniqueConstraint("token_hash", name="uq_invitations_token_hash"),
         sa.ForeignKeyConstraint(
