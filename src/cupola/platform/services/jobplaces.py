@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from cupola.exceptions import InputError, NotFoundError
 from cupola.platform.builders.job import TaskPlace, task_environment
 from cupola.platform.builders.session import links
+from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cupola.models.job import JobRequest
+    from cupola.models.job import Job, JobRequest
     from cupola.models.person import Person
     from cupola.platform.services.catalogue import CatalogueService
     from cupola.platform.services.volumes import VolumeService
@@ -30,7 +31,9 @@ class JobPlace:
     """Where one job runs."""
 
     folder: Path
+    """The job's folder, as its owner's sessions see it."""
     python: Path
+    """The interpreter, as tasks see it."""
     version: str
     environment: dict[str, str]
 
@@ -57,6 +60,10 @@ class JobPlaces:
         self._sessions = sessions
         self._volumes = volumes
         self._homes = homes
+
+    def folder(self, job: Job) -> JobFolder:
+        """Return the folder of a job, where this host has it."""
+        return JobFolder(self._homes / job.owner / ".cupola" / "jobs" / job.id)
 
     async def place(self, person: Person, request: JobRequest, job: str) -> JobPlace:
         """Return where a new job runs.

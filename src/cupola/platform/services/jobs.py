@@ -30,7 +30,6 @@ from cupola.platform.services.jobprogress import Progress, group_failures
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.engine import Control
-from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -149,7 +148,7 @@ class JobService:
             )
         progress = await self._progress(stored)
         engine = self._engine(stored.job.engine)
-        return await asyncio.to_thread(engine.log, array_of(stored, progress.plan), task)
+        return await asyncio.to_thread(engine.log, array_of(stored, progress), task)
 
     async def result(self, person: Person, job: str, number: int) -> BinaryIO:
         """Open the file with the result of an input; whoever gets it closes it.
@@ -165,7 +164,7 @@ class JobService:
         if not 0 <= number < stored.job.counts.inputs:
             last = stored.job.counts.inputs - 1
             raise NotFoundError(f"{stored.job.name} has inputs 0 to {last}, and no input {number}.")
-        folder = JobFolder(stored.job.folder)
+        folder = self._places.folder(stored.job)
         result = await asyncio.to_thread(folder.result, number)
         if result is not None:
             return result
@@ -209,7 +208,7 @@ class JobService:
             stored = await self._find(person, job)
             if stored.job.state.active:
                 raise ConflictError(f"{stored.job.name} still runs: cancel it first.")
-            await asyncio.to_thread(JobFolder(stored.job.folder).delete)
+            await asyncio.to_thread(self._places.folder(stored.job).delete)
             await self._store.delete(job)
 
     async def events(self, person: Person, job: str) -> AsyncIterator[Job]:
@@ -245,7 +244,7 @@ class JobService:
             await watch.aclose()
 
     async def _find_again(self, stored: StoredJob) -> None:
-        plan = await asyncio.to_thread(JobFolder(stored.job.folder).plan)
+        plan = await asyncio.to_thread(self._places.folder(stored.job).plan)
         if plan is None or stored.job.engine not in self._engines:
             reason = (
                 "The platform was ended before this job was written down, or its folder was removed: start it again."
@@ -315,6 +314,7 @@ class JobService:
         watch = Watch(
             stored,
             plan,
+            folder=self._places.folder(stored.job),
             engine=self._engine(stored.job.engine),
             store=self._store,
             on_end=partial(self._forget, job),
@@ -340,7 +340,7 @@ class JobService:
         watch = self._watches.get(stored.job.id)
         if watch is not None:
             return watch.progress
-        folder = JobFolder(stored.job.folder)
+        folder = self._places.folder(stored.job)
         plan = await asyncio.to_thread(folder.plan)
         if plan is None:
             raise ConflictError(f"The folder of {stored.job.name} was removed from the home: delete the job.")

@@ -14,12 +14,12 @@ from cupola.models.base import now
 from cupola.models.job import Job, JobAction, JobState, TaskPlan, TaskState
 from cupola.platform.services.jobprogress import Progress
 from cupola.platform.storage.engine import Array, Control, Engine
-from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cupola.platform.storage.database.jobs import JobStore, StoredJob
+    from cupola.platform.storage.files.jobs import JobFolder
 
 __all__ = ["MOST_RESUMES", "Watch", "array_of"]
 
@@ -33,11 +33,12 @@ ASK = 1.0
 """Seconds between two questions to the engine."""
 
 
-def array_of(stored: StoredJob, plan: TaskPlan) -> Array:
+def array_of(stored: StoredJob, progress: Progress) -> Array:
     """Return a job as an engine needs to know it."""
+    plan = progress.plan
     return Array(
         tag=stored.job.id,
-        folder=stored.job.folder,
+        folder=progress.folder.path,
         python=stored.python,
         tasks=plan.tasks,
         cpus=plan.cpus,
@@ -56,26 +57,29 @@ class Watch:
         The job's row.
     plan
         What its tasks are.
+    folder
+        Its folder.
     engine
-        Where they run.
+        Where its tasks run.
     store
         Where the row is kept.
     on_end
         Called once, when the job has ended.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it needs; each by its name
         self,
         stored: StoredJob,
         plan: TaskPlan,
         *,
+        folder: JobFolder,
         engine: Engine,
         store: JobStore,
         on_end: Callable[[], None],
     ) -> None:
         self.stored = stored
-        self.folder = JobFolder(stored.job.folder)
-        self.progress = Progress(self.folder, plan)
+        self.folder = folder
+        self.progress = Progress(folder, plan)
         self.lock = asyncio.Lock()
         """Held while the job is submitted, looked at or acted on."""
         self._engine = engine
@@ -88,7 +92,7 @@ class Watch:
     @property
     def array(self) -> Array:
         """The job as its engine knows it."""
-        return array_of(self.stored, self.progress.plan)
+        return array_of(self.stored, self.progress)
 
     def start(self) -> None:
         """Watch in the background."""
