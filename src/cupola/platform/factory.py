@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from cupola.config import Compute, environments_source
+from cupola.config.root import RESERVED_VOLUMES
 from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.jobplaces import JobPlaces
@@ -18,14 +20,22 @@ from cupola.platform.services.quotas import QuotaService
 from cupola.platform.services.sessionhub import Bells, SessionHub
 from cupola.platform.services.sessionplaces import SessionPlaces
 from cupola.platform.services.sessions import SessionService
+from cupola.platform.services.shares import ShareService
+from cupola.platform.services.teams import TeamService
+from cupola.platform.services.teamwatch import TeamWatch
 from cupola.platform.services.usage import UsageService
 from cupola.platform.services.volumes import VolumeService
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.database.sessions import SessionStore
+from cupola.platform.storage.database.shares import ShareStore
+from cupola.platform.storage.database.teams import TeamStore
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
+from cupola.platform.storage.files.teams import let_members_write
 from cupola.platform.storage.hub.client import HubClient
+from cupola.platform.storage.hub.groups import HubGroups
+from cupola.platform.storage.hub.shares import HubShares
 from cupola.platform.storage.localpool.jobs import LocalPool
 from cupola.platform.storage.processes import ProcessMeter, machine
 from cupola.platform.storage.quotas import open_quota
@@ -79,6 +89,11 @@ class Factory:
             paths=config.paths,
             settings=config.quotas,
         )
+        self._bells = Bells()
+        self._at_hub = SessionHub(
+            store=SessionStore(self._database), hub=self._hub, bells=self._bells
+        )
+        self.teams = self._build_teams()
         self.volumes = VolumeService(
             settings=config.volumes, paths=config.paths, samples=config.sample_archive
         )
@@ -94,9 +109,42 @@ class Factory:
         self.prices = Prices(config.prices)
         self.sessions = self._build_sessions()
         self.jobs = self._build_jobs()
+        self.shares = ShareService(
+            store=ShareStore(self._database),
+            sessions=SessionStore(self._database),
+            teams=self.teams,
+            catalogue=self.catalogue,
+            hub=HubShares(self._hub),
+            groups=HubGroups(self._hub),
+            base_url=hub_settings.base_url,
+        )
+
+    def _build_teams(self) -> TeamService:
+        store, groups = TeamStore(self._database), HubGroups(self._hub)
+        watch = TeamWatch(
+            teams=store,
+            sessions=SessionStore(self._database),
+            shares=ShareStore(self._database),
+            groups=groups,
+            at_hub=self._at_hub,
+            prepare=self._prepare_team,
+            folder=self.config.paths.teams,
+        )
+        return TeamService(
+            store=store,
+            groups=groups,
+            watch=watch,
+            paths=self.config.paths,
+            volumes={*RESERVED_VOLUMES, *(volume.name for volume in self.config.volumes)},
+            pages=f"{self.config.address}{self.hub_settings.prefix}",
+        )
+
+    async def _prepare_team(self, team: str) -> None:
+        folder = await self.quotas.prepare("team", team)
+        await asyncio.to_thread(let_members_write, folder)
 
     def _build_sessions(self) -> SessionService:
-        store, bells = SessionStore(self._database), Bells()
+        store, bells = SessionStore(self._database), self._bells
         settings = self.hub_settings
         self.launches = Launches(
             catalogue=self.catalogue,
@@ -112,7 +160,7 @@ class Factory:
         )
         return SessionService(
             store=store,
-            at_hub=SessionHub(store=store, hub=self._hub, bells=bells),
+            at_hub=self._at_hub,
             bells=bells,
             launches=self.launches,
             capacity=self.capacity,
