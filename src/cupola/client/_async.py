@@ -15,7 +15,17 @@ from cupola.models.base import Model, Page
 from cupola.models.datalab import Datalab
 from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
 from cupola.models.person import Person
-from cupola.models.session import LaunchRequest, Plan, Session, SessionEvent, SessionReport, SessionState
+from cupola.models.resources import Capacity, Resources, Usage
+from cupola.models.session import (
+    LaunchRequest,
+    Plan,
+    RestartRequest,
+    Session,
+    SessionChange,
+    SessionEvent,
+    SessionReport,
+    SessionState,
+)
 from cupola.models.volume import Volume
 
 if TYPE_CHECKING:
@@ -124,6 +134,29 @@ class AsyncClient:
     async def stop_session(self, session: str) -> Session:
         """Ask a session to stop."""
         return await self._post(f"/sessions/{_quoted(session)}/stop", Session)
+
+    async def rename_session(self, session: str, title: str) -> Session:
+        """Give a session another title."""
+        path, change = f"/sessions/{_quoted(session)}", SessionChange(title=title)
+        return Session.model_validate_json((await self._call("PATCH", path, content=change)).content)
+
+    async def restart_session(self, session: str, resources: Resources | None = None) -> Session:
+        """Ask for a new session with the same choices, in another size where one is given; the old one is stopped."""
+        return await self._post(
+            f"/sessions/{_quoted(session)}/restart", Session, RestartRequest(resources=resources)
+        )
+
+    async def session_usage(self, session: str) -> Usage:
+        """Return what a running session uses just now."""
+        return await self._get(f"/sessions/{_quoted(session)}/usage", Usage)
+
+    async def session_log(self, session: str) -> str:
+        """Return the end of what a session's own server printed."""
+        return (await self._call("GET", f"/sessions/{_quoted(session)}/log")).text
+
+    async def capacity(self) -> Capacity:
+        """Return what sessions may use together, and what is free of it now."""
+        return await self._get("/capacity", Capacity)
 
     async def delete_session(self, session: str) -> None:
         """Forget an ended session."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cupola.models.datalab import Datalab
     from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
     from cupola.models.person import Person
+    from cupola.models.resources import Capacity, Resources, Usage
     from cupola.models.session import LaunchRequest, Session, SessionEvent
     from cupola.models.volume import Volume
 
@@ -137,6 +138,26 @@ class Client:
     def stop_session(self, session: str) -> Session:
         """Ask a session to stop."""
         return self._run(self._client.stop_session(session))
+
+    def rename_session(self, session: str, title: str) -> Session:
+        """Give a session another title."""
+        return self._run(self._client.rename_session(session, title))
+
+    def restart_session(self, session: str, resources: Resources | None = None) -> Session:
+        """Ask for a new session with the same choices, in another size where one is given; the old one is stopped."""
+        return self._run(self._client.restart_session(session, resources))
+
+    def session_usage(self, session: str) -> Usage:
+        """Return what a running session uses just now."""
+        return self._run(self._client.session_usage(session))
+
+    def session_log(self, session: str) -> str:
+        """Return the end of what a session's own server printed."""
+        return self._run(self._client.session_log(session))
+
+    def capacity(self) -> Capacity:
+        """Return what sessions may use together, and what is free of it now."""
+        return self._run(self._client.capacity())
 
     def delete_session(self, session: str) -> None:
         """Forget an ended session."""

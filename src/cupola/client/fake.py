@@ -30,7 +30,17 @@ from cupola.models.job import (
     TaskState,
 )
 from cupola.models.person import Person, Profile
-from cupola.models.session import LaunchRequest, Plan, Session, SessionEvent, SessionReport, SessionState
+from cupola.models.resources import Capacity, Usage
+from cupola.models.session import (
+    LaunchRequest,
+    Plan,
+    RestartRequest,
+    Session,
+    SessionChange,
+    SessionEvent,
+    SessionReport,
+    SessionState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -75,6 +85,18 @@ class FakePortal:
         self.volumes = {volume.name: volume for volume in volumes}
         self.sessions: dict[str, Session] = {}
         self.events: dict[str, list[SessionEvent]] = {}
+        self.usages: dict[str, Usage] = {}
+        self.session_logs: dict[str, str] = {}
+        self.capacity = Capacity(
+            total_cores=2,
+            most_cores=2,
+            total_memory_mib=4096,
+            total_gpus=0,
+            free_cores=2,
+            free_memory_mib=4096,
+            free_gpus=0,
+            no_gpus="This platform has no GPUs.",
+        )
         self.plans: dict[str, Plan] = {}
         self.reports: list[tuple[str, SessionReport]] = []
         self.jobs: dict[str, Job] = {}
@@ -162,6 +184,11 @@ class FakePortal:
                 self._find(self.sessions, name, "session")
             ),
             ("POST", f"/api/sessions/{one}/stop"): self._stop,
+            ("PATCH", f"/api/sessions/{one}"): self._rename,
+            ("POST", f"/api/sessions/{one}/restart"): self._restart,
+            ("GET", f"/api/sessions/{one}/usage"): self._usage,
+            ("GET", f"/api/sessions/{one}/log"): self._session_log,
+            ("GET", "/api/capacity"): lambda _: _json(self.capacity),
             ("DELETE", f"/api/sessions/{one}"): lambda _, name: self._forget(self.sessions, name, "session"),
             ("GET", f"/api/sessions/{one}/events"): self._session_events,
             ("POST", "/api/jobs"): self._submit,
@@ -202,9 +229,45 @@ class FakePortal:
             title=wanted.title or datalab.title,
             state=SessionState.REQUESTED,
             created=now(),
+            volumes=["home", *(wanted.volumes or [])],
+            clean=wanted.clean,
+            resources=wanted.resources,
+            environment=wanted.environment,
         )
+        return self._begin(session)
+
+    def _begin(self, session: Session) -> httpx.Response:
         self.sessions[session.id] = session
         return _json(self.advance_session(session.id, SessionState.REQUESTED, "asked for"), 202)
+
+    def _rename(self, request: httpx.Request, name: str) -> httpx.Response:
+        old: Session = self._find(self.sessions, name, "session")
+        change = SessionChange.model_validate_json(request.content)
+        self.sessions[name] = old.model_copy(update={"title": change.title})
+        return _json(self.sessions[name])
+
+    def _restart(self, request: httpx.Request, name: str) -> httpx.Response:
+        old: Session = self._find(self.sessions, name, "session")
+        wanted = RestartRequest.model_validate_json(request.content or b"{}")
+        if old.state.active:
+            self.advance_session(name, SessionState.STOPPED, "restarted", stopped=now())
+        changes = {
+            "id": f"{old.datalab}-{next(self._numbers)}",
+            "resources": wanted.resources or old.resources,
+            "created": now(),
+            **dict.fromkeys(("started", "stopped", "url", "reason", "end")),
+        }
+        return self._begin(old.model_copy(update=changes))
+
+    def _usage(self, _: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.sessions, name, "session")
+        if name not in self.usages:
+            raise ConflictError(f"{name} does not run just now: there is nothing to measure")
+        return _json(self.usages[name])
+
+    def _session_log(self, _: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.sessions, name, "session")
+        return httpx.Response(200, text=self.session_logs.get(name, ""))
 
     def _stop(self, _: httpx.Request, name: str) -> httpx.Response:
         return _json(self.advance_session(name, SessionState.STOPPED, "stopped", stopped=now()), 202)

@@ -10,6 +10,7 @@ from cupola.client.fake import FakePortal
 from cupola.exceptions import ConflictError, NotFoundError, NotSignedInError, UnavailableError
 from cupola.models.datalab import Datalab
 from cupola.models.job import JobAction, JobRequest, JobState
+from cupola.models.resources import Resources, Usage
 from cupola.models.session import LaunchRequest, SessionReport, SessionState
 
 LAB = Datalab(name="lab", title="Cupola Lab", summary="JupyterLab")
@@ -36,6 +37,23 @@ def test_a_session_from_launch_to_forgotten(client, portal):
     assert client.stop_session(session.id).state is SessionState.STOPPED
     client.delete_session(session.id)
     assert client.sessions() == []
+
+
+def test_a_session_is_renamed_measured_read_and_restarted_bigger(client, portal):
+    size = Resources(cores=1, memory_mib=1024)
+    old = client.launch(LaunchRequest(datalab="lab", resources=size, environment={"A": "1"}))
+    assert client.rename_session(old.id, "Dust").title == "Dust"
+    with pytest.raises(ConflictError, match="does not run"):
+        client.session_usage(old.id)
+    portal.usages[old.id] = Usage(cores=0.5, memory_mib=300)
+    portal.session_logs[old.id] = "it printed\n"
+    assert client.session_usage(old.id).memory_mib == 300
+    assert client.session_log(old.id) == "it printed\n"
+    new = client.restart_session(old.id, Resources(cores=1, memory_mib=2048))
+    assert (new.title, new.environment, new.resources.memory_mib) == ("Dust", {"A": "1"}, 2048)
+    assert client.restart_session(new.id).resources.memory_mib == 2048
+    assert client.session(old.id).state is SessionState.STOPPED
+    assert client.capacity().free_memory_mib == 4096
 
 
 def test_a_problem_becomes_our_error(client):

@@ -51,6 +51,9 @@ async def test_a_name_never_leaves_its_part_of_the_address():
         for call in (
             client.session,
             client.stop_session,
+            client.restart_session,
+            client.session_usage,
+            client.session_log,
             client.job,
             client.datalab,
             client.volume,

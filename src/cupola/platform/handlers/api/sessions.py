@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Path
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from cupola.models.base import Page
-from cupola.models.session import LaunchRequest, Session
+from cupola.models.resources import Usage
+from cupola.models.session import LaunchRequest, RestartRequest, Session, SessionChange
 from cupola.platform.handlers.dependencies import Cursor, FactoryIn, Limit, PersonIn
 from cupola.platform.handlers.streams import EVENT_STREAM, event_stream
 
@@ -21,8 +22,41 @@ Launch = Annotated[
     LaunchRequest,
     Body(
         openapi_examples={
-            "play": {"summary": "The recommended version with the usual volumes", "value": {"datalab": "lab"}}
+            "play": {
+                "summary": "The recommended version with the usual volumes",
+                "value": {"datalab": "lab"},
+            },
+            "choices": {
+                "summary": "A version, a size, data and variables of your choice",
+                "value": {
+                    "datalab": "lab",
+                    "version": "sha256:" + "3f9a1c0b77de" + "0" * 52,
+                    "title": "Dust storms of year 34",
+                    "resources": {"cores": 2, "memory_mib": 8192},
+                    "volumes": ["sample-archive"],
+                    "environment": {"GDAL_CACHEMAX": "512"},
+                    "clean": True,
+                },
+            },
         }
+    ),
+]
+Restart = Annotated[
+    RestartRequest | None,
+    Body(
+        openapi_examples={
+            "same": {"summary": "As it was", "value": {}},
+            "bigger": {
+                "summary": "With more memory",
+                "value": {"resources": {"cores": 2, "memory_mib": 16384}},
+            },
+        }
+    ),
+]
+Change = Annotated[
+    SessionChange,
+    Body(
+        openapi_examples={"title": {"summary": "Another title", "value": {"title": "Dust storms of year 34"}}}
     ),
 ]
 Key = Annotated[
@@ -55,8 +89,37 @@ async def sessions(
 
 @router.get("/{session_id}", summary="One session")
 async def session(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Session:
-    """Return one of your sessions."""
+    """Return one of your sessions; while it runs, with what it uses."""
     return await factory.sessions.session(person, session_id)
+
+
+@router.patch("/{session_id}", summary="Rename a session")
+async def change_session(
+    session_id: SessionId, change: Change, person: PersonIn, factory: FactoryIn
+) -> Session:
+    """Give a session another title."""
+    return await factory.sessions.rename(person, session_id, change.title)
+
+
+@router.post("/{session_id}/restart", status_code=202, summary="Restart a session")
+async def restart_session(
+    session_id: SessionId, person: PersonIn, factory: FactoryIn, restart: Restart = None
+) -> Session:
+    """Begin a new session with the same choices, on exactly the same version; this one is stopped if it still runs."""
+    resources = restart.resources if restart else None
+    return await factory.sessions.restart(person, session_id, resources)
+
+
+@router.get("/{session_id}/usage", summary="What a session uses")
+async def session_usage(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Usage:
+    """Return the cores and the memory that a running session uses just now."""
+    return await factory.sessions.usage(person, session_id)
+
+
+@router.get("/{session_id}/log", response_class=PlainTextResponse, summary="A session's output")
+async def session_log(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> str:
+    """Return the end of what a session's own server printed."""
+    return await factory.sessions.log(person, session_id)
 
 
 @router.post("/{session_id}/stop", status_code=202, summary="Stop a session")
