@@ -22,6 +22,9 @@ PORTAL = "cupola"
 PORTAL_COMMAND = [sys.executable, "-P", "-m", "cupola.platform"]
 
 PORTAL_SCOPES = [
+    # Only who may open a server can share it: it shares for owners, and opens none.
+    "access:servers",
+    "admin:groups",
     "admin:servers",
     "delete:servers",
     "list:users",
@@ -29,6 +32,7 @@ PORTAL_SCOPES = [
     "read:servers",
     "read:users",
     "servers",
+    "shares",
     "users:activity",
 ]
 SUPERVISOR_SCOPES = ["delete:servers", "list:users", "read:hub", "read:servers"]
