@@ -40,6 +40,9 @@ class FakeHub:
     def __init__(self):
         self.users = {"maria": FakeUser(groups=["mars"]), "paul": FakeUser(admin=True)}
         self.tokens = {}
+        self.groups = {}
+        self.properties = {}
+        self.shares = {}
         self.codes = {}
         self.mode = "quick"
         self.down = False
@@ -73,7 +76,14 @@ class FakeHub:
             return problem(403, "Action is not authorized with current scopes")
         if path == "/users":
             return self.list_users(request)
+        if path.startswith("/groups"):
+            return self.group(request, path.removeprefix("/groups").strip("/"))
+        if path.startswith("/shares/"):
+            return self.share(request, *path.removeprefix("/shares/").split("/"))
         name, _, server = path.removeprefix("/users/").partition("/servers/")
+        if request.method == "GET" and not server:
+            known = name in self.users
+            return httpx.Response(200, json={"name": name}) if known else problem(404, "Not Found")
         if request.method == "POST" and not server:
             return self.create(name)
         if name not in self.users:
@@ -112,6 +122,59 @@ class FakeHub:
         if token is None:
             return httpx.Response(400, json={"error": "invalid_grant"})
         return httpx.Response(200, json={"access_token": token, "token_type": "Bearer"})
+
+    def group(self, request, path):
+        name, _, part = path.partition("/")
+        if not name:
+            listed = [self.group_model(each) for each in sorted(self.groups)]
+            return httpx.Response(200, json={"items": listed, "_pagination": {"next": None}})
+        if request.method == "POST" and not part:
+            if name in self.groups:
+                return problem(409, f"Group {name} already exists")
+            self.groups[name] = []
+            return httpx.Response(201, json=self.group_model(name))
+        if name not in self.groups:
+            return problem(404, f"No such group: {name}")
+        if part == "properties":
+            self.properties[name] = json.loads(request.content)
+        elif part == "users":
+            users = json.loads(request.content)["users"]
+            if unknown := [user for user in users if user not in self.users]:
+                return problem(400, f"No such user: {unknown[0]}")
+            kept = [user for user in self.groups[name] if user not in users]
+            self.groups[name] = kept + (users if request.method == "POST" else [])
+        elif request.method == "DELETE":
+            del self.groups[name]
+            self.properties.pop(name, None)
+            return httpx.Response(204)
+        return httpx.Response(200, json=self.group_model(name))
+
+    def group_model(self, name):
+        return {
+            "kind": "group",
+            "name": name,
+            "users": self.groups[name],
+            "roles": [],
+            "properties": self.properties.get(name, {}),
+        }
+
+    def share(self, request, owner, server):
+        if server not in self.users[owner].servers:
+            return problem(404, f"No such server: {owner}/{server}")
+        found = self.shares.setdefault((owner, server), set())
+        if request.method == "GET":
+            listed = [{kind: {"name": name}} for kind, name in sorted(found)]
+            return httpx.Response(200, json={"items": listed, "_pagination": {"next": None}})
+        body = json.loads(request.content)
+        who = ("user", body["user"]) if "user" in body else ("group", body["group"])
+        if request.method == "PATCH":
+            found.discard(who)
+            return httpx.Response(200, json={})
+        assert body["scopes"] == [f"access:servers!server={owner}/{server}"]
+        if who[1] not in (self.users if who[0] == "user" else self.groups):
+            return problem(400, f"No such {who[0]}: {who[1]}")
+        found.add(who)
+        return httpx.Response(200, json={})
 
     def create(self, name):
         if not self.may_create:
