@@ -9,7 +9,7 @@ from cupola.models.session import Plan, ProcessPlan
 from cupola.models.volume import Mount, VolumeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cupola.config import StatePaths
@@ -41,6 +41,7 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     python: Path,
     mounts: Sequence[Mount],
     clean: bool,
+    variables: Mapping[str, str],
     paths: StatePaths,
     api_url: str,
 ) -> Plan:
@@ -56,6 +57,8 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
         The volumes it sees.
     clean
         Without the packages that the owner installed.
+    variables
+        What the datalab and the owner set; the platform's own win.
     paths
         The platform's folders.
     api_url
@@ -64,6 +67,7 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     home = paths.home(owner)
     runtime = home / ".cupola"
     environment = {
+        **variables,
         "CUPOLA_API_URL": api_url,
         "CUPOLA_SESSION": session,
         "CUPOLA_VERSION": digest,

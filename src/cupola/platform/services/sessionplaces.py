@@ -62,6 +62,7 @@ class SessionPlaces:
             python=built.python,
             mounts=links(volumes, self._paths.home(person.name)),
             clean=session.clean,
+            variables={**datalab.environment, **session.environment},
             paths=self._paths,
             api_url=self._api_url,
         )

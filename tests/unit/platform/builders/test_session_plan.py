@@ -27,6 +27,7 @@ def test_the_plan_of_a_session(golden, clean):
         python=Path("/state/environments/lab/abababababab/bin/python"),
         mounts=MOUNTS,
         clean=clean,
+        variables={"GDAL_CACHEMAX": "512", "CUPOLA_SESSION": "another"},
         paths=StatePaths(state=Path("/state")),
         api_url="http://127.0.0.1:8001/services/cupola/api",
     )
