@@ -42,6 +42,17 @@ class DockerSettings(Settings):
         pattern=r"^[a-z0-9][a-z0-9._/:@-]*$",
         json_schema_extra={"expects": "the name of an image"},
     )
+    registry: str | None = Field(
+        default=None,
+        title="Registry",
+        description=(
+            "Where `cupola build` puts the images too, and where they are pulled from when the engine has lost them: "
+            "a server and, if you like, a path there. Sign in with `docker login` first."
+        ),
+        examples=["registry.example.org/cupola"],
+        pattern=r"^[a-z0-9-]*([.:][a-z0-9-]+)+(/[a-z0-9._-]+)*$",
+        json_schema_extra={"expects": "the name of a server and a path", "default": "none"},
+    )
     network: NetworkKind = Field(
         default=NetworkKind.OUTSIDE,
         strict=False,

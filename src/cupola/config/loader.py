@@ -101,6 +101,7 @@ def _resolved(config: Config, file: Path | None) -> Config:
     return config.model_copy(
         update={
             "state": state,
+            "datalabs": [base / place for place in config.datalabs],
             "folders": config.folders.model_copy(update=folders),
             "volumes": volumes,
             "sign_in": _resolved_sign_in(config.sign_in, base),

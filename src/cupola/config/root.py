@@ -160,6 +160,16 @@ class Config(Settings):
         examples=[False],
         json_schema_extra={"expects": "true or false"},
     )
+    datalabs: list[UserPath] = Field(
+        default_factory=list,
+        title="Datalabs",
+        description=(
+            "Folders of datalabs of your own, each with datalab.yaml and Dockerfile; the folder's name is that of the "
+            "datalab, and one that bears the name of a shipped datalab stands in for it."
+        ),
+        examples=[["datalabs/my-tool"]],
+        json_schema_extra={"expects": "a list of folders", "default": "none"},
+    )
     volumes: list[VolumeSettings] = Field(
         default_factory=list,
         title="Volumes",

@@ -9,7 +9,7 @@ from pydantic import Field
 from cupola.models.base import Model, Slug, Time
 from cupola.models.resources import Resources
 
-__all__ = ["Datalab", "DatalabKind", "Version"]
+__all__ = ["BuildWhen", "Datalab", "DatalabKind", "Version"]
 
 
 class DatalabKind(StrEnum):
@@ -19,6 +19,15 @@ class DatalabKind(StrEnum):
     """A Jupyter server with JupyterLab and ``cupola.lab``."""
     WEB = "web"
     """Any program that speaks HTTP."""
+
+
+class BuildWhen(StrEnum):
+    """When a datalab's image is built."""
+
+    ALWAYS = "always"
+    """At the start of the platform, in the background."""
+    ON_REQUEST = "on request"
+    """When somebody asks for it with ``cupola build``: it is large, or takes servers that not every machine reaches."""
 
 
 class Version(Model):
@@ -68,6 +77,7 @@ class Datalab(Model):
     """Variables that every session of it finds."""
     port: int = 8888
     """Where it listens, in a container."""
+    build: BuildWhen = BuildWhen.ALWAYS
     versions: list[Version] = Field(default_factory=list)
     """Newest first."""
     recommended: str | None = None
