@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from cupola.exceptions import ConflictError, CupolaError, InputError
+from cupola.exceptions import CupolaError, InputError
 from cupola.models.base import now
 from cupola.models.storage import PlaceKind, StorageUsage
-from cupola.platform.storage.quotas import Limit, Owner
+from cupola.platform.storage.quotas import Limit, LimitInUseError, Owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +94,8 @@ class QuotaService:
     def _prepare(self, folder: Path, owner: Owner, limit: Limit) -> None:
         try:
             self._quota.prepare(folder, owner, limit)
-        except ConflictError as exc:
-            if not str(exc).startswith("The limit of "):
-                raise
-            # A limit that cannot be lowered while the home is in use must not stand in the way of a launch.
+        except LimitInUseError as exc:
+            # A limit that cannot change while the home is in use must not stand in the way of a launch.
             log.warning("limit unchanged", folder=folder.name, error=str(exc))
 
     async def usage(self, kind: PlaceKind | str, name: str) -> StorageUsage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cupola.config import QuotaKind
-from cupola.platform.storage.quotas.base import Held, Limit, Owner, Quota, QuotaError
+from cupola.platform.storage.quotas.base import Held, Limit, LimitInUseError, Owner, Quota, QuotaError
 from cupola.platform.storage.quotas.btrfs import BtrfsQuota
 from cupola.platform.storage.quotas.loop import LoopQuota
 from cupola.platform.storage.quotas.none import NoQuota
@@ -14,7 +14,19 @@ from cupola.platform.storage.quotas.xfs import XfsQuota
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Held", "Limit", "Owner", "Quota", "QuotaError", "open_quota"]
+__all__ = [
+    "BtrfsQuota",
+    "Held",
+    "Limit",
+    "LimitInUseError",
+    "LoopQuota",
+    "NoQuota",
+    "Owner",
+    "Quota",
+    "QuotaError",
+    "XfsQuota",
+    "open_quota",
+]
 
 _KINDS: dict[QuotaKind, type[Quota]] = {
     QuotaKind.NONE: NoQuota,

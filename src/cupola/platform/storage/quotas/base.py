@@ -8,19 +8,23 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cupola.exceptions import StartError, UnavailableError
+from cupola.exceptions import ConflictError, StartError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Held", "Limit", "Owner", "Quota", "QuotaError", "made", "places", "run"]
+__all__ = ["Held", "Limit", "LimitInUseError", "Owner", "Quota", "QuotaError", "made", "places", "run"]
 
 _PATIENCE_S = 600.0
 
 
 class QuotaError(UnavailableError):
     """A quota could not be set or read; the text names the folder and what the file system said."""
+
+
+class LimitInUseError(ConflictError):
+    """Such a limit cannot change while something uses the folder; all else is as it should be."""
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,10 @@ class BtrfsQuota(Quota):
             return
         refuse_in_use(folder, "can be deleted")
         number = _subvolume_id(folder)
+        self._group(folder)
+        # To delete what is full needs room too.
+        command = ("btrfs", "qgroup", "limit", "none", f"1/{number}", str(folder.parent))
+        run(*command, what=f"{folder} cannot be deleted")
         groups = [str(number), *(str(inner) for inner, _ in self._inner(folder))]
         for inner, path in reversed(self._inner(folder)):
             # By number: a path in the user's folder could lead elsewhere.
@@ -204,9 +208,11 @@ class BtrfsQuota(Quota):
         number = _subvolume_id(folder)
         groups = self._groups(folder)
         if (1, number) not in groups:
-            run("btrfs", "qgroup", "create", f"1/{number}", str(folder), what=f"{folder} gets no quota")
+            run(
+                "btrfs", "qgroup", "create", f"1/{number}", str(folder.parent), what=f"{folder} gets no quota"
+            )
         if f"1/{number}" not in (groups.get((0, number), (0, None, ""))[2] or "").split(","):
-            self._assign(number, number, folder)
+            self._assign(number, number, folder.parent)
 
     def _assign(self, inner: int, outer: int, root: Path) -> None:
         command = ("btrfs", "qgroup", "assign", f"0/{inner}", f"1/{outer}", str(root))
@@ -214,7 +220,8 @@ class BtrfsQuota(Quota):
 
     def _limit(self, folder: Path, limit: Limit) -> None:
         number = _subvolume_id(folder)
-        command = ("btrfs", "qgroup", "limit", str(limit.size), f"1/{number}", str(folder))
+        # By way of the folder around it: from within a full one the limit could not be raised.
+        command = ("btrfs", "qgroup", "limit", str(limit.size), f"1/{number}", str(folder.parent))
         run(*command, what=f"the limit of {folder} cannot be set")
 
     def _groups(self, folder: Path) -> dict[tuple[int, int], tuple[int, int | None, str]]:

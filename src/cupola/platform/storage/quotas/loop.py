@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from cupola.exceptions import ConflictError, CupolaError, StartError
-from cupola.platform.storage.quotas.base import Held, Limit, Owner, Quota, QuotaError, made, run
+from cupola.platform.storage.quotas.base import (
+    Held,
+    Limit,
+    LimitInUseError,
+    Owner,
+    Quota,
+    QuotaError,
+    made,
+    run,
+)
 from cupola.platform.storage.quotas.moving import aside_of, copy_into, delete, refuse_in_use
 
 if TYPE_CHECKING:
@@ -25,6 +35,7 @@ __all__ = ["LoopQuota"]
 IMAGES = ".images"
 _LEAST = 16 * 2**20
 """A file system smaller than this has no room for itself."""
+_BLOCK = 4096
 _BYTES_PER_FILE = 16384
 _OPTIONS = "loop,nodev,nosuid,discard"
 
@@ -61,7 +72,7 @@ class LoopQuota(Quota):
             refuse_in_use(folder, "moves under its quota")
         held = _plain_size(folder)
         # Content beyond the limit is kept: the owner has to delete before anything can be added.
-        size = max(limit.size, _LEAST, held + held // 10 + _LEAST if held else 0)
+        size = _whole(max(limit.size, held + held // 10 + _LEAST if held else 0))
         try:
             _format(new, size, limit.files)
             if folder.exists():
@@ -120,30 +131,34 @@ class LoopQuota(Quota):
 
     @override
     def set_limit(self, folder: Path, limit: Limit) -> None:
-        image, size = _image(folder), max(limit.size, _LEAST)
-        there = image.stat().st_size
-        if size > there:
+        image, size = _image(folder), _whole(limit.size)
+        there = _formatted(image)
+        if size > image.stat().st_size:
             os.truncate(image, size)
-            if folder.is_mount():
-                device = run(
-                    "findmnt", "-n", "-o", "SOURCE", str(folder), what=f"{folder} cannot grow"
-                ).strip()
-                run("losetup", "-c", device, what=f"{folder} cannot grow")
-                run("resize2fs", device, what=f"{folder} cannot grow")
-            else:
-                self._resize(image, size)
-        elif size < there and not _over(folder, size):
-            self._shrink(folder, image, size)
+        if size == there or _over(folder, size):
+            return
+        if size > there and folder.is_mount():
+            with contextlib.suppress(QuotaError):  # the capability SYS_RESOURCE is missing
+                self._grow(folder)
+                return
+        self._change(folder, image, size)
 
-    def _shrink(self, folder: Path, image: Path, size: int) -> None:
-        """Make an image smaller, which works only while nothing uses it; else it is done at the next chance."""
+    @staticmethod
+    def _grow(folder: Path) -> None:
+        """Make a mounted file system as large as its image."""
+        device = run("findmnt", "-n", "-o", "SOURCE", str(folder), what=f"{folder} cannot grow").strip()
+        run("losetup", "-c", device, what=f"{folder} cannot grow")
+        run("resize2fs", device, what=f"{folder} cannot grow")
+
+    def _change(self, folder: Path, image: Path, size: int) -> None:
+        """Change a file system that nothing uses."""
         mounted = folder.is_mount()
         if mounted:
             try:
                 run("umount", str(folder), what=f"{folder} is in use")
             except QuotaError as exc:
-                raise ConflictError(
-                    f"The limit of {folder.name} can be lowered only while no session of it runs: it is at its next "
+                raise LimitInUseError(
+                    f"The limit of {folder.name} can be changed only while no session of it runs: it is at its next "
                     "launch after all have stopped."
                 ) from exc
         try:
@@ -213,13 +228,27 @@ def _image(folder: Path) -> Path:
     return folder.parent / IMAGES / f"{folder.name}.ext4"
 
 
+def _whole(size: int) -> int:
+    """Return `size` in whole blocks, and enough of them for a file system."""
+    return max(size, _LEAST) // _BLOCK * _BLOCK
+
+
+def _formatted(image: Path) -> int:
+    """Return the size of the file system in an image, as its superblock says: the file may be larger."""
+    with image.open("rb") as file:
+        file.seek(1024)
+        blocks, log_size = struct.unpack("<4xI16xI", file.read(28))
+    size: int = blocks * (1024 << log_size)
+    return size
+
+
 def _format(image: Path, size: int, files: int | None) -> None:
     image.unlink(missing_ok=True)
     with image.open("xb") as file:
         file.truncate(size)
     image.chmod(0o600)
     # No blocks kept back for root; room to delete is there in any case.
-    command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,nodiscard"]
+    command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", str(_BLOCK), "-E", "lazy_itable_init=1,nodiscard"]
     command += ["-N", str(max(files, 128))] if files else ["-i", str(_BYTES_PER_FILE)]
     run(*command, str(image), what=f"the image {image} cannot be made")
     _without_lost_and_found(image)
