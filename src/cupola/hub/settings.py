@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cupola.config import Compute
+from cupola.exceptions import StartError
+from cupola.hub.containers.network import known
 from cupola.hub.keys import Keys
 from cupola.hub.ports import LOOPBACK, Ports
-from cupola.hub.traefik import routes_file
+from cupola.hub.traefik import door_routes, routes_file
 
 if TYPE_CHECKING:
     from cupola.config import Config
@@ -95,13 +98,15 @@ def _proxy(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
 
 
 def _sign_in(c: Any, config: Config) -> None:
-    c.JupyterHub.authenticator_class = "cupola.hub.authenticator.LinkAuthenticator"
-    c.LinkAuthenticator.links_folder = str(config.paths.links)
-    # Nobody else gets in, whatever a link says; the owner may administer the hub.
-    c.Authenticator.allowed_users = {config.owner}
+    c.JupyterHub.authenticator_class = "cupola.hub.signin.authenticator.SignInAuthenticator"
+    c.SignInAuthenticator.settings = config
     c.Authenticator.admin_users = {config.owner}
-    # Else whoever was the owner once would be let in for ever.
+    # Who may be in is looked at again and again: no cookie and no token outlives that by more than this.
     c.Authenticator.allow_existing_users = False
+    c.Authenticator.auth_refresh_age = 3
+    c.Authenticator.auth_refresh_strict = True
+    c.JupyterHub.cookie_max_age_days = 7
+    c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax"}}
     c.JupyterHub.oauth_require_pkce = True
     c.JupyterHub.extra_user_scopes = [f"access:services!service={PORTAL}"]
 
@@ -114,11 +119,27 @@ def _sessions(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
     c.SessionSpawner.portal_url = f"http://{LOOPBACK}:{ports.portal}/services/{PORTAL}/api"
     c.SessionSpawner.internal_token = keys.internal
     c.SessionSpawner.records = str(config.paths.running)
+    c.SessionSpawner.compute = config.compute.value
+    if config.compute is Compute.DOCKER:
+        _containers(c, config, ports)
     c.SessionSpawner.server_token_scopes = SESSION_SCOPES
     c.SessionSpawner.start_timeout = 180
     c.SessionSpawner.http_timeout = 60
     # A session that died is seen, and told to the portal, within this time.
     c.SessionSpawner.poll_interval = 2
+
+
+def _containers(c: Any, config: Config, ports: Ports) -> None:
+    """Sessions are containers: they reach the platform through the door alone."""
+    network = known(config.paths)
+    if network is None:
+        raise StartError(
+            f"{config.paths.network} names no network of sessions; start the platform with `cupola up`, which makes it"
+        )
+    c.SessionSpawner.engine = config.docker.host
+    c.SessionSpawner.platform_key = config.paths.key
+    c.SessionSpawner.hub_connect_url = network.door_url
+    c.FastTraefikFileProxy.extra_dynamic_config = door_routes(ports)
 
 
 def _services(c: Any, config: Config, keys: Keys, ports: Ports) -> None:

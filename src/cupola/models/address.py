@@ -25,7 +25,19 @@ def safe_path(path: str, prefix: str = "/") -> str | None:
     if not path.startswith(prefix) or len(path) > LONGEST or _PATH.fullmatch(path) is None:
         return None
     # A browser resolves `..` and reads `//` as the beginning of a host; and so may servers that decode these.
-    decoded = re.sub(r"%(2e|2f|5c)", lambda found: bytes.fromhex(found[1]).decode(), path.partition("?")[0], flags=re.I)
-    if ".." in path or "//" in path or ".." in decoded or "//" in decoded or "\\" in decoded or _BROKEN.search(path):
+    decoded = re.sub(
+        r"%(2e|2f|5c)",
+        lambda found: bytes.fromhex(found[1]).decode(),
+        path.partition("?")[0],
+        flags=re.IGNORECASE,
+    )
+    if (
+        ".." in path
+        or "//" in path
+        or ".." in decoded
+        or "//" in decoded
+        or "\\" in decoded
+        or _BROKEN.search(path)
+    ):
         return None
     return path

@@ -1,0 +1,1 @@
+"""Signing in: who somebody is, whether they may come in, and the end of it."""
