@@ -1,4 +1,4 @@
-"""The shipped datalabs: a folder each, with a ``datalab.yaml``."""
+"""The datalabs, shipped and own: a folder each, with a ``datalab.yaml``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import structlog
 import yaml
 from pydantic import ValidationError
 
+from cupola.config import environments_source
 from cupola.models.datalab import Datalab
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from cupola.config import Config
 
 __all__ = ["DatalabFolder"]
 
@@ -22,21 +26,45 @@ _FROM_ELSEWHERE = {"name", "versions", "recommended", "unavailable"}
 
 
 class DatalabFolder:
-    """The datalabs in `folder`."""
+    """The datalabs of a platform.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder
+        Has the shipped ones, a folder each.
+    own
+        The operator's own, each the folder of one datalab; one that bears the name of a shipped one stands in for it.
+    """
+
+    def __init__(self, folder: Path, own: Iterable[Path] = ()) -> None:
         self._folder = folder
+        self._own = {place.name: place for place in own}
         # By path: when the file was last changed, and what it said.
         self._read: dict[Path, tuple[int, Datalab]] = {}
+
+    @classmethod
+    def of(cls, config: Config, folder: Path | None = None) -> DatalabFolder:
+        """Return those of the platform with this configuration; `folder` stands in for the shipped ones."""
+        return cls(folder or environments_source(), config.datalabs)
+
+    def place(self, name: str) -> Path | None:
+        """Return the folder of a datalab, or of what datalabs stand on; nothing where there is none."""
+        place = self._own.get(name, self._folder / name)
+        return place if any((place / file).is_file() for file in ("datalab.yaml", "Dockerfile")) else None
+
+    def datalab(self, name: str) -> Datalab | None:
+        """Return one datalab, without versions; nothing where there is none of this name."""
+        return next((datalab for datalab in self.datalabs() if datalab.name == name), None)
 
     def datalabs(self) -> list[Datalab]:
         """Return all datalabs by name, without versions; a broken one says that it is."""
         try:
-            files = sorted(self._folder.glob("*/datalab.yaml"))
+            files = {file.parent.name: file for file in self._folder.glob("*/datalab.yaml")}
         except OSError as error:
             log.exception("datalabs cannot be read", folder=str(self._folder), error=str(error))
-            return []
-        return [self._datalab(file) for file in files]
+            files = {}
+        files |= {name: place / "datalab.yaml" for name, place in self._own.items()}
+        return [self._datalab(file) for _, file in sorted(files.items())]
 
     def _datalab(self, file: Path) -> Datalab:
         try:
