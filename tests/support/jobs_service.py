@@ -12,13 +12,15 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cupola.config import StatePaths
 from cupola.lab.jobs.packing import label, pack
 from cupola.models.base import now
-from cupola.models.datalab import Version
+from cupola.models.datalab import Datalab, Version
 from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
+from cupola.platform.services.sessionplaces import SessionPlaces
 from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
@@ -39,10 +41,25 @@ class ThisEnvironment:
     async def version(self, _name, _digest=None):
         return BUILT
 
+    async def datalab(self, _name):
+        return Datalab(name="lab", title="Lab", summary="JupyterLab")
+
 
 class NoVolumes:
     async def chosen(self, _person, _names):
         return Chosen([], [])
+
+
+def job_places(homes: Path, sessions=None) -> JobPlaces:
+    return JobPlaces(
+        catalogue=ThisEnvironment(),
+        sessions=sessions,
+        volumes=NoVolumes(),
+        places=SessionPlaces(
+            paths=StatePaths(homes.parent, other_homes=homes), api_url="http://127.0.0.1:9/api"
+        ),
+        homes=homes,
+    )
 
 
 @asynccontextmanager
@@ -52,9 +69,7 @@ async def job_service(root: Path, *, engines=None):
     service = JobService(
         store=JobStore(database),
         engines=engines or {"local": LocalPool(root / "cores", cores=2)},
-        places=JobPlaces(
-            catalogue=ThisEnvironment(), sessions=None, volumes=NoVolumes(), homes=root / "homes"
-        ),
+        places=job_places(root / "homes"),
     )
     try:
         yield service

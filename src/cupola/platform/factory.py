@@ -146,16 +146,17 @@ class Factory:
     def _build_sessions(self) -> SessionService:
         store, bells = SessionStore(self._database), self._bells
         settings = self.hub_settings
+        self._places = SessionPlaces(
+            paths=self.config.paths,
+            # Past the proxy: a session's own calls work while the proxy restarts.
+            api_url=f"{settings.service_url}{settings.prefix}api",
+        )
         self.launches = Launches(
             catalogue=self.catalogue,
             volumes=self.volumes,
             capacity=self.capacity,
             prices=self.prices,
-            places=SessionPlaces(
-                paths=self.config.paths,
-                # Past the proxy: a session's own calls work while the proxy restarts.
-                api_url=f"{settings.service_url}{settings.prefix}api",
-            ),
+            places=self._places,
             docker=self.config.docker,
         )
         return SessionService(
@@ -174,6 +175,7 @@ class Factory:
             catalogue=self.catalogue,
             sessions=SessionStore(self._database),
             volumes=self.volumes,
+            places=self._places,
             homes=paths.homes,
         )
         local = LocalPool(paths.state / "run" / "cores", cores=self.config.engines.local.cores)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cupola.models.containers import JOB_LABEL, SESSION_LABEL
 from cupola.models.job import JobRequest, TaskPlan
+from cupola.models.resources import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
+    from cupola.models.session import ContainerPlan
     from cupola.models.volume import Mount
 
-__all__ = ["TaskPlace", "choose_chunk", "plan_again", "plan_of", "task_environment"]
+__all__ = [
+    "CORES_INSIDE",
+    "TaskPlace",
+    "choose_chunk",
+    "job_container",
+    "plan_again",
+    "plan_of",
+    "task_environment",
+]
 
+CORES_INSIDE = Path("/cores")
+"""Where the container of a job finds one file per core that it may use."""
 SMALL_JOB = 128
 """Up to here each input is a task of its own: somebody watches it, and a process costs milliseconds."""
 TASKS_PER_CORE = 16
@@ -119,3 +132,35 @@ def task_environment(place: TaskPlace, *, cpus: int, mounts: Sequence[Mount]) ->
         "CUPOLA_RUNTIME": str(place.home / ".cupola"),
         **dict.fromkeys(THREAD_VARIABLES, str(cpus)),
     }
+
+
+def job_container(session: ContainerPlan, *, folder: Path, python: Path, plan: TaskPlan) -> ContainerPlan:
+    """Return the container of a job: that of a session of its owner, with another program and no way into the platform.
+
+    Its resources are those of one task; the engine says how many of them it gets.
+
+    Parameters
+    ----------
+    session
+        How a session of the same version is started.
+    folder, python
+        The job's folder and the interpreter, as they are found inside.
+    plan
+        What the tasks are.
+    """
+    pool = [str(python), "-P", "-m", "cupola.lab.pool", str(folder), str(CORES_INSIDE)]
+    labels = {name: value for name, value in session.labels.items() if name != SESSION_LABEL}
+    return session.model_copy(
+        update={
+            "name": f"{session.name.removesuffix(session.labels.get(SESSION_LABEL, ''))}{plan.tag}",
+            # The log lies in the owner's home: written by the owner's own program, not by the platform.
+            "command": ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(folder / "log" / "pool.out"), *pool],
+            "environment": {**plan.environment, "CUPOLA_JOB": plan.tag},
+            "folder": folder,
+            "folders": [],
+            "resources": Resources(cores=plan.cpus, memory_mib=plan.memory_mib),
+            "gpus": [],
+            "publish": False,
+            "labels": {**labels, JOB_LABEL: plan.tag},
+        }
+    )

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from cupola.exceptions import InputError, NotFoundError
-from cupola.platform.builders.job import TaskPlace, task_environment
-from cupola.platform.builders.session import links
+from cupola.models.base import now
+from cupola.models.resources import Resources
+from cupola.models.session import Session, SessionState
+from cupola.platform.builders.job import TaskPlace, job_container, task_environment
+from cupola.platform.storage.files.beneath import Beneath
 from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cupola.models.job import Job, JobRequest
+    from cupola.models.job import Job, JobRequest, TaskPlan
     from cupola.models.person import Person
+    from cupola.models.session import ContainerPlan, Plan
     from cupola.platform.services.catalogue import CatalogueService
+    from cupola.platform.services.sessionplaces import SessionPlaces
     from cupola.platform.services.volumes import VolumeService
     from cupola.platform.storage.database.sessions import SessionStore
+    from cupola.platform.storage.environments import BuiltVersion
 
 __all__ = ["JobPlace", "JobPlaces"]
 
+_PATH_INSIDE = "/usr/local/bin:/usr/bin:/bin"
+_LANGUAGE_INSIDE = "C.UTF-8"
+"""What the images of datalabs have."""
 DEFAULT_DATALAB = "lab"
 """Whose recommended version runs the jobs that come from no session."""
 
@@ -36,6 +46,14 @@ class JobPlace:
     """The interpreter, as tasks see it."""
     version: str
     environment: dict[str, str]
+    session: ContainerPlan | None = None
+    """How a session of this version is started as a container; nothing where tasks are processes of this host."""
+
+    def container(self, plan: TaskPlan) -> ContainerPlan | None:
+        """Return the container that the tasks of `plan` run in, where sessions are containers."""
+        if self.session is None:
+            return None
+        return job_container(self.session, folder=self.folder, python=self.python, plan=plan)
 
 
 class JobPlaces:
@@ -49,16 +67,25 @@ class JobPlaces:
         The table of sessions: it keeps which version and volumes a session has.
     volumes
         Knows what a person may mount.
+    places
+        Knows how sessions are started: a job that comes from none runs as a session would.
     homes
         Folder of the homes.
     """
 
     def __init__(
-        self, *, catalogue: CatalogueService, sessions: SessionStore, volumes: VolumeService, homes: Path
+        self,
+        *,
+        catalogue: CatalogueService,
+        sessions: SessionStore,
+        volumes: VolumeService,
+        places: SessionPlaces,
+        homes: Path,
     ) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
         self._volumes = volumes
+        self._places = places
         self._homes = homes
 
     def folder(self, job: Job) -> JobFolder:
@@ -75,49 +102,72 @@ class JobPlaces:
         InputError
             The function was made by another Python than the tasks would have.
         """
-        datalab, digest, plan = DEFAULT_DATALAB, None, None
+        built, plan = await self._as_session(person, request, job)
+        minor = _minor(built.python)
+        if minor is not None and minor != request.python:
+            raise InputError(
+                f"The function was made by Python {request.python} and the tasks run Python {minor}: "
+                f"start the job from a session of {plan.datalab}."
+            )
+        home = plan.started.folder
+        # A session that was started without the person's own packages computes without them too.
+        clean = plan.environment.get("CUPOLA_CLEAN") == "1"
+        python = built.python if clean else self._interpreter(person, plan, built.python)
+        inside = plan.container is not None
+        around = TaskPlace(
+            home=home,
+            python=python,
+            version=plan.version,
+            path=_PATH_INSIDE if inside else os.environ.get("PATH", os.defpath),
+            language=_LANGUAGE_INSIDE if inside else os.environ.get("LANG", "C.UTF-8"),
+        )
+        environment = task_environment(around, cpus=request.cpus, mounts=plan.mounts)
+        return JobPlace(
+            home / ".cupola" / "jobs" / job, python, plan.version, environment, session=plan.container
+        )
+
+    async def _as_session(self, person: Person, request: JobRequest, job: str) -> tuple[BuiltVersion, Plan]:
+        """Return the version of a job and the plan of the session it comes from, or of one made for it alone."""
         if request.session is not None:
             stored = await self._sessions.get(request.session)
             if stored is None or stored.session.owner != person.name:
                 raise NotFoundError(
                     f"You have no session {request.session!r}: start the job from one of yours."
                 )
-            datalab, digest, plan = stored.session.datalab, stored.session.version, stored.plan
-        built = await self._catalogue.version(datalab, digest)
-        home = self._homes / person.name
-        # A session that was started without the person's own packages computes without them too.
-        clean = plan is not None and plan.environment.get("CUPOLA_CLEAN") == "1"
-        python = built.python if clean else _interpreter(home, built.version.digest, built.python)
-        minor = _minor(built.python)
-        if minor is not None and minor != request.python:
-            raise InputError(
-                f"The function was made by Python {request.python} and the tasks run Python {minor}: "
-                f"start the job from a session of {datalab}."
-            )
-        around = TaskPlace(
-            home=home,
-            python=python,
+            session = stored.session
+            return await self._catalogue.version(session.datalab, session.version), stored.plan
+        datalab = await self._catalogue.datalab(DEFAULT_DATALAB)
+        built = await self._catalogue.version(DEFAULT_DATALAB, None)
+        volumes = (await self._volumes.chosen(person, None)).volumes
+        made_up = Session(
+            id=job,
+            owner=person.name,
+            datalab=datalab.name,
             version=built.version.digest,
-            path=os.environ.get("PATH", os.defpath),
-            language=os.environ.get("LANG", "C.UTF-8"),
+            title=request.name,
+            state=SessionState.REQUESTED,
+            created=now(),
+            resources=Resources(cores=request.cpus, memory_mib=request.memory_mib),
         )
-        if plan is None:
-            mounts = links((await self._volumes.chosen(person, None)).volumes, home)
-        else:
-            mounts = plan.mounts
-        environment = task_environment(around, cpus=request.cpus, mounts=mounts)
-        return JobPlace(home / ".cupola" / "jobs" / job, python, built.version.digest, environment)
+        plan = await self._places.plan(person, made_up, datalab=datalab, built=built, volumes=volumes)
+        return built, plan
 
-
-def _interpreter(home: Path, digest: str, locked: Path) -> Path:
-    """Return the interpreter that also sees what the person installed; the locked one if nothing was."""
-    short = digest.removeprefix("sha256:")[:12]
-    overlay = home / ".cupola" / "environments" / short / "bin" / "python"
-    return overlay if overlay.exists() else locked
+    def _interpreter(self, person: Person, plan: Plan, locked: Path) -> Path:
+        """Return the interpreter that also sees what the person installed; the locked one if nothing was."""
+        own = PurePosixPath(".cupola", "environments", plan.version.removeprefix("sha256:")[:12])
+        try:
+            # A link: what it leads to may be found only inside of a container.
+            Beneath(self._homes, PurePosixPath(person.name) / own).status("bin/python")
+        except OSError:
+            return locked
+        return plan.started.folder / own / "bin" / "python"
 
 
 def _minor(python: Path) -> str | None:
-    """Return ``major.minor`` of an environment's interpreter, as the names of its folders tell."""
+    """Return ``major.minor`` of an environment's interpreter, as the names of its folders tell.
+
+    Nothing where they cannot be seen from here: that of an image lies in the image.
+    """
     for folder in (python.parent.parent / "lib").glob("python3.*"):
         return folder.name.removeprefix("python")
     return None

@@ -91,6 +91,7 @@ class JobService:
             cpus=request.cpus,
             memory_mib=request.memory_mib,
             retries=request.retries,
+            container=place.container(plan),
         )
         watch = self._watch(stored, plan)
         async with watch.lock:

@@ -45,6 +45,7 @@ def array_of(stored: StoredJob, progress: Progress) -> Array:
         memory_mib=plan.memory_mib,
         at_once=plan.at_once,
         environment=plan.environment,
+        container=stored.container,
     )
 
 

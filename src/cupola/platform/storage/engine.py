@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cupola.models.job import TaskState
+    from cupola.models.session import ContainerPlan
 
 __all__ = ["Array", "Capacity", "Control", "Engine"]
 
@@ -46,6 +47,8 @@ class Array:
     """Most tasks in the scheduler's hands at a time."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """All a task finds in its environment."""
+    container: ContainerPlan | None = None
+    """The container that its tasks run in, where sessions are containers."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from cupola.exceptions import InputError, NotFoundError
 from cupola.models.base import now
 from cupola.models.session import Plan, ProcessPlan, Session, SessionState
 from cupola.models.volume import Access, Mount
-from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.sessions import SessionStore, StoredSession
-from support.jobs_service import ADA, BUILT, EVE, PYTHON, NoVolumes, ThisEnvironment, request
+from support.jobs_service import ADA, BUILT, EVE, PYTHON, job_places, request
 
 pytestmark = pytest.mark.asyncio
 
@@ -49,9 +48,7 @@ class OneSession:
 
 
 def places(tmp_path, stored=None):
-    return JobPlaces(
-        catalogue=ThisEnvironment(), sessions=OneSession(stored), volumes=NoVolumes(), homes=tmp_path
-    )
+    return job_places(tmp_path, OneSession(stored))
 
 
 def overlay(home):
@@ -94,9 +91,7 @@ async def test_the_stored_session_is_understood(tmp_path):
     database = Database.at(tmp_path / "portal.sqlite")
     try:
         await database.migrate()
-        made = JobPlaces(
-            catalogue=ThisEnvironment(), sessions=SessionStore(database), volumes=NoVolumes(), homes=tmp_path
-        )
+        made = job_places(tmp_path, SessionStore(database))
         with pytest.raises(NotFoundError):
             await made.place(ADA, request(abs, [1], session="lab-1"), "job-1")
     finally:

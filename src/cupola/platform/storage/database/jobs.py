@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, delete, insert, select, update
 from cupola.exceptions import NotFoundError
 from cupola.models.base import Model, Page
 from cupola.models.job import Job, JobCounts, JobState
+from cupola.models.session import ContainerPlan
 from cupola.platform.storage.database.paging import cursor_after, newest_first
 from cupola.platform.storage.database.tables import jobs
 
@@ -33,6 +34,8 @@ class StoredJob(Model):
     cpus: int = Field(default=1, ge=1)
     memory_mib: int = 1024
     retries: int = 1
+    container: ContainerPlan | None = None
+    """The container that the tasks run in, where sessions are containers."""
 
 
 class JobStore:
@@ -99,13 +102,14 @@ class JobStore:
         return [_from_row(row) for row in rows]
 
 
-_OWN = {"native", "python", "cpus", "memory_mib", "retries"}
+_OWN = {"native", "python", "cpus", "memory_mib", "retries", "container"}
 _COUNTS = set(JobCounts.model_fields)
 
 
 def _to_row(stored: StoredJob) -> dict[str, Any]:
     row = stored.job.model_dump(exclude={"counts"}) | stored.job.counts.model_dump()
-    row |= stored.model_dump(include=_OWN)
+    row |= stored.model_dump(include=_OWN - {"container"})
+    row["container"] = stored.container and stored.container.model_dump(mode="json")
     for key in ("python", "folder", "products"):
         row[key] = None if row[key] is None else str(row[key])
     return row

@@ -142,6 +142,7 @@ jobs = Table(
     Column("python", Text, nullable=False),
     Column("folder", Text, nullable=False),
     Column("products", Text),
+    Column("container", JSON),
     Index(None, "owner", "created", "id"),
     Index(None, "state"),
 )

@@ -21,6 +21,8 @@ def upgrade() -> None:
         sessions.add_column(sa.Column("end", sa.JSON))
         sessions.add_column(sa.Column("notices", sa.JSON, nullable=False, server_default="[]"))
         sessions.add_column(sa.Column("rate", sa.Float))
+    with op.batch_alter_table("jobs") as jobs:
+        jobs.add_column(sa.Column("container", sa.JSON))
     op.create_table(
         "accounts",
         sa.Column("kind", sa.String(10), nullable=False),
