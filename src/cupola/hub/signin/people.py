@@ -215,7 +215,7 @@ class People:
         if waits or self._find(connection, name) is not None:
             raise ConflictError(
                 f'the name "{name}" belongs to somebody else; an administrator can tell that it is you: '
-                f"`cupola users link {identity.method}:{identity.login} NAME`"
+                f"`cupola users bind {identity.method}:{identity.login} {name}`"
             )
         connection.execute("INSERT INTO people (name, since) VALUES (?, ?)", [name, now().isoformat()])
 
