@@ -17,6 +17,7 @@ from cupola.platform.services.launches import Launches
 from cupola.platform.services.people import PeopleService, Profiles
 from cupola.platform.services.prices import Prices
 from cupola.platform.services.quotas import QuotaService
+from cupola.platform.services.reruns import Reruns
 from cupola.platform.services.sessionhub import Bells, SessionHub
 from cupola.platform.services.sessionplaces import SessionPlaces
 from cupola.platform.services.sessions import SessionService
@@ -30,6 +31,8 @@ from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.database.sessions import SessionStore
 from cupola.platform.storage.database.shares import ShareStore
 from cupola.platform.storage.database.teams import TeamStore
+from cupola.platform.storage.docker.engine import Engine
+from cupola.platform.storage.docker.images import ImageStore
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from cupola.platform.storage.files.teams import let_members_write
@@ -98,8 +101,9 @@ class Factory:
             settings=config.volumes, paths=config.paths, samples=config.sample_archive
         )
         self.catalogue = CatalogueService(
-            folder=DatalabFolder(self._source),
-            environments=EnvironmentStore(config.paths.environments, self._source),
+            folder=DatalabFolder.of(config, self._source),
+            versions=self._version_store(),
+            compute=config.compute,
         )
         self.capacity = CapacityService(
             store=SessionStore(self._database),
@@ -107,6 +111,7 @@ class Factory:
             docker=config.docker if config.compute is Compute.DOCKER else None,
         )
         self.prices = Prices(config.prices)
+        self.reruns = Reruns(catalogue=self.catalogue, store=SessionStore(self._database))
         self.sessions = self._build_sessions()
         self.jobs = self._build_jobs()
         self.shares = ShareService(
@@ -118,6 +123,11 @@ class Factory:
             groups=HubGroups(self._hub),
             base_url=hub_settings.base_url,
         )
+
+    def _version_store(self) -> EnvironmentStore | ImageStore:
+        if self.config.compute is Compute.DOCKER:
+            return ImageStore(self.config.paths.images, Engine(self.config.docker.host))
+        return EnvironmentStore(self.config.paths.environments, self._source)
 
     def _build_teams(self) -> TeamService:
         store, groups = TeamStore(self._database), HubGroups(self._hub)

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from cupola.config import Compute
 from cupola.exceptions import ConflictError, NotFoundError
-from cupola.models.datalab import Datalab, DatalabKind
+from cupola.models.datalab import BuildWhen, Datalab, DatalabKind
 
 if TYPE_CHECKING:
-    from cupola.platform.storage.environments import BuiltVersion, EnvironmentStore
+    from collections.abc import Sequence
+
+    from cupola.models.datalab import Version
+    from cupola.platform.storage.environments import BuiltVersion
     from cupola.platform.storage.files.datalabs import DatalabFolder
 
-__all__ = ["CatalogueService"]
+__all__ = ["CatalogueService", "VersionStore"]
+
+
+class VersionStore(Protocol):
+    """What was built: locked environments or images."""
+
+    def versions(self, datalab: str) -> list[BuiltVersion]:
+        """Return the versions of a datalab, newest first."""
+
+    def recommended(self, datalab: str) -> str | None:
+        """Return the digest that an operator has marked."""
+
+    def problem(self) -> str | None:
+        """Return why none can start just now, in a sentence."""
+
+    def building(self, datalab: str) -> bool:
+        """Tell whether somebody builds it just now."""
 
 
 class CatalogueService:
@@ -22,13 +42,18 @@ class CatalogueService:
     ----------
     folder
         Their descriptions.
-    environments
-        What was built of them on this host.
+    versions
+        What was built of them.
+    compute
+        What sessions run in.
     """
 
-    def __init__(self, *, folder: DatalabFolder, environments: EnvironmentStore) -> None:
+    def __init__(
+        self, *, folder: DatalabFolder, versions: VersionStore, compute: Compute = Compute.PROCESS
+    ) -> None:
         self._folder = folder
-        self._environments = environments
+        self._versions = versions
+        self._compute = compute
 
     async def datalabs(self) -> list[Datalab]:
         """Return all datalabs by name, also those that cannot run; they say why."""
@@ -63,11 +88,12 @@ class CatalogueService:
         if datalab.unavailable:
             raise ConflictError(f"{datalab.title} cannot run: {datalab.unavailable}")
         wanted = digest or datalab.recommended
-        for built in await asyncio.to_thread(self._environments.versions, name):
+        for built in await asyncio.to_thread(self._versions.versions, name):
             if built.version.digest == wanted:
                 if not built.version.ready:
                     raise ConflictError(
-                        f"Version {built.version.label} of {datalab.title} is still being built."
+                        f"Version {built.version.label} of {datalab.title} is not on this machine now, so it must be "
+                        "fetched first: try again in a while, or choose another version."
                     )
                 return built
         raise NotFoundError(
@@ -78,21 +104,53 @@ class CatalogueService:
         """Return `datalab` with its versions."""
         if datalab.unavailable:
             return datalab
-        versions = [built.version for built in self._environments.versions(datalab.name)]
+        versions = [built.version for built in self._versions.versions(datalab.name)]
         versions.sort(key=lambda version: version.created, reverse=True)
-        recommended = next((version.digest for version in versions if version.ready), None)
+        recommended = _recommended(versions, self._versions.recommended(datalab.name))
         return datalab.model_copy(
             update={
                 "versions": versions,
                 "recommended": recommended,
-                "unavailable": _why_not(datalab, built=recommended is not None),
+                "unavailable": self._why_not(datalab, versions, ready=recommended is not None),
             }
         )
 
+    def _why_not(self, datalab: Datalab, versions: Sequence[Version], *, ready: bool) -> str | None:
+        """Return why a datalab cannot run with this driver, in a sentence."""
+        if self._compute is Compute.PROCESS and datalab.kind is not DatalabKind.JUPYTERLAB:
+            return (
+                "Sessions here are processes of one Jupyter server each, and this is another kind of program; it runs "
+                "where cupola.yaml says `compute: docker`."
+            )
+        if problem := self._versions.problem():
+            return problem
+        if ready:
+            return None
+        if self._versions.building(datalab.name):
+            return "It is being built just now, which takes some minutes: look again later."
+        if self._compute is Compute.PROCESS:
+            return "None of its versions is built on this machine yet: `cupola up` builds them at its start."
+        if versions:
+            return (
+                "The engine has the image of none of its versions any more: "
+                f"`cupola build {datalab.name}` makes a new one."
+            )
+        if datalab.build is BuildWhen.ON_REQUEST:
+            return f"It is built on request only: `cupola build {datalab.name}` builds it."
+        return (
+            "None of its versions is built yet: the platform builds them one after the other, and "
+            f"`cupola build {datalab.name}` builds this one at once."
+        )
 
-def _why_not(datalab: Datalab, *, built: bool) -> str | None:
-    if datalab.kind is not DatalabKind.JUPYTERLAB:
-        return "Sessions here are processes of one Jupyter server each, and this is another kind of program."
-    if not built:
-        return "None of its versions is built on this machine yet: `cupola up` builds them at its start."
+
+def _recommended(versions: Sequence[Version], marked: str | None) -> str | None:
+    """Return what one click starts: what an operator marked, else the newest one that passed its check."""
+    ready = [version for version in versions if version.ready]
+    for chosen in (
+        [version for version in ready if version.digest == marked],
+        [version for version in ready if version.verified],
+        ready,
+    ):
+        if chosen:
+            return chosen[0].digest
     return None

@@ -22,7 +22,7 @@ def source(tmp_path):
 @pytest.fixture
 def service(tmp_path, source):
     return CatalogueService(
-        folder=DatalabFolder(source), environments=EnvironmentStore(tmp_path / "environments", source)
+        folder=DatalabFolder(source), versions=EnvironmentStore(tmp_path / "environments", source)
     )
 
 

@@ -6,8 +6,6 @@ whole. What a killed build left behind has none, and is removed by the next one.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -25,10 +23,13 @@ from uv import find_uv_bin
 from cupola.exceptions import NotFoundError, StartError
 from cupola.models.base import now
 from cupola.models.datalab import Version
+from cupola.platform.storage.environments.choice import recommended, set_recommended
+from cupola.platform.storage.environments.indexes import index_settings
+from cupola.platform.storage.environments.locks import alone, is_held
 from cupola.platform.storage.environments.wheel import source_digest, write_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["BuiltVersion", "EnvironmentStore"]
 
@@ -70,6 +71,41 @@ class EnvironmentStore:
         found = [built for marker in folder.glob(f"*/{MARKER}") if (built := self._read(marker.parent))]
         return sorted(found, key=lambda built: built.version.created, reverse=True)
 
+    def recommended(self, datalab: str) -> str | None:
+        """Return the digest of the version that somebody has marked as recommended."""
+        return recommended(self.folder / datalab)
+
+    def recommend(self, datalab: str, digest: str | None) -> None:
+        """Mark a version as recommended; nothing: the newest one is, again.
+
+        Raises
+        ------
+        OSError
+            It cannot be written down.
+        """
+        set_recommended(self.folder / datalab, digest)
+
+    def problem(self) -> str | None:
+        """Return why no version can start just now: nothing, since an environment needs nobody else."""
+        return None
+
+    def building(self, datalab: str) -> bool:
+        """Tell whether somebody builds it just now."""
+        return is_held(self.folder / datalab / ".lock")
+
+    def remove(self, datalab: str, version: Version) -> None:
+        """Remove a version.
+
+        Raises
+        ------
+        OSError
+            It cannot be removed; it counts as unfinished then, and is not offered any more.
+        """
+        place = self.folder / datalab / version.digest.removeprefix("sha256:")[:12]
+        (place / MARKER).unlink(missing_ok=True)
+        if place.is_dir():
+            shutil.rmtree(place)
+
     def wanted(self, datalab: str) -> str:
         """Return the digest of what :meth:`build` would build now.
 
@@ -109,7 +145,8 @@ class EnvironmentStore:
         place = self.folder / datalab / digest.removeprefix("sha256:")[:12]
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with self._alone(datalab, progress):
+            waiting = "waiting for another process that builds it"
+            with alone(self.folder / datalab / ".lock", lambda: progress(waiting)):
                 built = self._read(place)
                 if built is None:
                     self._build(datalab, digest, place, progress)
@@ -125,16 +162,6 @@ class EnvironmentStore:
         return built
 
     # -- the steps ----------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _alone(self, datalab: str, progress: Callable[[str], None]) -> Iterator[None]:
-        with (self.folder / datalab / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress("waiting for another process that builds it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _build(self, datalab: str, digest: str, place: Path, progress: Callable[[str], None]) -> None:
         if place.exists():
@@ -183,7 +210,7 @@ class EnvironmentStore:
             for name, value in os.environ.items()
             if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT"}
         }
-        environment.update({"NO_COLOR": "1", "UV_NO_PROGRESS": "1"})
+        environment.update({"NO_COLOR": "1", "UV_NO_PROGRESS": "1", **index_settings()})
         last: deque[str] = deque(maxlen=SHOWN_LINES)
         with (
             log.open("a", encoding="utf-8") as output,
