@@ -5,6 +5,7 @@ The tables here are the truth. The hub's groups and the mounts of running sessio
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -106,7 +107,7 @@ class TeamService:
         taken = ConflictError(f"The name {new.name} is taken: choose another one.")
         group = await self._groups.get(new.name)
         # The files of a team outlive it, and must not come to whoever takes its name next.
-        files = os.path.lexists(self._paths.team(new.name))
+        files = await asyncio.to_thread(os.path.lexists, self._paths.team(new.name))
         if new.name in self._volumes or files or (group is not None and not group.ours):
             raise taken
         if not await self._store.insert(team, check=_limit_of_teams):
@@ -227,23 +228,28 @@ class TeamService:
         _check(stored, person.name)
         return stored.invitation
 
-    async def accept(self, person: Person, *, id: str | None = None, token: str | None = None) -> Team:
+    async def accept(
+        self, person: Person, *, invitation: str | None = None, token: str | None = None
+    ) -> Team:
         """Come into a team; whoever is in it already keeps the role.
 
         Parameters
         ----------
         person
             Who comes in.
-        id, token
-            Of the invitation: the id of one to this person, or the token of a link.
+        invitation, token
+            The id of an invitation to this person, or the token of a link.
 
         Raises
         ------
         NotFoundError
             If there is no such invitation (any more), or it is another person's.
         """
-        stored = await (self._store.invitation(id=id) if id is not None else self._by_token(token or ""))
-        if stored is None or (id is not None and stored.invitation.person != person.name):
+        if invitation is not None:
+            stored = await self._store.invitation(invitation)
+        else:
+            stored = await self._by_token(token or "")
+        if stored is None or (invitation is not None and stored.invitation.person != person.name):
             raise NotFoundError(_GONE)
         moment = now()
         member = Member(person=person.name, role=stored.invitation.role, since=moment)
@@ -259,7 +265,7 @@ class TeamService:
         log.info("joined", team=team.name, person=person.name, role=member.role)
         return team
 
-    async def withdraw(self, person: Person, name: str, id: str) -> None:
+    async def withdraw(self, person: Person, name: str, invitation: str) -> None:
         """Withdraw an invitation of a team: from now on nobody comes in by it.
 
         Raises
@@ -268,10 +274,10 @@ class TeamService:
             If there is no such invitation, or the person is not in the team or does not own it.
         """
         await self._owned_by(person, name)
-        if not await self._store.withdraw(id, team=name):
+        if not await self._store.withdraw(invitation, team=name):
             raise NotFoundError("There is no such invitation any more: the team's page shows the open ones.")
 
-    async def decline(self, person: Person, id: str) -> None:
+    async def decline(self, person: Person, invitation: str) -> None:
         """Turn down an invitation to this person.
 
         Raises
@@ -279,7 +285,7 @@ class TeamService:
         NotFoundError
             If there is none.
         """
-        if not await self._store.withdraw(id, person=person.name):
+        if not await self._store.withdraw(invitation, person=person.name):
             raise NotFoundError("There is no such invitation to you any more.")
 
     # --- being in

@@ -39,7 +39,7 @@ async def accept(which: Acceptance, person: PersonIn, factory: FactoryIn) -> Tea
     """Accept an invitation, by its id or by the token of its link."""
     if (which.id is None) == (which.token is None):
         raise InputError("Give the id of an invitation to you, or the token of a link.")
-    return await factory.teams.accept(person, id=which.id, token=which.token)
+    return await factory.teams.accept(person, invitation=which.id, token=which.token)
 
 
 @router.delete("/{invitation_id}", status_code=204, summary="Turn down an invitation")

@@ -17,7 +17,9 @@ router = APIRouter(tags=["shares"])
 
 SessionId = Annotated[str, Path(description="The session's id.", examples=["lab-7k2m9xq4"], max_length=40)]
 ShareId = Annotated[str, Path(description="The share's id.", max_length=40)]
-Visitor = Annotated[str, Query(description="The name of who wants in.", min_length=1, max_length=255)]
+Visitor = Annotated[
+    str, Query(alias="person", description="The name of who wants in.", min_length=1, max_length=255)
+]
 
 
 @router.get("/sessions/{session_id}/shares", summary="With whom a session is shared")

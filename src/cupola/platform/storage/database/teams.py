@@ -156,17 +156,17 @@ class TeamStore:
             return [_invitation(row) for row in (await connection.execute(query)).mappings()]
 
     async def invitation(
-        self, *, id: str | None = None, token_hash: str | None = None
+        self, name: str | None = None, *, token_hash: str | None = None
     ) -> StoredInvitation | None:
-        """Return the invitation with this id or this hash of its token, or nothing."""
-        mine = invitations.c.id == id if id is not None else invitations.c.token_hash == token_hash
+        """Return the invitation with the id `name`, or with this hash of its token, or nothing."""
+        mine = invitations.c.id == name if name is not None else invitations.c.token_hash == token_hash
         async with self._database.reading() as connection:
             row = (await connection.execute(_invitations().where(mine))).mappings().first()
         return None if row is None else _invitation(row)
 
     async def accept(
         self,
-        id: str,
+        invitation: str,
         person: str,
         *,
         check: Callable[[StoredInvitation], None],
@@ -176,7 +176,7 @@ class TeamStore:
 
         Parameters
         ----------
-        id, person
+        invitation, person
             Who comes in by which invitation.
         check
             Gets the invitation as it is now, and raises if it does not let this person in.
@@ -189,14 +189,14 @@ class TeamStore:
             The team after it; nothing if the invitation is gone.
         """
         async with self._database.writing() as connection:
-            query = _invitations().where(invitations.c.id == id)
+            query = _invitations().where(invitations.c.id == invitation)
             row = (await connection.execute(query)).mappings().first()
             if row is None:
                 return None
             stored = _invitation(row)
             check(stored)
             _, after = await _change_members(connection, stored.invitation.team, change)
-            mine = invitations.c.id == id
+            mine = invitations.c.id == invitation
             if stored.invitation.person is not None:
                 await connection.execute(delete(invitations).where(mine))
             else:
@@ -204,9 +204,9 @@ class TeamStore:
                 await connection.execute(update(invitations).where(mine).values(used_by=used))
         return after
 
-    async def withdraw(self, id: str, *, team: str | None = None, person: str | None = None) -> bool:
+    async def withdraw(self, invitation: str, *, team: str | None = None, person: str | None = None) -> bool:
         """Forget an invitation of this team, or to this person. Returns whether there was one."""
-        mine = invitations.c.id == id
+        mine = invitations.c.id == invitation
         mine &= invitations.c.team == team if team is not None else invitations.c.person == person
         async with self._database.writing() as connection:
             return (await connection.execute(delete(invitations).where(mine))).rowcount > 0
@@ -242,8 +242,8 @@ async def _change_members(
         raise NotFoundError(f"There is no team {name!r}: the page Teams shows those you are in.")
     before = {member.person: member for member in team.members}
     after = change(dict(before))
-    for person in before:
-        if after.get(person) != before[person]:
+    for person, member in before.items():
+        if after.get(person) != member:
             gone = (members.c.team == name) & (members.c.person == person)
             await connection.execute(delete(members).where(gone))
     for person, member in after.items():
