@@ -93,6 +93,9 @@ def settings() -> list[str]:
         "--ServerApp.terminals_enabled=True",
         # Nothing is asked of the internet.
         "--LabApp.news_url=None",
+        # Whoever is not the owner: what they may do, and until when.
+        "--ServerApp.identity_provider_class=cupola.lab.access.Doorkeeper",
+        "--ServerApp.authorizer_class=cupola.lab.access.ViewersRead",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
         # It asks npm for language servers at each start, and the locked environment has none.
