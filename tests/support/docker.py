@@ -29,6 +29,8 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 CACHE = CHECKOUT / ".cache" / "docker"
 STUB = "cupola-test/stub"
+LAYOUT = b"2"
+"""Another one where `stub_files` changes: the image is made anew then."""
 PATIENCE = 60
 
 
@@ -139,7 +141,7 @@ class Engine:
     def stub(self) -> str:
         """Return the id of an image whose sessions are those of ``stub_session.py``; it is made once."""
         source = Path(__file__).with_name("stub_session.py").read_bytes()
-        content = hashlib.sha256(source + sys.version.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
+        content = hashlib.sha256(source + sys.version.encode() + LAYOUT).hexdigest()[:16]
         reference = f"{STUB}:{content}"
         with contextlib.suppress(docker.errors.ImageNotFound):
             return str(self.client.images.get(reference).id)
@@ -185,7 +187,7 @@ def stub_files(session: bytes) -> bytes:
             _text(tar, f"{inside}/site-packages/cupola/lab/{name}.py", session)
         for folder in ("tmp", "run", "home", "volumes", "proc", "sys", "dev", "etc"):
             entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
             tar.addfile(entry)
     return memory.getvalue()
 

@@ -19,6 +19,8 @@ __all__ = ["LOOPBACK", "Ports", "answers", "is_free"]
 
 LOOPBACK = "127.0.0.1"
 LARGEST = 65535
+DOOR = "door"
+NAMES = ("hub", "portal", "proxy", DOOR)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Ports:
     portal: int
     proxy: int
     """Of the proxy's own API."""
+    door: int
+    """Where containers of sessions reach the platform, on the gateway of their network."""
 
     @classmethod
     def read(cls, file: Path) -> Ports:
@@ -47,7 +51,7 @@ class Ports:
         return ports
 
     @classmethod
-    def choose(cls, file: Path, in_use: frozenset[int] = frozenset()) -> Ports:
+    def choose(cls, file: Path, in_use: frozenset[int] = frozenset(), *, gateway: str = LOOPBACK) -> Ports:
         """Return the ports chosen earlier, each replaced where a stranger took it since, and keep them.
 
         Parameters
@@ -56,33 +60,47 @@ class Ports:
             Where they are kept.
         in_use
             Ports on which parts of this very platform still listen: these stay.
+        gateway
+            The address that the door is on.
         """
-        kept: dict[str, int] = asdict(ports) if (ports := cls._kept(file)) else {}
-        good = {name: port for name, port in kept.items() if port in in_use or is_free(LOOPBACK, port)}
-        chosen = cls(**{name: good.get(name) or port for name, port in _new_ports().items()})
+        kept = _kept(file)
+        good = {
+            name: port
+            for name, port in kept.items()
+            if port in in_use or is_free(gateway if name == DOOR else LOOPBACK, port)
+        }
+        chosen = cls(**{name: good.get(name) or port for name, port in _new_ports(gateway).items()})
         if asdict(chosen) != kept:
             write_private(file, json.dumps(asdict(chosen)))
         return chosen
 
     @classmethod
     def _kept(cls, file: Path) -> Ports | None:
-        found: dict[str, Any] = read_json(file)
-        values = [found.get(name) for name in ("hub", "portal", "proxy")]
-        if all(isinstance(value, int) and 0 < value <= LARGEST for value in values) and len(
-            set(values)
-        ) == len(values):
-            return cls(**found) if len(found) == len(values) else None
-        return None
+        kept = _kept(file)
+        return cls(**kept) if len(kept) == len(NAMES) else None
 
 
-def _new_ports() -> dict[str, int]:
-    """Choose three free ports; all are held until the last is chosen, so that they differ."""
+def _kept(file: Path) -> dict[str, int]:
+    """Return the ports in a file; none where it is damaged, and all but the new ones where it is older."""
+    found: dict[str, Any] = read_json(file)
+    if not set(found) <= set(NAMES):
+        return {}
+    values = list(found.values())
+    good = all(type(value) is int and 0 < value <= LARGEST for value in values)
+    return found if good and len(set(values)) == len(values) else {}
+
+
+def _new_ports(gateway: str) -> dict[str, int]:
+    """Choose free ports; all are held until the last is chosen, so that they differ."""
     with contextlib.ExitStack() as held:
-        chosen = {}
-        for name in ("hub", "portal", "proxy"):
+        chosen: dict[str, int] = {}
+        while len(chosen) < len(NAMES):
+            name = NAMES[len(chosen)]
             listener = held.enter_context(socket.socket())
-            listener.bind((LOOPBACK, 0))
-            chosen[name] = int(listener.getsockname()[1])
+            listener.bind((gateway if name == DOOR else LOOPBACK, 0))
+            port = int(listener.getsockname()[1])
+            if port not in chosen.values():  # on another address the same number could be free
+                chosen[name] = port
         return chosen
 
 

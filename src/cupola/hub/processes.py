@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["KnownProcess", "end", "marked_with", "output_tail", "read_record", "write_record"]
+__all__ = ["KnownProcess", "end", "marked_with", "output_lines", "output_tail", "read_record", "write_record"]
 
 SAME_START = 0.02
 """In seconds. The clock tick in which the system keeps creation times is 0.01 s."""
@@ -123,13 +123,18 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def output_tail(path: Path, lines: int = 5) -> str:
-    """Return the last lines of a log that say something, joined by `` | ``."""
+def output_lines(path: Path, lines: int) -> list[str]:
+    """Return the last lines of a log that say something."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 8192))
             text = file.read().decode(errors="replace")
     except OSError:
-        return ""
-    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+def output_tail(path: Path, lines: int = 5) -> str:
+    """Return the last lines of a log that say something, joined by `` | ``."""
+    return " | ".join(output_lines(path, lines))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cupola.exceptions import UnavailableError
+from cupola.hub.containers.network import known as known_network
 from cupola.hub.drivers.process import stop_session
 from cupola.hub.processes import KnownProcess, end, read_record
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import psutil
 
     from cupola.config import StatePaths
+    from cupola.hub.containers.engine import Found
+    from cupola.models.containers import SessionNetwork
 
 __all__ = ["HUB", "PROXY", "Leftovers", "record_of"]
 
@@ -36,14 +41,27 @@ class Leftovers:
     sessions: dict[str, KnownProcess] = field(default_factory=dict)
     zygotes: list[KnownProcess] = field(default_factory=list)
     pools: list[KnownProcess] = field(default_factory=list)
+    containers: list[Found] = field(default_factory=list)
+    network: SessionNetwork | None = None
+    """Where the containers are; only where this platform has ever had some."""
+    unknown: str | None = None
+    """Why nobody can tell whether containers are left."""
+    paths: StatePaths | None = None
+    """The platform's folders: they take the last output of containers."""
 
     def __bool__(self) -> bool:
-        return any((self.hub, self.proxy, self.sessions, self.zygotes, self.pools))
+        return any((self.hub, self.proxy, self.sessions, self.zygotes, self.pools, self.containers))
 
     @classmethod
     def find(cls, paths: StatePaths) -> Leftovers:
-        """Look at the notes that the parts keep; only what still runs counts."""
+        """Look at the notes that the parts keep, and for containers at the engine; only what still runs counts."""
+        network = known_network(paths)
+        containers, unknown = _containers(network)
         return cls(
+            containers=containers,
+            network=network,
+            unknown=unknown,
+            paths=paths,
             hub=_living(record_of(paths, HUB)),
             proxy=_living(record_of(paths, PROXY)),
             sessions={
@@ -66,6 +84,7 @@ class Leftovers:
         for session, known in self.sessions.items():
             tell(f"Stopping session {session}")
             stop_session(session, known, seconds)
+        self._stop_containers(tell, seconds)
         for name, part in (("hub and portal", self.hub), ("proxy", self.proxy)):
             if part and (process := part.find()):
                 tell(f"Stopping the {name}")
@@ -80,6 +99,45 @@ class Leftovers:
         helpers = [child for process in forkers for child in process.children(recursive=True)]
         end(forkers, seconds=2)
         end(helpers, seconds=1)
+        if self.unknown:
+            tell(f"Containers of sessions may run on: {self.unknown}")
+        elif self.network is not None and self.paths is not None:
+            from cupola.hub.containers.ground import clear
+
+            clear(self.network, self.paths)
+
+    def _stop_containers(self, tell: Callable[[str], None], seconds: float) -> None:
+        if not self.containers or self.network is None:
+            return
+        from cupola.hub.containers.ends import remove_container
+        from cupola.hub.containers.engine import engine_client
+
+        client = engine_client(self.network.host)
+
+        def stop(found: Found) -> None:
+            log = self.paths.session_log(found.session) if self.paths else None
+            try:
+                remove_container(client, found.identity, seconds=max(1, int(seconds)), log=log)
+            except UnavailableError as exc:
+                tell(f"Session {found.session} may run on: {exc}")
+
+        for found in self.containers:
+            tell(f"Stopping session {found.session}")
+        # All at once: each may take its ten seconds.
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            list(pool.map(stop, self.containers))
+
+
+def _containers(network: SessionNetwork | None) -> tuple[list[Found], str | None]:
+    """Return the containers that are there, or why nobody can tell."""
+    if network is None:
+        return [], None
+    from cupola.hub.containers.engine import sessions_of
+
+    try:
+        return sessions_of(network.host, network.key), None
+    except UnavailableError as exc:
+        return [], str(exc)
 
 
 def _living(record: Path) -> KnownProcess | None:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import Spawner, SpawnException
-from jupyterhub.utils import random_port
 from traitlets import Unicode, default
 from typing_extensions import override
 
-from cupola.exceptions import CupolaError, StartError, UnavailableError
-from cupola.hub.drivers.process import SessionProcess
+from cupola.exceptions import CupolaError, UnavailableError
+from cupola.hub.drivers.base import NotStartedError, code_of, describe
 from cupola.hub.portal import Portal, portal
-from cupola.models.session import SessionReport, SessionState
+from cupola.models.session import EndCause, SessionEnd, SessionReport, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cupola.hub.drivers.base import Driver
     from cupola.models.session import Plan
 
 __all__ = ["SessionSpawner"]
-
-UNKNOWN_END = 1
-"""What the hub is told where nobody knows how a process ended."""
 
 
 class SessionSpawner(Spawner):  # type: ignore[misc]
@@ -33,16 +31,20 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
 
     portal_url = Unicode(config=True, help="The portal's root.")
     internal_token = Unicode(config=True, help="What hub and portal show each other.")
-    records = Unicode(config=True, help="The folder that says which sessions run.")
+    records = Unicode(config=True, help="The folder that says which processes of sessions run.")
+    compute = Unicode("process", config=True, help="What sessions run in: process or docker.")
+    engine = Unicode(config=True, help="Where the Docker engine listens.")
+    platform_key = Unicode(config=True, help="What tells this platform's containers from others.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._process: SessionProcess | None = None
+        self._driver: Driver | None = None
         self._steps: list[SessionReport] = []
         self._announcement: asyncio.Task[None] | None = None
         self._end_told = False
         self._stop_asked = False
         self._was_ready = False
+        self._end: SessionEnd | None = None
 
     @default("env_keep")
     def _keep_nothing(self) -> list[str]:
@@ -53,11 +55,21 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
         return "127.0.0.1"
 
     @property
-    def process(self) -> SessionProcess:
-        """The session's process."""
-        if self._process is None:
-            self._process = SessionProcess(self.name, Path(self.records))
-        return self._process
+    def driver(self) -> Driver:
+        """What starts and stops the session."""
+        if self._driver is None:
+            self._driver = self._new_driver()
+        return self._driver
+
+    def _new_driver(self) -> Driver:
+        # Each is loaded only where it is used.
+        if self.compute == "docker":
+            from cupola.hub.drivers.docker import SessionContainer
+
+            return SessionContainer(self.name, host=self.engine, key=self.platform_key)
+        from cupola.hub.drivers.process import SessionProcess
+
+        return SessionProcess(self.name, Path(self.records))
 
     @property
     def portal(self) -> Portal:
@@ -68,19 +80,19 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
 
     @override
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), **(self._process.state() if self._process else {})}
+        return {**super().get_state(), **(self._driver.state() if self._driver else {})}
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         if self.name:
-            self.process.load(state)
+            self.driver.load(state)
             self._was_ready = True  # the hub found it running
 
     @override
     def clear_state(self) -> None:
         super().clear_state()
-        self._process = None
+        self._driver = None
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -90,20 +102,19 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
         plan = await self._plan()
         try:
             await self._tell(SessionState.STARTING, "Starting the session", 30)
-            self.port = random_port()
-            way = await self.process.start(plan, self.get_env())
-            message = "Loading Jupyter" if way == "cold" else "Preparing your home"
-            await self._tell(SessionState.STARTING, message, 60)
+            self.ip, self.port = self.driver.listens(plan)
+            place = await self.driver.start(plan, self.get_env())
+            await self._tell(SessionState.STARTING, place.message, 60)
             # A little less than the hub's own time, so that it is we who say what happened.
-            await self.process.wait_for_port(self.port, plan, seconds=self.start_timeout - 30)
+            await self.driver.wait_for_port(self.start_timeout - 30)
             await self._tell(SessionState.STARTING, "Connecting", 90)
-        except StartError as exc:
-            await self._tell_end(SessionState.FAILED, str(exc))
+        except NotStartedError as exc:
+            await self._tell_end(SessionState.FAILED, str(exc), exc.end)
             raise SpawnException(
                 str(exc), reason="start", status_code=HTTPStatus.INTERNAL_SERVER_ERROR
             ) from exc
         self._announcement = asyncio.create_task(self._announce())
-        return f"http://{self.ip}:{self.port}"
+        return f"http://{place.host}:{place.port}"
 
     async def _plan(self) -> Plan:
         """Ask the portal for the plan; whatever it did not decide is refused."""
@@ -141,53 +152,71 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
 
     @override
     async def poll(self) -> int | None:
-        if self._process is None:
+        if self._driver is None:
             return 0
-        ended = self._process.ended()
-        if ended is None:
-            return None
-        if ended.exit_code is not None:
-            return ended.exit_code
-        return 128 + ended.signal if ended.signal is not None else UNKNOWN_END
+        ended = await self._driver.ended()
+        return None if ended is None else code_of(ended)
 
     @override
     async def stop(self, now: bool = False) -> None:
         self._stop_asked = True
         if not self._end_told:
             await self._tell(SessionState.STOPPING, "Stopping", 100)
-        await self.process.stop()
+        self._end = await self.driver.stop()
 
     @override
     async def run_post_stop_hook(self) -> None:
         """Tell how it ended: the hub comes here after every end, asked for or not."""
         if self._announcement is not None:
             self._announcement.cancel()
-        if self._process is not None and not self._end_told:
+        if self._driver is not None and not self._end_told:
             if self._stop_asked and self._was_ready:
-                await self._tell_end(SessionState.STOPPED, "Stopped")
+                await self._tell_end(SessionState.STOPPED, "Stopped", self._end)
             elif self._stop_asked:
-                await self._tell_end(SessionState.FAILED, "The session did not answer in time; try again")
+                late = (self._end or SessionEnd(cause=EndCause.TIMEOUT)).model_copy(
+                    update={"cause": EndCause.TIMEOUT}
+                )
+                await self._tell_end(
+                    SessionState.FAILED, "The session did not answer in time; try again", late
+                )
             else:
-                ended = self._process.ended()
-                # Kernels and background processes of a server that died would run on unseen.
-                await self._process.stop()
-                await self._tell_end(SessionState.STOPPED, f"The session {ended or 'ended'} by itself")
-        self.process.forget()
+                await self._tell_own_end(self._driver)
+        with contextlib.suppress(CupolaError):  # what is left is found by its label at the next look
+            await self.driver.forget()
+
+    async def _tell_own_end(self, driver: Driver) -> None:
+        """Tell of an end that nobody asked for."""
+        end = await driver.ended()
+        # Kernels and background processes of a server that died would run on unseen.
+        with contextlib.suppress(CupolaError):
+            await driver.stop()
+        if end is None or end.cause is EndCause.LOST:
+            message = "The session was gone when the platform looked after it"
+        elif end.cause is EndCause.OUT_OF_MEMORY:
+            message = f"The session {describe(end)}"
+        else:
+            message = f"The session {describe(end)} by itself"
+        end = end or SessionEnd(cause=EndCause.LOST)
+        # Who shuts the server down from its own menu did not fail.
+        well = end.cause is EndCause.LOST or end.exit_code == 0
+        await self._tell_end(SessionState.STOPPED if well else SessionState.FAILED, message, end)
 
     # -- telling ----------------------------------------------------------------------------------------------
 
-    async def _tell(self, state: SessionState, message: str, progress: int) -> None:
+    async def _tell(
+        self, state: SessionState, message: str, progress: int, end: SessionEnd | None = None
+    ) -> None:
         """Tell the portal; a portal that is just restarting is no reason to fail, it looks for itself when it is back."""
-        report = SessionReport(state=state, message=message, progress=progress)
+        report = SessionReport(state=state, message=message, progress=progress, end=end)
         self._steps.append(report)
         try:
             await self.portal.report(self.name, report)
         except CupolaError as exc:
             self.log.warning("The portal was not told that session %s is %s: %s", self.name, state, exc)
 
-    async def _tell_end(self, state: SessionState, message: str) -> None:
+    async def _tell_end(self, state: SessionState, message: str, end: SessionEnd | None) -> None:
         self._end_told = True
-        await self._tell(state, message, 100)
+        await self._tell(state, message, 100, end)
 
     @override
     async def progress(self) -> AsyncIterator[dict[str, Any]]:

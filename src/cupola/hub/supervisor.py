@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import httpx
 
+from cupola.config import Compute
 from cupola.exceptions import StartError
 from cupola.hub import platform, traefik
 from cupola.hub.files import make_private
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cupola.config import Config
+    from cupola.hub.containers.ground import Ground
 
 __all__ = ["Part", "Supervisor", "WarmUp"]
 
 LOOK_SECONDS = 0.2
 START_SECONDS = 90
 """How long the hub and the portal may take to answer."""
+PAGE = 200
 DEATHS_AT_START = 3
 """A part that dies so often while the platform starts will not start at all."""
 
@@ -170,6 +174,7 @@ class Supervisor:
         self.keys = Keys(self.paths.secrets)
         self.stopping = asyncio.Event()
         self.parts: list[Part] = []
+        self.ground = _ground(config)
         self._ports: Ports | None = None
 
     # -- start ------------------------------------------------------------------------------------------------
@@ -203,9 +208,15 @@ class Supervisor:
             # A hub cannot be taken over: its portal would go on with old settings. Sessions outlive its restart.
             self.tell("Ending the hub that an earlier start left behind")
             hub.stop()
-        in_use = {read.proxy for read in self._kept_ports()} if left.proxy else set()
-        self._ports = Ports.choose(self.paths.ports, frozenset(in_use))
-        changed = traefik.write_configuration(self.config, self._ports)
+        kept = self._kept_ports() if left.proxy else []
+        in_use = frozenset(port for ports in kept for port in (ports.proxy, ports.door))
+        if self.ground is None:
+            self._ports, network = Ports.choose(self.paths.ports, in_use), None
+        else:
+            gateway = self.ground.make_network().gateway
+            self._ports = Ports.choose(self.paths.ports, in_use, gateway=gateway)
+            network = self.ground.open_door(self._ports.door)
+        changed = traefik.write_configuration(self.config, self._ports, network)
         if proxy.adopt():
             if not changed:
                 self.tell("Taking over the proxy that an earlier start left running")
@@ -213,8 +224,8 @@ class Supervisor:
                 proxy.stop()
         if not proxy.alive:
             self.check_port()
-        if left.sessions:
-            self.tell(f"Found {len(left.sessions)} running session(s) of an earlier start")
+        if found := len(left.sessions) + len(left.containers):
+            self.tell(f"Found {found} running session(s) of an earlier start")
 
     def _kept_ports(self) -> list[Ports]:
         try:
@@ -330,13 +341,20 @@ class Supervisor:
 
     async def _end_unknown_sessions(self) -> None:
         """End sessions that the hub does not know: it was killed before it could note them."""
-        known = await self._sessions_at_hub()
-        if known is None:
+        at_hub = await self._sessions_at_hub()
+        if at_hub is None:
             return
-        for session, process in Leftovers.find(self.paths).sessions.items():
-            if session not in known:
-                self.tell(f"Ending session {session}, which was lost when the hub was killed")
-                await asyncio.to_thread(Leftovers(sessions={session: process}).stop, lambda _: None)
+        known = {session for _, session in at_hub}
+        left = await asyncio.to_thread(Leftovers.find, self.paths)
+        lost = Leftovers(
+            sessions={name: process for name, process in left.sessions.items() if name not in known},
+            containers=[found for found in left.containers if found.session not in known],
+            network=left.network,
+        )
+        for session in (*lost.sessions, *(found.session for found in lost.containers)):
+            self.tell(f"Ending session {session}, which was lost when the hub was killed")
+        # Without its folders it leaves the network alone.
+        await asyncio.to_thread(lost.stop, lambda _: None)
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -345,6 +363,8 @@ class Supervisor:
         while not self.stopping.is_set():
             for part in self.parts:
                 part.look(self.tell)
+            if self.ground is not None:
+                await asyncio.to_thread(self.ground.look, self.tell)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), LOOK_SECONDS)
 
@@ -354,7 +374,7 @@ class Supervisor:
         """End everything: sessions, jobs, fork servers, hub, portal and proxy."""
         tell = (lambda _: None) if quietly else self.tell
         await self._stop_sessions(tell)
-        left = Leftovers.find(self.paths)
+        left = await asyncio.to_thread(Leftovers.find, self.paths)
         await asyncio.to_thread(left.stop, tell)
         for part in self.parts:
             await asyncio.to_thread(part.stop, 1)
@@ -363,9 +383,11 @@ class Supervisor:
         """End what a start that failed has begun; sessions and jobs of an earlier one lose nothing and go on."""
         for part in self.parts:
             await asyncio.to_thread(part.stop, 5)
-        left = Leftovers.find(self.paths)
+        left = await asyncio.to_thread(Leftovers.find, self.paths)
         await asyncio.to_thread(Leftovers(zygotes=left.zygotes).stop, self.tell)
-        if left.sessions or left.pools:
+        if self.ground is not None:
+            await asyncio.to_thread(self.ground.clear)
+        if left.sessions or left.pools or left.containers:
             self.tell("Sessions or jobs of an earlier start go on without a hub; `cupola down` ends them")
 
     async def _stop_sessions(self, tell: Callable[[str], None]) -> None:
@@ -377,24 +399,35 @@ class Supervisor:
         with contextlib.suppress(httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(20), self._hub_client() as http:
                 await asyncio.gather(
-                    *(http.delete(f"/users/{self.config.owner}/servers/{name}") for name in known)
+                    *(http.delete(f"/users/{quote(owner)}/servers/{name}") for owner, name in known)
                 )
                 while await self._sessions_at_hub():  # noqa: ASYNC110 - asked over HTTP
                     await asyncio.sleep(0.1)
 
-    async def _sessions_at_hub(self) -> set[str] | None:
-        """Return the sessions that the hub runs; nothing where it does not answer."""
+    async def _sessions_at_hub(self) -> set[tuple[str, str]] | None:
+        """Return the sessions that the hub runs, each with its owner; nothing where it does not answer."""
         if self._ports is None:
             return None
+        found: set[tuple[str, str]] = set()
         try:
             async with self._hub_client() as http:
-                answer = await http.get(f"/users/{self.config.owner}")
-                if answer.status_code == HTTPStatus.NOT_FOUND:
-                    return set()  # the owner has not signed in yet
-                answer.raise_for_status()
-                return set(answer.json().get("servers") or {})
-        except (httpx.HTTPError, ValueError):
+                offset: int | None = 0
+                while offset is not None:
+                    answer = await http.get(
+                        "/users",
+                        params={"state": "active", "offset": offset, "limit": PAGE},
+                        headers={"Accept": "application/jupyterhub-pagination+json"},
+                    )
+                    answer.raise_for_status()
+                    page = answer.json()
+                    found |= {
+                        (user["name"], name) for user in page["items"] for name in user["servers"] or {}
+                    }
+                    following = page["_pagination"]["next"]
+                    offset = following["offset"] if following else None
+        except (httpx.HTTPError, ValueError, KeyError):
             return None
+        return found
 
     def _hub_client(self) -> httpx.AsyncClient:
         port = self._ports.hub if self._ports else 0
@@ -404,3 +437,12 @@ class Supervisor:
             trust_env=False,
             timeout=15,
         )
+
+
+def _ground(config: Config) -> Ground | None:
+    """Return what containers stand on; nothing where sessions are processes."""
+    if config.compute is not Compute.DOCKER:
+        return None
+    from cupola.hub.containers.ground import Ground
+
+    return Ground(config)

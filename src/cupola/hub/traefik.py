@@ -17,12 +17,23 @@ from cupola.hub.ports import LOOPBACK
 if TYPE_CHECKING:
     from cupola.config import Config
     from cupola.hub.ports import Ports
+    from cupola.models.containers import SessionNetwork
 
-__all__ = ["program", "routes_file", "static_configuration", "static_file", "write_configuration"]
+__all__ = [
+    "door_routes",
+    "program",
+    "routes_file",
+    "static_configuration",
+    "static_file",
+    "write_configuration",
+]
 
 ENTRY = "http"
 """The hub's proxy class expects this name for an entry without encryption."""
 API_ENTRY = "auth_api"
+DOOR_ENTRY = "sessions"
+DOOR_ROUTES = {"hub": "/hub/api", "portal": "/services/cupola/api"}
+"""All that a session reaches of the platform."""
 
 
 def program() -> str:
@@ -54,8 +65,10 @@ def _host_port(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def static_configuration(config: Config, ports: Ports) -> dict[str, Any]:
-    """Return what is fixed while traefik runs."""
+def static_configuration(
+    config: Config, ports: Ports, network: SessionNetwork | None = None
+) -> dict[str, Any]:
+    """Return what is fixed while traefik runs; with a door where sessions are containers."""
     entry: dict[str, Any] = {
         "address": _host_port(config.server.address, config.server.port),
         # A header named X_Forwarded_For must not pass for X-Forwarded-For.
@@ -66,7 +79,7 @@ def static_configuration(config: Config, ports: Ports) -> dict[str, Any]:
     if config.server.trusted_proxies:
         # Another proxy stands in front: what it says about the browser is believed.
         entry["forwardedHeaders"] = {"trustedIPs": list(config.server.trusted_proxies)}
-    return {
+    settings: dict[str, Any] = {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "api": {},
         "log": {"level": "WARN", "noColor": True},
@@ -82,9 +95,34 @@ def static_configuration(config: Config, ports: Ports) -> dict[str, Any]:
             },
         },
     }
+    if network is not None:
+        settings["entryPoints"][DOOR_ENTRY] = {
+            "address": _host_port(network.gateway, network.door),
+            "http": {"aliasHeadersStrategy": "delete"},
+        }
+    return settings
 
 
-def write_configuration(config: Config, ports: Ports) -> bool:
+def door_routes(ports: Ports) -> dict[str, Any]:
+    """Return the routes of the door, which the hub adds to its own: they lie in the same file."""
+    targets = {"hub": ports.hub, "portal": ports.portal}
+    routers, services = {}, {}
+    for name, path in DOOR_ROUTES.items():
+        routers[f"door-{name}"] = {
+            "entryPoints": [DOOR_ENTRY],
+            "rule": f"Path(`{path}`) || PathPrefix(`{path}/`)",
+            "service": f"door-{name}",
+        }
+        services[f"door-{name}"] = {
+            "loadBalancer": {
+                "servers": [{"url": f"http://{LOOPBACK}:{targets[name]}"}],
+                "passHostHeader": True,
+            }
+        }
+    return {"http": {"routers": routers, "services": services}}
+
+
+def write_configuration(config: Config, ports: Ports, network: SessionNetwork | None = None) -> bool:
     """Write the fixed configuration and, where there are none, an empty file of routes.
 
     Returns
@@ -101,7 +139,7 @@ def write_configuration(config: Config, ports: Ports) -> bool:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         # Routes are rebuilt by the hub: a damaged file is worth nothing, and would stop the hub.
         write_private(routes, "# written by the hub\n")
-    text = yaml.safe_dump(static_configuration(config, ports), sort_keys=False)
+    text = yaml.safe_dump(static_configuration(config, ports, network), sort_keys=False)
     file = static_file(folder)
     if file.is_file() and file.read_text(encoding="utf-8") == text:
         return False

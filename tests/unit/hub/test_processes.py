@@ -8,8 +8,10 @@ import sys
 import psutil
 import pytest
 
-from cupola.hub.drivers.process import MARK, End, module_of, stop_session
+from cupola.hub.drivers.base import code_of, describe
+from cupola.hub.drivers.process import MARK, end_of_return_code, end_of_wait_status, module_of, stop_session
 from cupola.hub.processes import KnownProcess, end, output_tail, read_record, write_record
+from cupola.models.session import EndCause, SessionEnd
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(100)"
 
@@ -97,11 +99,15 @@ def test_a_session_ends_with_what_left_its_process_group(run):
 
 
 def test_the_end_is_told_in_words():
-    assert str(End.of_return_code(-9)) == "was ended by the signal SIGKILL"
-    assert str(End.of_return_code(3)) == "ended with exit code 3"
-    assert End.of_wait_status(signal.SIGTERM) == End(signal=signal.SIGTERM)
-    assert End.of_wait_status(2 << 8) == End(exit_code=2)
-    assert str(End()) == "ended"
+    assert describe(end_of_return_code(-9)) == "was ended by the signal SIGKILL"
+    assert describe(end_of_return_code(3)) == "ended with exit code 3"
+    assert end_of_wait_status(signal.SIGTERM).signal == "SIGTERM"
+    assert end_of_wait_status(2 << 8).exit_code == 2
+    assert describe(SessionEnd(cause=EndCause.LOST)) == "was gone"
+    memory = SessionEnd(cause=EndCause.OUT_OF_MEMORY, signal="SIGKILL", memory_limit_mib=512)
+    assert "its limit of 512 MiB" in describe(memory)
+    assert [code_of(end_of_return_code(code)) for code in (3, -9)] == [3, 137]
+    assert code_of(SessionEnd(cause=EndCause.LOST)) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from cupola.hub.keep import BackOff
 from cupola.hub.keys import Keys
 from cupola.hub.ports import Ports, is_free
 from cupola.hub.settings import configure
+from cupola.models.containers import SessionNetwork
 
 
 @pytest.fixture
@@ -61,6 +62,17 @@ def test_damaged_ports_are_chosen_anew(tmp_path, content):
     with pytest.raises(StartError, match="cupola up"):
         Ports.read(file)
     assert Ports.read(file) if Ports.choose(file) else None
+
+
+def test_ports_of_an_older_start_stay_and_the_door_is_added(tmp_path):
+    file = tmp_path / "ports.json"
+    first = Ports.choose(file)
+    old = json.loads(file.read_text())
+    del old["door"]
+    file.write_text(json.dumps(old))
+    second = Ports.choose(file)
+    assert (second.hub, second.portal, second.proxy) == (first.hub, first.portal, first.proxy)
+    assert second == Ports.read(file)
 
 
 def test_a_taken_port_is_seen():
@@ -129,8 +141,24 @@ def test_a_state_that_cannot_be_written_is_said(tmp_path):
         pass
 
 
+def test_the_door_leads_to_two_interfaces_and_nowhere_else(config):
+    ports = Ports(hub=1001, portal=1002, proxy=1003, door=1004)
+    network = SessionNetwork(
+        key="0", host="unix:///x", name="n", bridge="b", gateway="192.0.2.1", subnet="192.0.2.0/24", door=1004
+    )
+    entries = traefik.static_configuration(config, ports, network)["entryPoints"]
+    assert entries["sessions"]["address"] == "192.0.2.1:1004"
+    assert "sessions" not in traefik.static_configuration(config, ports)["entryPoints"]
+    routes = traefik.door_routes(ports)["http"]
+    assert {router["entryPoints"][0] for router in routes["routers"].values()} == {"sessions"}
+    assert sorted(router["rule"] for router in routes["routers"].values()) == [
+        "Path(`/hub/api`) || PathPrefix(`/hub/api/`)",
+        "Path(`/services/cupola/api`) || PathPrefix(`/services/cupola/api/`)",
+    ]
+
+
 def test_the_proxys_configuration(config):
-    ports = Ports(hub=1001, portal=1002, proxy=1003)
+    ports = Ports(hub=1001, portal=1002, proxy=1003, door=1004)
     config.paths.proxy.mkdir(parents=True)
     assert traefik.write_configuration(config, ports)
     assert not traefik.write_configuration(config, ports)
@@ -154,7 +182,7 @@ def test_the_proxys_configuration(config):
 
 
 def test_routes_survive_a_start_but_not_damage(config):
-    ports = Ports(hub=1001, portal=1002, proxy=1003)
+    ports = Ports(hub=1001, portal=1002, proxy=1003, door=1004)
     config.paths.proxy.mkdir(parents=True)
     routes = traefik.routes_file(config.paths.proxy)
     routes.write_text("[http]\n")

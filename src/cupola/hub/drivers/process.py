@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import override
+from jupyterhub.utils import random_port
 
-from cupola.exceptions import StartError
-from cupola.hub.processes import KnownProcess, end, marked_with, output_tail, read_record, write_record
+from cupola.hub.drivers.base import POLL, NotStartedError, Place, answers, describe, signal_name
+from cupola.hub.ports import LOOPBACK
+from cupola.hub.processes import KnownProcess, end, marked_with, output_lines, read_record, write_record
 from cupola.hub.zygotes import Zygote, plain_environment
+from cupola.models.session import EndCause, SessionEnd
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import psutil
 
     from cupola.models.session import Plan, ProcessPlan
 
-__all__ = ["MARK", "End", "SessionProcess", "stop_session"]
+__all__ = ["MARK", "SessionProcess", "end_of_return_code", "end_of_wait_status", "module_of", "stop_session"]
 
 MARK = "CUPOLA_SESSION"
 """Every process of a session has this variable in its environment."""
@@ -32,39 +33,22 @@ STOP_SECONDS = 10
 """How long a session may take to save and to stop its kernels."""
 ZYGOTE_SECONDS = 60
 """How long to wait for a fork server that has just been started; then the session starts cold."""
-POLL = 0.02
+SHOWN_LINES = 20
+"""Of the output of a session that ended by itself."""
 
 
-@dataclass(frozen=True)
-class End:
-    """How a process ended."""
+def end_of_wait_status(status: int) -> SessionEnd:
+    """Read what ``waitpid`` gave."""
+    if os.WIFSIGNALED(status):
+        return SessionEnd(cause=EndCause.CRASH, signal=signal_name(os.WTERMSIG(status)))
+    return SessionEnd(cause=EndCause.CRASH, exit_code=os.WEXITSTATUS(status))
 
-    exit_code: int | None = None
-    signal: int | None = None
 
-    @classmethod
-    def of_wait_status(cls, status: int) -> End:
-        """Read what ``waitpid`` gave."""
-        if os.WIFSIGNALED(status):
-            return cls(signal=os.WTERMSIG(status))
-        return cls(exit_code=os.WEXITSTATUS(status))
-
-    @classmethod
-    def of_return_code(cls, code: int) -> End:
-        """Read what :mod:`subprocess` gave."""
-        return cls(signal=-code) if code < 0 else cls(exit_code=code)
-
-    @override
-    def __str__(self) -> str:
-        if self.signal is not None:
-            try:
-                name = signal.Signals(self.signal).name
-            except ValueError:
-                name = str(self.signal)
-            return f"was ended by the signal {name}"
-        if self.exit_code is not None:
-            return f"ended with exit code {self.exit_code}"
-        return "ended"
+def end_of_return_code(code: int) -> SessionEnd:
+    """Read what :mod:`subprocess` gave."""
+    if code < 0:
+        return SessionEnd(cause=EndCause.CRASH, signal=signal_name(-code))
+    return SessionEnd(cause=EndCause.CRASH, exit_code=code)
 
 
 class SessionProcess:
@@ -82,6 +66,8 @@ class SessionProcess:
         self.session = session
         self.records = records
         self.known: KnownProcess | None = None
+        self._port = 0
+        self._log: Path | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     # -- state that outlives the hub --------------------------------------------------------------------------
@@ -98,10 +84,13 @@ class SessionProcess:
 
     def state(self) -> dict[str, Any]:
         """Return what the hub keeps."""
-        return {"pid": self.known.pid, "created": self.known.created} if self.known else {}
+        if self.known is None:
+            return {}
+        return {"pid": self.known.pid, "created": self.known.created, "log": str(self._log or "")}
 
     def load(self, state: dict[str, Any]) -> None:
         """Find the process again after a restart of the hub."""
+        self._log = Path(state["log"]) if state.get("log") else None
         if "pid" in state and "created" in state:
             self.known = KnownProcess(int(state["pid"]), float(state["created"]))
         else:  # the hub was killed between our start and its own note
@@ -109,7 +98,13 @@ class SessionProcess:
 
     # -- life -------------------------------------------------------------------------------------------------
 
-    async def start(self, plan: Plan, environment: dict[str, str]) -> str:
+    def listens(self, plan: Plan) -> tuple[str, int]:
+        """Return a free port of the loopback."""
+        del plan
+        self._port = random_port()
+        return LOOPBACK, self._port
+
+    async def start(self, plan: Plan, environment: dict[str, str]) -> Place:
         """Start the process.
 
         Parameters
@@ -119,17 +114,13 @@ class SessionProcess:
         environment
             What the hub adds; its variables win.
 
-        Returns
-        -------
-        :
-            ``forked`` or ``cold``.
-
         Raises
         ------
-        StartError
+        NotStartedError
             It cannot be started: a folder cannot be made, no such program.
         """
         process = _of(plan)
+        self._log = process.log
         env = {
             **plain_environment(process.folder),
             **process.environment,
@@ -154,8 +145,12 @@ class SessionProcess:
         except OSError as exc:
             self.kill()
             place = f" ({exc.filename})" if exc.filename else ""
-            raise StartError(f"the session cannot be started: {exc.strerror or exc}{place}") from exc
-        return way
+            full = exc.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise NotStartedError(
+                f"the session cannot be started: {exc.strerror or exc}{place}",
+                SessionEnd(cause=EndCause.QUOTA if full else EndCause.REFUSED),
+            ) from exc
+        return Place(LOOPBACK, self._port, "Loading Jupyter" if way == "cold" else "Preparing your home")
 
     async def _fork(self, plan: Plan, env: dict[str, str]) -> bool:
         """Have the fork server make the process; say whether it did."""
@@ -207,60 +202,73 @@ class SessionProcess:
             os.close(log)
         self.known = KnownProcess.of(self._child.pid)
 
-    async def wait_for_port(self, port: int, plan: Plan, seconds: float) -> None:
+    async def wait_for_port(self, seconds: float) -> None:
         """Return when the session accepts connections.
 
         Raises
         ------
-        StartError
+        NotStartedError
             It ended before, with the last lines of its log; or it did not answer within `seconds`.
         """
         until = time.monotonic() + seconds
-        while (ended := self.ended()) is None:
+        while (ended := self._status()) is None:
             if time.monotonic() > until:
-                raise StartError(f"the session did not answer within {seconds:.0f} s; see {_of(plan).log}")
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(POLL)
-            else:
-                writer.close()
+                raise NotStartedError(
+                    f"the session did not answer within {seconds:.0f} s; see {self._log}",
+                    SessionEnd(cause=EndCause.TIMEOUT, log=self._last_lines()),
+                )
+            if await answers(LOOPBACK, self._port):
                 return
-        if ended == End():
+            await asyncio.sleep(POLL)
+        if ended.cause is EndCause.LOST:
             # A fork server needs a moment to note how its child ended.
             await asyncio.sleep(0.2)
-            ended = self.ended() or ended
-        tail = output_tail(_of(plan).log)
-        raise StartError(f"the session {ended} while it started; its last output: {tail or 'nothing'}")
+            ended = self._status() or ended
+        said = " | ".join(self._last_lines()[-5:])
+        raise NotStartedError(
+            f"the session {describe(ended)} while it started; its last output: {said or 'nothing'}",
+            ended.model_copy(update={"log": self._last_lines()}),
+        )
 
-    def ended(self) -> End | None:
+    async def ended(self) -> SessionEnd | None:
         """Return how the process ended; nothing while it runs."""
+        ended = self._status()
+        return ended and ended.model_copy(update={"log": self._last_lines()})
+
+    def _status(self) -> SessionEnd | None:
         if self._child is not None and (code := self._child.poll()) is not None:
-            return End.of_return_code(code)
+            return end_of_return_code(code)
         if self.known is None:
-            return End()
+            return SessionEnd(cause=EndCause.LOST)
         if self.known.alive:
             return None
         try:
-            return End.of_wait_status(int(self.exit_file.read_text(encoding="ascii")))
+            return end_of_wait_status(int(self.exit_file.read_text(encoding="ascii")))
         except (OSError, ValueError):
-            return End()
+            return SessionEnd(cause=EndCause.LOST)
 
-    async def stop(self) -> None:
+    def _last_lines(self) -> list[str]:
+        return output_lines(self._log, SHOWN_LINES) if self._log else []
+
+    async def stop(self) -> SessionEnd:
         """End the process and all that it started."""
         await asyncio.to_thread(stop_session, self.session, self.known)
         if self._child is not None:
             self._child.poll()
-        self.forget()
+        await self.forget()
+        return SessionEnd(cause=EndCause.ASKED)
 
     def kill(self) -> None:
         """End at once what was started."""
         if self.known and (process := self.known.find()):
             process.kill()
-        self.forget()
+        self._remove_notes()
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Remove the notes on an ended process."""
+        self._remove_notes()
+
+    def _remove_notes(self) -> None:
         for file in (self.record, self.exit_file):
             with contextlib.suppress(OSError):
                 file.unlink()
@@ -268,8 +276,9 @@ class SessionProcess:
 
 def _of(plan: Plan) -> ProcessPlan:
     if plan.process is None:
-        raise StartError(
-            "the session is no process: the platform's `compute` was changed meanwhile; launch it anew"
+        raise NotStartedError(
+            "the session is no process: the platform's `compute` was changed meanwhile; launch it anew",
+            SessionEnd(cause=EndCause.REFUSED),
         )
     return plan.process
 
