@@ -62,6 +62,8 @@ class Overlay:
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
+            if self._whole():
+                return  # a full home must not stand in the way of packages that are there
             if not (self.folder / MARKER).exists() or not self.python.exists():
                 # Of the interpreter behind the locked environment: a venv does not stand on a venv.
                 venv.EnvBuilder(with_pip=False, symlinks=True).create(self.folder)
@@ -73,9 +75,27 @@ class Overlay:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep a second session of the same person from making it at the same time."""
-        with (self.folder.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # On the folder: a file could not be made in a full home.
+        handle = os.open(self.folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(handle)
+
+    def _whole(self) -> bool:
+        """Tell whether nothing is missing and nothing is out of date."""
+        bin_ = self.folder / "bin"
+        wanted = {
+            self.packages / PTH: self._pth(),
+            bin_ / "pip": PIP,
+            kernel_file(self.folder): kernel(self.python),
+        }
+        return (
+            (self.folder / MARKER).exists()
+            and self.python.exists()
+            and all(_reads(file) == content for file, content in wanted.items())
+        )
 
     def _pth(self) -> str:
         """Return the line that adds the locked packages, with what their own ``.pth`` files add."""
@@ -88,6 +108,18 @@ class Overlay:
 
 def write_kernel(folder: Path, python: Path) -> None:
     """Write the kernel that runs user code with `python` below ``share/jupyter`` of `folder`."""
+    file = kernel_file(folder)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _write(file, kernel(python))
+
+
+def kernel_file(folder: Path) -> Path:
+    """Return where the kernel of an environment lies."""
+    return folder / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+
+
+def kernel(python: Path) -> str:
+    """Return the kernel that runs user code with `python`, as Jupyter reads it."""
     spec = {
         "argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3",
@@ -95,16 +127,20 @@ def write_kernel(folder: Path, python: Path) -> None:
         "interrupt_mode": "signal",
         "metadata": {"debugger": True},
     }
-    place = folder / "share" / "jupyter" / "kernels" / "python3"
-    place.mkdir(parents=True, exist_ok=True)
-    _write(place / "kernel.json", json.dumps(spec, indent=1))
+    return json.dumps(spec, indent=1)
+
+
+def _reads(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _write(path: Path, content: str, mode: int = 0o644) -> None:
     """Write a file as a whole, if it is not so already."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.read_text(encoding="utf-8") == content:
-            return
+    if _reads(path) == content:
+        return
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         aside.write_text(content, encoding="utf-8")

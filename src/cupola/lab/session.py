@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from cupola.lab.home import copy_examples, link_volumes
 from cupola.lab.overlay import Overlay, write_kernel
+from cupola.lab.storage import make_room
 from cupola.models.volume import Mount
 
 __all__ = ["main", "prepare", "settings"]
@@ -32,6 +33,8 @@ def prepare() -> None:
     """Prepare the home, and put into the environment what kernels and terminals need to find."""
     home = Path(os.environ["HOME"])
     runtime = Path(os.environ.setdefault("CUPOLA_RUNTIME", str(home / ".cupola")))
+    if full := make_room(home):
+        say(full)
     locked = Path(sys.prefix)
     python = locked / "bin" / "python"
     path = [str(python.parent)]
@@ -91,6 +94,8 @@ def settings() -> list[str]:
     chosen = [
         f"--ServerApp.root_dir={os.environ['HOME']}",
         "--ServerApp.terminals_enabled=True",
+        # The trash lies in the home and counts: nothing could be deleted from a full one.
+        "--FileContentsManager.delete_to_trash=False",
         # Nothing is asked of the internet.
         "--LabApp.news_url=None",
         # Whoever is not the owner: what they may do, and until when.

@@ -1,0 +1,132 @@
+"""How full the home is, and what a session does about a full one: it starts all the same, so that its owner can delete."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cupola.models.storage import StorageUsage
+
+__all__ = ["FULL_VARIABLE", "is_full", "make_room", "storage"]
+
+FULL_VARIABLE = "CUPOLA_HOME_FULL"
+"""Set in sessions that were started in a full home."""
+_PROBE = 64 * 1024
+"""Less than this is as good as nothing: a notebook would not fit."""
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def is_full(home: Path) -> bool:
+    """Tell whether nothing more can be written to `home`: no room, or no file more."""
+    probe = home / f".cupola-probe-{os.getpid()}"
+    try:
+        handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    try:
+        # Not zeros: a file system that compresses would take them for nothing.
+        os.write(handle, os.urandom(_PROBE))
+        os.fsync(handle)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return False
+
+
+def make_room(home: Path) -> str | None:
+    """Put what Jupyter has to write to start, and needs no longer than the session, outside of the home.
+
+    In a full home its settings, data and history are outside too, where they are not there already.
+
+    Returns
+    -------
+    :
+        A sentence for the log where the home is full.
+    """
+    place = Path(tempfile.mkdtemp(prefix="cupola-session-"))
+    owner = os.getpid()
+    atexit.register(_remove, place, owner)
+    # A home may become full while the session runs: kernels must start then too.
+    os.environ.setdefault("JUPYTER_RUNTIME_DIR", str(place / "runtime"))
+    if not is_full(home):
+        return None
+    os.environ[FULL_VARIABLE] = "1"
+    os.environ["JUPYTERLAB_WORKSPACES_DIR"] = str(place / "workspaces")
+    for variable, there in (
+        ("JUPYTER_CONFIG_DIR", home / ".jupyter"),
+        ("JUPYTER_DATA_DIR", home / ".local" / "share" / "jupyter"),
+        ("IPYTHONDIR", home / ".ipython" / "profile_default"),
+    ):
+        if variable not in os.environ and not there.is_dir():
+            folder = place / variable.lower()
+            folder.mkdir()
+            os.environ[variable] = str(folder)
+    return "your home is full: the session has started, but nothing can be saved before you delete something"
+
+
+def _remove(place: Path, owner: int) -> None:
+    """Remove what was outside, at the end of the server itself and not of a process it forked."""
+    if os.getpid() == owner:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+class Storage(list["StorageUsage"]):
+    """What the home and the team volumes hold; shown as a table of text."""
+
+    def __repr__(self) -> str:
+        """Return a line for each."""
+        return "\n".join(sentence(usage) for usage in self) or "nothing is known of your storage"
+
+
+def storage() -> Storage:
+    """Return what your home and the volumes of your teams hold, and how much they may hold.
+
+    Returns
+    -------
+    :
+        A list of :class:`~cupola.models.storage.StorageUsage` (sizes in bytes), the home first; it prints as text.
+
+    Raises
+    ------
+    NotSignedInError
+        This is no session of a platform.
+    UnavailableError
+        The portal does not answer.
+    """
+    from cupola.client import from_environment
+
+    return Storage(from_environment().storage())
+
+
+def sentence(usage: StorageUsage) -> str:
+    """Return what a person wants to know of one home or team volume."""
+    name = "home" if usage.kind == "home" else f"team {usage.name}"
+    about = "" if usage.complete else "at least "
+    if usage.limit_bytes is None:
+        return f"{name}: {about}{size(usage.used_bytes)} used, no limit"
+    text = f"{name}: {about}{size(usage.used_bytes)} of {size(usage.limit_bytes)} used"
+    if usage.files_limit and usage.files is not None:
+        text += f", {usage.files:,} of {usage.files_limit:,} files"
+    if usage.fullness == "full":
+        return text + "; it is full: delete something before you save"
+    return text + ("; it is nearly full" if usage.fullness == "nearly" else "")
+
+
+def size(number: float) -> str:
+    """Return a size as text, such as ``1.5 GiB``."""
+    for unit in _UNITS[:-1]:
+        if number < 1024:  # noqa: PLR2004 - what a KiB is
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} {_UNITS[-1]}"
