@@ -52,6 +52,8 @@ class Platform:
     folder: Path
     settings: str = ""
     sample_archive: bool = False
+    more: dict[str, str] = field(default_factory=dict)
+    """Further environment variables."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
@@ -89,7 +91,7 @@ class Platform:
         left_out = ("CUPOLA_", "JUPYTERHUB_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         # Python writes to a file in blocks otherwise, and a test reads while it runs.
-        return {**kept, "PYTHONUNBUFFERED": "1"}
+        return {**kept, "PYTHONUNBUFFERED": "1", **self.more}
 
     def run(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a verb of ``cupola`` for this platform."""
