@@ -46,6 +46,7 @@ lock: develop ## Compile the locked requirements anew
 	$(COMPILE) requirements/uv.in -o requirements/uv.lock
 	$(COMPILE) --extra platform pyproject.toml requirements/build.in -o requirements/platform.lock
 	$(COMPILE) --extra lab pyproject.toml environments/lab/requirements.in -c requirements/platform.lock -o environments/lab/requirements.lock
+	$(COMPILE) --extra app pyproject.toml -c environments/lab/requirements.lock -o environments/web-base/requirements.lock
 	$(COMPILE) --extra all --group test --group lint --group docs pyproject.toml -c requirements/platform.lock -c environments/lab/requirements.lock -o requirements/develop.lock
 
 changes: develop ## Gather the changelog fragments into CHANGELOG.md: make changes VERSION=0.2.0
