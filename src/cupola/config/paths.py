@@ -129,6 +129,21 @@ class StatePaths:
         return self.state / "mounts"
 
     @property
+    def mount_records(self) -> Path:
+        """Folder of the records of the programs that keep mounts."""
+        return self.state / "run" / "mounts"
+
+    @property
+    def mount_cache(self) -> Path:
+        """Folder of what was read from buckets; may be emptied while nothing is mounted."""
+        return self.state / "cache" / "mounts"
+
+    @property
+    def volume_notes(self) -> Path:
+        """Folder of what was found out about volumes; may be emptied at any time."""
+        return self.state / "cache" / "volumes"
+
+    @property
     def accounts(self) -> Path:
         """Folder of the files that containers see as ``/etc/passwd`` and ``/etc/group``."""
         return self.state / "run" / "accounts"

@@ -144,8 +144,8 @@ class VolumeChange(Model):
     """An empty text takes it away."""
     team: str | None = None
     visibility: Visibility | None = None
-    key_id: str | None = None
-    key_secret: str | None = None
+    key_id: str | None = Field(default=None, repr=False)
+    key_secret: str | None = Field(default=None, repr=False)
     """New keys: both or none."""
     approve: bool = False
     """Offer it to everybody, as its owner asked; for administrators."""
@@ -160,9 +160,9 @@ class NewVolume(Model):
     bucket: Bucket | None = None
     export: Export | None = None
     path: Path | None = None
-    key_id: str | None = None
+    key_id: str | None = Field(default=None, repr=False)
     """Of a bucket that is not anonymous. Both go into the platform's secrets and are never shown again."""
-    key_secret: str | None = None
+    key_secret: str | None = Field(default=None, repr=False)
     mission: str = ""
     instrument: str = ""
     body: str = ""
@@ -192,3 +192,5 @@ class Mount(Model):
     target: Path
     """Where its user finds it: ``~/volumes/NAME``, a link to `source`."""
     access: Access
+    variable: str | None = None
+    """The environment variable that holds `source`, for reference data that programs look for there."""

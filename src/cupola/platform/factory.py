@@ -11,6 +11,7 @@ from cupola.config import Compute, environments_source
 from cupola.config.root import RESERVED_VOLUMES
 from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.customvolumes import CustomVolumes
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
 from cupola.platform.services.launches import Launches
@@ -25,6 +26,7 @@ from cupola.platform.services.shares import ShareService
 from cupola.platform.services.teams import TeamService
 from cupola.platform.services.teamwatch import TeamWatch
 from cupola.platform.services.usage import UsageService
+from cupola.platform.services.volumemounts import VolumeMounts
 from cupola.platform.services.volumes import VolumeService
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
@@ -33,13 +35,18 @@ from cupola.platform.storage.database.shares import ShareStore
 from cupola.platform.storage.database.teams import TeamStore
 from cupola.platform.storage.docker.engine import Engine
 from cupola.platform.storage.docker.images import ImageStore
+from cupola.platform.storage.database.volumes import VolumeStore
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from cupola.platform.storage.files.teams import let_members_write
+from cupola.platform.storage.files.volumekeys import VolumeKeys
 from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.hub.groups import HubGroups
 from cupola.platform.storage.hub.shares import HubShares
 from cupola.platform.storage.localpool.jobs import LocalPool
+from cupola.platform.storage.mounts.addresses import AddressRule
+from cupola.platform.storage.mounts.keeper import MountKeeper
+from cupola.platform.storage.mounts.way import GuardedWay
 from cupola.platform.storage.processes import ProcessMeter, machine
 from cupola.platform.storage.quotas import open_quota
 
@@ -92,14 +99,13 @@ class Factory:
             paths=config.paths,
             settings=config.quotas,
         )
+        self.packages = PackageService(paths=config.paths)
         self._bells = Bells()
         self._at_hub = SessionHub(
             store=SessionStore(self._database), hub=self._hub, bells=self._bells
         )
         self.teams = self._build_teams()
-        self.volumes = VolumeService(
-            settings=config.volumes, paths=config.paths, samples=config.sample_archive
-        )
+        self.volumes = self._build_volumes()
         self.catalogue = CatalogueService(
             folder=DatalabFolder.of(config, self._source),
             versions=self._version_store(),
@@ -152,6 +158,42 @@ class Factory:
     async def _prepare_team(self, team: str) -> None:
         folder = await self.quotas.prepare("team", team)
         await asyncio.to_thread(let_members_write, folder)
+
+    def _build_volumes(self) -> VolumeService:
+        config, paths = self.config, self.config.paths
+        way = GuardedWay(
+            records=paths.mount_records,
+            door=paths.secrets / "volume-guard.json",
+            log=paths.log / "mounts",
+            allow=tuple(config.custom_volumes.allow),
+        )
+        keeper = MountKeeper(
+            folder=paths.mounts,
+            records=paths.mount_records,
+            cache=paths.mount_cache,
+            log=paths.log / "mounts",
+            cache_gib=config.mounts.cache_gib,
+        )
+        custom = CustomVolumes(
+            store=VolumeStore(self._database),
+            keys=VolumeKeys(paths.secrets / "volumes"),
+            settings=config.custom_volumes,
+            rule=AddressRule(tuple(config.custom_volumes.allow)),
+            way=way,
+            mounts=paths.mounts,
+            teams=self.teams,
+        )
+        return VolumeService(
+            settings=config.volumes,
+            paths=paths,
+            samples=config.sample_archive,
+            containers=config.compute is Compute.DOCKER,
+            mounts=VolumeMounts(keeper=keeper, way=way, idle=config.mounts.idle_minutes * 60),
+            custom=custom,
+            teams=self.teams,
+            sessions=SessionStore(self._database),
+            jobs=JobStore(self._database),
+        )
 
     def _build_sessions(self) -> SessionService:
         store, bells = SessionStore(self._database), self._bells
@@ -219,6 +261,7 @@ class Factory:
         """Let everything go; sessions and tasks run on."""
         await self.sessions.aclose()
         await self.jobs.aclose()
+        await self.volumes.aclose()
         await self._hub.aclose()
         await self._database.aclose()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from cupola.models.containers import JOB_LABEL, SESSION_LABEL
 from cupola.models.job import JobRequest, TaskPlan
 from cupola.models.resources import Resources
+from cupola.platform.builders.session import volume_variables, volumes_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -121,12 +121,12 @@ def task_environment(place: TaskPlace, *, cpus: int, mounts: Sequence[Mount]) ->
     mounts
         The volumes it sees.
     """
-    volumes = [mount.model_dump(mode="json") for mount in mounts]
     return {
+        **volume_variables(mounts),
         "HOME": str(place.home),
         "PATH": f"{place.python.parent}:{place.path}",
         "LANG": place.language,
-        "CUPOLA_VOLUMES": json.dumps(volumes),
+        "CUPOLA_VOLUMES": volumes_text(mounts),
         "CUPOLA_VERSION": place.version,
         "CUPOLA_PYTHON": str(place.python),
         "CUPOLA_RUNTIME": str(place.home / ".cupola"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cupola.models.datalab import Datalab
     from cupola.models.volume import Volume
 
-__all__ = ["links", "session_plan"]
+__all__ = ["links", "session_plan", "volume_variables", "volumes_text"]
 
 
 def links(volumes: Sequence[Volume], home: Path) -> list[Mount]:
@@ -27,9 +27,20 @@ def links(volumes: Sequence[Volume], home: Path) -> list[Mount]:
             source=volume.source,
             target=home if volume.kind is VolumeKind.HOME else home / "volumes" / volume.name,
             access=volume.access,
+            variable=volume.variable,
         )
         for volume in volumes
     ]
+
+
+def volume_variables(mounts: Sequence[Mount]) -> dict[str, str]:
+    """Return the environment variables that tell where reference data are, such as ``ISISDATA``."""
+    return {mount.variable: str(mount.source) for mount in mounts if mount.variable}
+
+
+def volumes_text(mounts: Sequence[Mount]) -> str:
+    """Return ``CUPOLA_VOLUMES``: `mounts` as JSON, without what older versions of the Lab do not know."""
+    return json.dumps([mount.model_dump(mode="json", exclude={"variable"}) for mount in mounts])
 
 
 def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
@@ -67,11 +78,12 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     home = paths.home(owner)
     runtime = home / ".cupola"
     environment = {
+        **volume_variables(mounts),
         **variables,
         "CUPOLA_API_URL": api_url,
         "CUPOLA_SESSION": session,
         "CUPOLA_VERSION": digest,
-        "CUPOLA_VOLUMES": json.dumps([mount.model_dump(mode="json") for mount in mounts]),
+        "CUPOLA_VOLUMES": volumes_text(mounts),
         "CUPOLA_RUNTIME": str(runtime),
         "HOME": str(home),
     }

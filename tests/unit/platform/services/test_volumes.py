@@ -8,7 +8,7 @@ import pytest
 from cupola.config import StatePaths, VolumeSettings
 from cupola.exceptions import NotFoundError
 from cupola.models.person import Person, Profile
-from cupola.platform.services import volumes as module
+from cupola.platform.services import volumelooks as module
 from cupola.platform.services.volumes import VolumeService
 
 pytestmark = pytest.mark.asyncio
@@ -59,15 +59,15 @@ async def test_a_volume_out_of_reach_does_not_stand_in_the_way(service):
 
 
 async def test_a_disk_that_hangs_holds_up_nobody(service, monkeypatch):
-    hanging, real, looks = threading.Event(), module._look_into, []
+    hanging, real, looks = threading.Event(), module._why_not, []
 
-    def look(volume, stac):
-        if volume.name == "mars":
+    def look(place):
+        if place.volume.name == "mars":
             looks.append(1)
             hanging.wait()
-        return real(volume, stac)
+        return real(place)
 
-    monkeypatch.setattr(module, "_look_into", look)
+    monkeypatch.setattr(module, "_why_not", look)
     try:
         async with asyncio.timeout(20):
             for _ in range(5):

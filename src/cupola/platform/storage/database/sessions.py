@@ -164,6 +164,15 @@ class SessionStore:
             query = update(sessions).where(sessions.c.id == session).values(title=title)
             await connection.execute(query)
 
+    async def change_notices(self, session: str, change: Callable[[list[str]], list[str]]) -> None:
+        """Change what the owner of a session is told, in one transaction."""
+        async with self._database.writing() as connection:
+            stored = await _find(connection, session)
+            if stored is not None:
+                notices = change(list(stored.session.notices))
+                query = update(sessions).where(sessions.c.id == session).values(notices=notices)
+                await connection.execute(query)
+
     async def first_with(self, version: str) -> Session | None:
         """Return the first session that ran a version, or nothing: it says which datalab's it was, and since when."""
         query = (

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cupola.models.volume import CollectionSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["StacFolder"]
+
+Thing = TypeVar("Thing")
 
 _DEEPEST = 6
 _MOST_FOLDERS = 5_000
@@ -37,12 +40,23 @@ class _Found:
 
 
 class StacFolder:
-    """The collections in `root`, remembered until a folder or a document changes."""
+    """The collections in `root`, remembered until a folder or a document changes.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    root
+        The folder.
+    seconds
+        How long one look may take: in an archive that is larger, what was found by then counts.
+    """
+
+    def __init__(self, root: Path, *, seconds: float = 30) -> None:
         self._root = root
+        self._seconds = seconds
         self._stamp: tuple[Any, ...] | None = None
         self._collections: list[CollectionSummary] = []
+        self.seen = 0
+        """Folders and documents of the look that runs, or ran last."""
 
     def collections(self) -> list[CollectionSummary]:
         """Return the collections by id. A document that cannot be read counts as absent.
@@ -52,12 +66,23 @@ class StacFolder:
         OSError
             If the folder itself cannot be read.
         """
-        files = list(_json_files(self._root))
+        until, self.seen = time.monotonic() + self._seconds, 0
+        files = list(self._timed(_json_files(self._root), until))
         stamp = tuple(files)
         if stamp != self._stamp:
-            self._collections = _summaries(self._root, [path for path, _, _ in files])
+            # Collections first: they tell most, should the time run out.
+            files.sort(key=lambda file: not file[0].endswith("collection.json"))
+            paths = self._timed((path for path, _, _ in files), until)
+            self._collections = _summaries(self._root, paths)
             self._stamp = stamp
         return self._collections
+
+    def _timed(self, things: Iterable[Thing], until: float) -> Iterator[Thing]:
+        for thing in things:
+            if time.monotonic() > until:
+                return
+            self.seen += 1
+            yield thing
 
 
 def _json_files(root: Path) -> Iterator[tuple[str, int, int]]:
@@ -96,7 +121,7 @@ def _entries(folder: str) -> tuple[list[str], list[tuple[str, int, int]]]:
     return folders, documents
 
 
-def _summaries(root: Path, paths: list[str]) -> list[CollectionSummary]:
+def _summaries(root: Path, paths: Iterable[str]) -> list[CollectionSummary]:
     found: dict[str, _Found] = {}
     for path in paths:
         document = _document(path)

@@ -55,7 +55,7 @@ def _parsed(line: str) -> MountPoint:
 
 
 def _plain(text: str) -> str:
-    """Return `text` with spaces where the table has ``\\040``."""
+    """Return `text` as it was before the table wrote spaces and the like as octal numbers."""
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
