@@ -25,6 +25,7 @@ from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.pages.render import STATIC
 from cupola.platform.handlers.static import LastingFiles
 from cupola.platform.storage.hub.settings import HubSettings
+from support import made_up_launch
 
 PREFIX = "/services/cupola/"
 DIGEST = "sha256:" + "3f9a1c0b77de" + "0" * 52
@@ -121,6 +122,12 @@ def sessions():
             url="/user/ada/lab-7k2m9xq4/lab",
             started=before(minutes=11),
             last_activity=before(),
+            resources=made_up_launch.SIZE,
+            volumes=["home", "sample-archive"],
+            environment={"GDAL_CACHEMAX": "512"},
+            usage=made_up_launch.USAGE,
+            cost=0.0138,
+            notices=["The volume mars-archive is out of reach just now, and is there when it comes back."],
         ),
         session("lab-start123", "starting", created=before(seconds=4)),
         session("aladin-h4mmkz2p", "stopping", datalab="aladin", title="Aladin", created=before(hours=5)),
@@ -130,6 +137,19 @@ def sessions():
             reason="The session ended before it answered (exit code 1): its log says why.",
             created=before(hours=3),
             stopped=before(hours=3),
+        ),
+        session(
+            "lab-big23456",
+            "failed",
+            title="Mosaic of everything",
+            reason="It was ended because it needed more memory than the 4 GiB it may have (it had 4 GiB): "
+            "restart it bigger, or work on less at a time.",
+            created=before(hours=6),
+            started=before(hours=6),
+            stopped=before(hours=4),
+            resources=made_up_launch.SIZE,
+            end=made_up_launch.OUT_OF_MEMORY,
+            cost=0.104,
         ),
         session(
             "lab-old23456",
@@ -354,6 +374,20 @@ class Sessions(Things):
     async def history(self, _person, name):
         return history(self.one(name))
 
+    async def usages(self, sessions):
+        return {one.id: one.usage for one in sessions if one.usage}
+
+    async def bigger(self, person, sessions):
+        return made_up_launch.next_sizes(person, sessions)
+
+    async def restart(self, _person, name, resources=None):
+        self.asked.append(("restart", name, resources))
+        return self.one("lab-start123")
+
+    async def rename(self, _person, name, title):
+        self.asked.append(("rename", name, title))
+        return self.one(name)
+
     async def log(self, _person, name):
         if self.one(name).state != "failed":
             return ""
@@ -425,6 +459,7 @@ def factory():
         sessions=Sessions("session", sessions, "id"),
         volumes=Volumes("volume", volumes, "name"),
         jobs=Jobs("job", jobs, "id"),
+        **made_up_launch.parts(datalabs),
     )
 
 

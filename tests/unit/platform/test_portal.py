@@ -187,7 +187,7 @@ async def test_the_client_and_the_portal_understand_each_other(open_portal):
         root = f"http://cupola.test{PREFIX}api"
         async with AsyncClient(root, "token-of-maria", transport=transport) as client:
             assert (await client.me()).name == "maria"
-            assert [datalab.name for datalab in await client.datalabs()] == ["lab"]
+            assert "lab" in [datalab.name for datalab in await client.datalabs()]
             assert (await client.volume("mars-archive")).unavailable is None
             session = await client.launch(LaunchRequest(datalab="lab", title="First"))
             events = [event async for event in client.session_events(session.id)]

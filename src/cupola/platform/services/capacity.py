@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from cupola.config import DockerSettings
     from cupola.models.person import Profile
-    from cupola.models.session import Session
     from cupola.platform.storage.database.sessions import Held, SessionStore, StoredSession
 
 __all__ = ["Admission", "CapacityService", "Machine"]
@@ -178,14 +177,3 @@ class CapacityService:
             If the engine does not tell.
         """
         return Admission(profile, await self.total())
-
-    async def room_for(self, session: Session) -> Capacity:
-        """Return what would be free if `session` ended: what it may grow into.
-
-        Raises
-        ------
-        UnavailableError
-            If the engine does not tell.
-        """
-        held = await self._store.held()
-        return left(await self.total(), [one for one in held if one.session != session.id])

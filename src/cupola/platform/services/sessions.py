@@ -11,6 +11,7 @@ from urllib.parse import quote
 from cupola.exceptions import ConflictError, InputError, NotFoundError
 from cupola.models.base import Page, now
 from cupola.models.session import (
+    EndCause,
     LaunchRequest,
     Plan,
     Session,
@@ -41,6 +42,8 @@ __all__ = ["SessionService", "request_of"]
 _LOOK_S = 5.0
 """Another process may write the row; whoever waits looks by himself this often."""
 _LOG_BYTES = 65_536
+_GROW = {EndCause.OUT_OF_MEMORY, EndCause.CRASH}
+"""Ends that more memory may prevent."""
 
 
 class SessionService:
@@ -157,22 +160,24 @@ class SessionService:
             self._at_hub.start(kept.session, after=session)
         return self._present(kept)
 
-    async def bigger(self, person: Person, session: str) -> Bigger:
-        """Return the next sensible size for a session, or why there is none.
+    async def bigger(self, person: Person, sessions: Sequence[Session]) -> dict[str, Bigger]:
+        """Return the next sensible size for those of the ended `sessions` that a larger one may help, by id.
 
         Raises
         ------
-        NotFoundError
-            If the person has no such session.
         UnavailableError
             If the engine does not tell what is free.
         """
-        had = (await self._find(person, session)).session
-        if had.resources is None:
-            return Bigger(None, "It had no limits of its own: the memory of the machine was not enough.")
-        room = await self._capacity.room_for(had)
-        largest = most(person.profile, room)
-        return bigger(had.resources, largest, room.free_memory_mib, person.profile.name)
+        small = [one for one in sessions if not one.state.active and one.end and one.end.cause in _GROW]
+        if not small:
+            return {}
+        capacity = await self._capacity.capacity()
+        largest = most(person.profile, capacity)
+        return {
+            one.id: bigger(one.resources, largest, capacity.free_memory_mib, person.profile.name)
+            for one in small
+            if one.resources is not None
+        }
 
     async def sessions(self, person: Person, *, cursor: str | None = None, limit: int = 50) -> Page[Session]:
         """Return one page of the person's sessions, the newest first.

@@ -16,7 +16,13 @@ PAGES = [
     "",
     "datalabs/lab",
     "datalabs/topcat",
+    "launch",
+    "launch?session=lab-7k2m9xq4",
+    "launch?datalab=lab&cores=64&memory_mib=8192&volumes=bare,nothing&env=A&title=x&shared=true",
+    "launch?product=sha256:gone",
     "sessions",
+    "sessions/lab-7k2m9xq4",
+    "sessions/lab-big23456",
     "sessions/lab-start123/starting",
     "sessions/lab-fail2345/starting",
     "sessions/lab-old23456/starting",
@@ -209,7 +215,7 @@ async def test_a_session_that_failed_says_why_with_its_last_lines_and_a_way_to_t
     assert "ModuleNotFoundError: numpy" in text
     assert "line 22" in text
     assert "line 20" not in text
-    assert "Try again" in text
+    assert "Restart as it was" in text
     assert "http-equiv" not in text
     assert "sse-connect" not in text
     # A page that watched it is loaded anew, which is the one above.

@@ -9,7 +9,9 @@ from fastapi.responses import HTMLResponse
 
 from cupola.models.datalab import Datalab, Version
 from cupola.platform.handlers.dependencies import FactoryIn, PersonIn
+from cupola.platform.handlers.pages.forms import Choices
 from cupola.platform.handlers.pages.render import page
+from cupola.platform.handlers.pages.wizard import wizard
 
 __all__ = ["router"]
 
@@ -38,15 +40,7 @@ async def catalogue(request: Request, person: PersonIn, factory: FactoryIn) -> H
 async def datalab(name: str, request: Request, person: PersonIn, factory: FactoryIn) -> HTMLResponse:
     """Show one datalab with its versions, and a launch with choices."""
     shown = await factory.catalogue.datalab(name)
-    volumes = await factory.volumes.volumes(person)
-    return page(
-        request,
-        "datalab.html",
-        person=person,
-        datalab=shown,
-        volumes=[volume for volume in volumes if volume.name != "home"],
-        key=secrets.token_hex(8),
-    )
+    return await wizard(request, person, factory, shown, Choices())
 
 
 def _played(datalab: Datalab) -> Version | None:

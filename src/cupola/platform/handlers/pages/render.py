@@ -18,6 +18,7 @@ from cupola.models.person import Person
 from cupola.platform.handlers.dependencies import get_factory, login_token
 from cupola.platform.handlers.forgery import FIELD, csrf_token
 from cupola.platform.handlers.pages import wording
+from cupola.platform.services.amounts import memory_text, size_text
 
 __all__ = ["STATIC", "answer_part", "page", "part"]
 
@@ -127,6 +128,10 @@ def _environment() -> Environment:
         ago=wording.ago,
         clock=wording.clock,
         exact=wording.exact,
+        memory=memory_text,
+        money=wording.money,
+        amount=size_text,
+        bytes_of=wording.size,
         size=wording.size,
         span=wording.span,
         session_states=wording.SESSION_STATES,

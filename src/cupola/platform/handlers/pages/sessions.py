@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import secrets
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from cupola.exceptions import CupolaError, InputError
+from cupola.exceptions import ConflictError, CupolaError, InputError, LimitError, NotFoundError
 from cupola.models.person import Person
-from cupola.models.session import LaunchRequest, Session, SessionState
+from cupola.models.resources import Resources
+from cupola.models.session import Session, SessionState
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.dependencies import Cursor, FactoryIn, PersonIn
-from cupola.platform.handlers.forgery import FIELD
+from cupola.platform.handlers.pages.forms import read_form
 from cupola.platform.handlers.pages.render import answer_part, page, part
+from cupola.platform.handlers.pages.wizard import wizard
 
 __all__ = ["router"]
 
 router = APIRouter()
 
-_SAID = {"stopping": "The session is being stopped.", "deleted": "The session is forgotten."}
+_SAID = {
+    "stopping": "The session is being stopped.",
+    "deleted": "The session is forgotten.",
+    "renamed": "The session has its new title.",
+}
 _LAST_LINES = 40
 _WAITS = {SessionState.REQUESTED, SessionState.STARTING}
-
-
-class LaunchForm(LaunchRequest):
-    """A launch as the forms of the pages send it."""
-
-    key: str | None = Field(default=None, max_length=64)
-    chosen: bool = False
-    """Whether the form had boxes for volumes: none ticked then means none."""
-
-    def request(self) -> LaunchRequest:
-        """Return what the service takes."""
-        volumes = (self.volumes or []) if self.chosen else None
-        return LaunchRequest(
-            datalab=self.datalab, version=self.version or None, volumes=volumes, clean=self.clean
-        )
 
 
 @router.get("/sessions")
@@ -59,20 +50,38 @@ async def sessions_live(
 
 
 @router.post("/sessions")
-async def launch(request: Request, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
-    """Begin a session and show how it starts."""
-    form = await request.form()
-    fields: dict[str, object] = {
-        name: value for name, value in form.items() if name not in {"volumes", FIELD}
-    }
-    if "volumes" in form:
-        fields["volumes"] = form.getlist("volumes")
+async def launch(request: Request, person: PersonIn, factory: FactoryIn) -> Response:
+    """Begin a session and show how it starts; the wizard is shown again where it is refused."""
+    form = read_form(await request.form())
     try:
-        wish = LaunchForm.model_validate(fields)
-    except ValidationError as error:
-        raise InputError("This form was not filled in as the catalogue does it: press play there.") from error
-    session = await factory.sessions.launch(person, wish.request(), key=wish.key)
+        session = await factory.sessions.launch(person, form.request(), key=form.key)
+    except (ConflictError, InputError, LimitError, NotFoundError) as error:
+        if not form.chosen:
+            raise
+        datalab = await factory.catalogue.datalab(form.datalab)
+        return await wizard(
+            request, person, factory, datalab, form.choices(), problem=str(error), status=error.status
+        )
     return _to(factory, f"sessions/{session.id}/starting")
+
+
+@router.get("/sessions/{session_id}")
+async def session(
+    session_id: str, request: Request, person: PersonIn, factory: FactoryIn, said: str = ""
+) -> HTMLResponse:
+    """Show one session: its choices, what it uses and costs, what happened to it, and what can be done."""
+    shown = await factory.sessions.session(person, session_id)
+    live = await _session_part(request, person, factory, shown)
+    return page(request, "session.html", person=person, session=shown, live=live, said=_SAID.get(said, ""))
+
+
+@router.get("/sessions/{session_id}/live")
+async def session_live(
+    session_id: str, request: Request, person: PersonIn, factory: FactoryIn, seen: str = ""
+) -> Response:
+    """Return the changing part of the page alone, if it is another than the one `seen`."""
+    shown = await factory.sessions.session(person, session_id)
+    return answer_part(await _session_part(request, person, factory, shown), seen)
 
 
 @router.get("/sessions/{session_id}/starting")
@@ -104,6 +113,30 @@ async def stop(session_id: str, person: PersonIn, factory: FactoryIn) -> Redirec
     return _to(factory, "sessions?said=stopping")
 
 
+@router.post("/sessions/{session_id}/restart")
+async def restart(
+    session_id: str, request: Request, person: PersonIn, factory: FactoryIn
+) -> RedirectResponse:
+    """Begin a session with the same choices, in another size where the form says one."""
+    form = await request.form()
+    size = {name: form[name] for name in ("cores", "memory_mib", "gpus") if name in form}
+    try:
+        resources = Resources.model_validate(size) if size else None
+    except ValidationError as error:
+        raise InputError("This size is none: press one of the buttons on the page of the session.") from error
+    new = await factory.sessions.restart(person, session_id, resources)
+    return _to(factory, f"sessions/{new.id}/starting")
+
+
+@router.post("/sessions/{session_id}/rename")
+async def rename(
+    session_id: str, person: PersonIn, factory: FactoryIn, title: Annotated[str, Form(max_length=100)]
+) -> RedirectResponse:
+    """Give a session another title."""
+    await factory.sessions.rename(person, session_id, title)
+    return _to(factory, f"sessions/{session_id}?said=renamed")
+
+
 @router.post("/sessions/{session_id}/delete")
 async def delete(session_id: str, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
     """Forget a session that ended."""
@@ -127,6 +160,7 @@ async def _sessions_part(request: Request, person: Person, factory: Factory, cur
     found = await factory.sessions.sessions(person, cursor=cursor)
     datalabs = await factory.catalogue.datalabs()
     active = [session for session in found.items if session.state.active]
+    ended = [session for session in found.items if not session.state.active]
     changing = any(session.state is not SessionState.READY for session in active)
     return part(
         request,
@@ -136,12 +170,37 @@ async def _sessions_part(request: Request, person: Person, factory: Factory, cur
         address="sessions/live" + (f"?cursor={cursor}" if cursor else ""),
         every="2s" if changing else "8s",
         active=active,
-        ended=[session for session in found.items if not session.state.active],
+        ended=ended,
+        uses=await factory.sessions.usages(active),
+        bigger=await factory.sessions.bigger(person, ended),
         titles={datalab.name: datalab.title for datalab in datalabs},
         icons={datalab.name: datalab.icon for datalab in datalabs},
         labels={version.digest: version.label for lab in datalabs for version in lab.versions},
+        currency=factory.prices.currency,
         first=cursor is None,
         next=found.next,
+    )
+
+
+async def _session_part(request: Request, person: Person, factory: Factory, session: Session) -> Markup:
+    datalabs = {datalab.name: datalab for datalab in await factory.catalogue.datalabs()}
+    datalab = datalabs.get(session.datalab)
+    log = await factory.sessions.log(person, session.id)
+    return part(
+        request,
+        "parts/session.html",
+        person=person,
+        name="session",
+        address=f"sessions/{session.id}/live",
+        every=None if not session.state.active else "8s" if session.state is SessionState.READY else "2s",
+        session=session,
+        version=next((v for v in datalab.versions if v.digest == session.version), None) if datalab else None,
+        datalab_title=datalab.title if datalab else session.datalab,
+        limited=factory.capacity.limited,
+        bigger=(await factory.sessions.bigger(person, [session])).get(session.id),
+        history=await factory.sessions.history(person, session.id),
+        log="\n".join(log.splitlines()[-_LAST_LINES:]),
+        currency=factory.prices.currency,
     )
 
 
@@ -149,6 +208,7 @@ async def _steps_part(request: Request, person: Person, factory: Factory, sessio
     lines: list[str] = []
     if session.state is SessionState.FAILED:
         lines = (await factory.sessions.log(person, session.id)).splitlines()[-_LAST_LINES:]
+        lines = lines or (session.end.log if session.end else [])
     return part(
         request,
         "parts/steps.html",
@@ -161,7 +221,7 @@ async def _steps_part(request: Request, person: Person, factory: Factory, sessio
         history=await factory.sessions.history(person, session.id),
         log="\n".join(lines),
         icon=await _icon(factory, session.datalab),
-        key=secrets.token_hex(8),
+        bigger=(await factory.sessions.bigger(person, [session])).get(session.id),
     )
 
 

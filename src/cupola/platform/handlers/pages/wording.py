@@ -9,7 +9,7 @@ from cupola.models.base import now
 from cupola.models.job import JobState
 from cupola.models.session import SessionState
 
-__all__ = ["JOB_STATES", "SESSION_STATES", "Said", "ago", "clock", "exact", "size", "span"]
+__all__ = ["JOB_STATES", "SESSION_STATES", "Said", "ago", "clock", "exact", "money", "size", "span"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _KIB = 1024
@@ -91,6 +91,12 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"  # noqa: PLR2004
         value /= _KIB
     return f"{value:,.1f} PiB"
+
+
+def money(amount: float, currency: str) -> str:
+    """Return an amount of money: two digits after the point, or as many as it takes to see the first."""
+    digits = 2 if amount == 0 or amount >= 0.01 else 4  # noqa: PLR2004
+    return f"{amount:,.{digits}f} {currency}"
 
 
 def _whole(value: float) -> int:
