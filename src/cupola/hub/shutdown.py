@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cupola.exceptions import UnavailableError
 from cupola.hub.containers.network import known as known_network
 from cupola.hub.drivers.process import stop_session
+from cupola.hub.mounts import clear_mounts, left_mounts
 from cupola.hub.processes import KnownProcess, end, read_record
 
 if TYPE_CHECKING:
@@ -49,8 +50,13 @@ class Leftovers:
     paths: StatePaths | None = None
     """The platform's folders: they take the last output of containers."""
 
+    mounts: list[Path] = field(default_factory=list)
+    """Where volumes are mounted."""
+
     def __bool__(self) -> bool:
-        return any((self.hub, self.proxy, self.sessions, self.zygotes, self.pools, self.containers))
+        return any(
+            (self.mounts, self.hub, self.proxy, self.sessions, self.zygotes, self.pools, self.containers)
+        )
 
     @classmethod
     def find(cls, paths: StatePaths) -> Leftovers:
@@ -69,6 +75,7 @@ class Leftovers:
             },
             zygotes=[known for file in sorted(paths.zygotes.glob("*.json")) if (known := _living(file))],
             pools=list(_pools(paths)),
+            mounts=left_mounts(paths),
         )
 
     def stop(self, tell: Callable[[str], None], *, seconds: float = 10) -> None:
@@ -84,7 +91,7 @@ class Leftovers:
         for session, known in self.sessions.items():
             tell(f"Stopping session {session}")
             stop_session(session, known, seconds)
-        self._stop_containers(tell, seconds)
+        self._stop_containers([found for found in self.containers if not found.job], tell, seconds)
         for name, part in (("hub and portal", self.hub), ("proxy", self.proxy)):
             if part and (process := part.find()):
                 tell(f"Stopping the {name}")
@@ -95,10 +102,13 @@ class Leftovers:
         if self.pools:
             tell(f"Stopping {_count(self.pools, 'job')}; they go on at the next start")
             end(_found(self.pools), seconds=seconds)
+        self._stop_containers([found for found in self.containers if found.job], tell, seconds)
         forkers = _found(self.zygotes)
         helpers = [child for process in forkers for child in process.children(recursive=True)]
         end(forkers, seconds=2)
         end(helpers, seconds=1)
+        if self.paths is not None:
+            clear_mounts(self.paths, tell)
         if self.unknown:
             tell(f"Containers of sessions may run on: {self.unknown}")
         elif self.network is not None and self.paths is not None:
@@ -106,8 +116,8 @@ class Leftovers:
 
             clear(self.network, self.paths)
 
-    def _stop_containers(self, tell: Callable[[str], None], seconds: float) -> None:
-        if not self.containers or self.network is None:
+    def _stop_containers(self, containers: list[Found], tell: Callable[[str], None], seconds: float) -> None:
+        if not containers or self.network is None:
             return
         from cupola.hub.containers.ends import remove_container
         from cupola.hub.containers.engine import engine_client
@@ -115,27 +125,27 @@ class Leftovers:
         client = engine_client(self.network.host)
 
         def stop(found: Found) -> None:
-            log = self.paths.session_log(found.session) if self.paths else None
+            log = self.paths.session_log(found.session) if self.paths and not found.job else None
             try:
                 remove_container(client, found.identity, seconds=max(1, int(seconds)), log=log)
             except UnavailableError as exc:
                 tell(f"Session {found.session} may run on: {exc}")
 
-        for found in self.containers:
-            tell(f"Stopping session {found.session}")
+        for found in containers:
+            tell(f"Stopping {'job' if found.job else 'session'} {found.session}")
         # All at once: each may take its ten seconds.
         with ThreadPoolExecutor(max_workers=16) as pool:
-            list(pool.map(stop, self.containers))
+            list(pool.map(stop, containers))
 
 
 def _containers(network: SessionNetwork | None) -> tuple[list[Found], str | None]:
     """Return the containers that are there, or why nobody can tell."""
     if network is None:
         return [], None
-    from cupola.hub.containers.engine import sessions_of
+    from cupola.hub.containers.engine import containers_of
 
     try:
-        return sessions_of(network.host, network.key), None
+        return containers_of(network.host, network.key), None
     except UnavailableError as exc:
         return [], str(exc)
 

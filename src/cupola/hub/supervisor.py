@@ -224,7 +224,7 @@ class Supervisor:
                 proxy.stop()
         if not proxy.alive:
             self.check_port()
-        if found := len(left.sessions) + len(left.containers):
+        if found := len(left.sessions) + sum(not one.job for one in left.containers):
             self.tell(f"Found {found} running session(s) of an earlier start")
 
     def _kept_ports(self) -> list[Ports]:
@@ -348,7 +348,7 @@ class Supervisor:
         left = await asyncio.to_thread(Leftovers.find, self.paths)
         lost = Leftovers(
             sessions={name: process for name, process in left.sessions.items() if name not in known},
-            containers=[found for found in left.containers if found.session not in known],
+            containers=[found for found in left.containers if not found.job and found.session not in known],
             network=left.network,
         )
         for session in (*lost.sessions, *(found.session for found in lost.containers)):

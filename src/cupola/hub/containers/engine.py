@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import UnavailableError
-from cupola.models.containers import PLATFORM_LABEL, SESSION_LABEL
+from cupola.models.containers import JOB_LABEL, PLATFORM_LABEL, SESSION_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import docker
 
-__all__ = ["Found", "answering", "engine_client", "reason_of", "sessions_of"]
+__all__ = ["Found", "answering", "containers_of", "engine_client", "reason_of", "sessions_of"]
 
 SECONDS = 60
 """How long the engine may take for one answer; stopping a container takes longer only by what it is given."""
@@ -79,18 +79,18 @@ class Found:
         Its id.
     session
         The session's id.
-    state
-        As the engine calls it: ``running``, ``created``, ``exited`` ...
+    job
+        Whether it is one of a job; `session` is the job's id then.
     """
 
-    def __init__(self, identity: str, session: str, state: str) -> None:
+    def __init__(self, identity: str, session: str, *, job: bool = False) -> None:
         self.identity = identity
         self.session = session
-        self.state = state
+        self.job = job
 
 
-def sessions_of(host: str, key: str, session: str | None = None) -> list[Found]:
-    """Return the containers of the sessions of a platform, found by their labels alone.
+def containers_of(host: str, key: str) -> list[Found]:
+    """Return the containers of a platform, of sessions and of jobs, found by their labels alone.
 
     Parameters
     ----------
@@ -98,16 +98,36 @@ def sessions_of(host: str, key: str, session: str | None = None) -> list[Found]:
         Where the engine listens.
     key
         The platform's.
-    session
-        Only those of this session.
 
     Raises
     ------
     UnavailableError
         The engine does not answer.
     """
-    wanted = [f"{PLATFORM_LABEL}={key}", SESSION_LABEL if session is None else f"{SESSION_LABEL}={session}"]
+    found = []
+    for row in _rows(host, f"{PLATFORM_LABEL}={key}"):
+        labels = row["Labels"]
+        if JOB_LABEL in labels:
+            found.append(Found(row["Id"], labels[JOB_LABEL], job=True))
+        elif SESSION_LABEL in labels:
+            found.append(Found(row["Id"], labels[SESSION_LABEL]))
+    return found
+
+
+def sessions_of(host: str, key: str, session: str) -> list[Found]:
+    """Return the containers of one session: mostly one, none after its end.
+
+    Raises
+    ------
+    UnavailableError
+        The engine does not answer.
+    """
+    rows = _rows(host, f"{PLATFORM_LABEL}={key}", f"{SESSION_LABEL}={session}")
+    return [Found(row["Id"], session) for row in rows if JOB_LABEL not in row["Labels"]]
+
+
+def _rows(host: str, *labels: str) -> list[dict[str, Any]]:
     client = engine_client(host)
     with answering("the containers cannot be listed"):
-        rows = client.api.containers(all=True, filters={"label": wanted})
-    return [Found(row["Id"], row["Labels"][SESSION_LABEL], row["State"]) for row in rows]
+        rows: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": list(labels)})
+    return rows

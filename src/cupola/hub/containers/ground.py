@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cupola.exceptions import CupolaError, StartError, UnavailableError
 from cupola.hub.containers import network as networks
-from cupola.hub.containers.engine import engine_client, sessions_of
+from cupola.hub.containers.engine import containers_of, engine_client
 from cupola.hub.containers.firewall import Firewall, resolvers, why_not
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Ground:
 def clear(network: SessionNetwork, paths: StatePaths) -> bool:
     """Take rules, network and the note on it away; return whether that was done, which it is not while containers need them."""
     try:
-        if sessions_of(network.host, network.key) or not networks.remove(network):
+        if containers_of(network.host, network.key) or not networks.remove(network):
             return False
     except CupolaError:
         return False  # what may still run must not run without rules

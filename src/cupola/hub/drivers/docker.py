@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cupola.containers.making import container_settings
 from cupola.exceptions import CupolaError
 from cupola.hub.containers.cgroups import MemoryGroup
 from cupola.hub.containers.ends import last_lines, oom_heard, remove_container, why_not_started
 from cupola.hub.containers.engine import engine_client, sessions_of
-from cupola.hub.containers.making import container_settings
 from cupola.hub.drivers.base import POLL, NotStartedError, Place, answers, describe, signal_name
 from cupola.hub.ports import LOOPBACK
 from cupola.hub.processes import KnownProcess

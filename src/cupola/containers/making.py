@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupola.hub.ports import LOOPBACK
 from cupola.models.containers import SESSION_LABEL
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["container_settings"]
 
+LOOPBACK = "127.0.0.1"
 MIB = 2**20
 LOG_SIZE, LOG_FILES = "8m", "2"
 RUN_MIB = 16

@@ -1,0 +1,1 @@
+"""Containers as both the hub (sessions) and the portal (jobs) make them."""
