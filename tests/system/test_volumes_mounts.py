@@ -11,10 +11,13 @@ import uuid
 import psutil
 import pytest
 
+from cupola.config import StatePaths
 from cupola.exceptions import UnavailableError
+from cupola.hub.shutdown import Leftovers
 from cupola.models.volume import Bucket
 from cupola.platform.storage.mounts.keeper import MountKeeper, MountSpec
 from cupola.platform.storage.mounts.table import mounts_below, unmount
+from cupola.platform.storage.mounts.way import GuardedWay
 from support.object_store import ObjectStore
 
 pytestmark = [
@@ -203,7 +206,10 @@ def container(keeper, tmp_path):
 
     def inside(*words):
         done = subprocess.run(
-            [*docker, "exec", "--user", "20001:20001", name, *words], capture_output=True, text=True, check=False
+            [*docker, "exec", "--user", "20001:20001", name, *words],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout if done.returncode == 0 else done.stderr
 
@@ -225,3 +231,30 @@ def test_a_running_container_sees_what_is_mounted_later_and_what_was_mended(
     assert container("cat", "/volumes/hst/data/acs/deep/one.txt") == "one\n"
     keeper.unmount("hst")
     assert "readme" not in container("ls", "/volumes/hst/data")
+
+
+def test_the_end_of_a_platform_leaves_no_mount_and_no_program(keeper, spec, tmp_path):
+    keeper.mount(spec)
+    way = GuardedWay(
+        records=tmp_path / "state" / "run" / "mounts",
+        door=tmp_path / "state" / "secrets" / "door.json",
+        log=tmp_path / "state" / "log",
+        allow=(),
+    )
+    way.open()
+    left = Leftovers.find(StatePaths(state=tmp_path / "state"))
+    assert left
+    left.stop(lambda _: None)
+    assert not mounts_below(tmp_path)
+    assert not rclones(tmp_path)
+    assert not left_behind(tmp_path)
+    assert not Leftovers.find(StatePaths(state=tmp_path / "state"))
+
+
+def left_behind(folder):
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("CUPOLA_MOUNT", "").startswith(str(folder)):
+                found.append(process)
+    return found

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ __all__ = ["Programs", "Record"]
 _SAME_START = 0.02
 """In seconds. The clock tick in which the system keeps creation times is 0.01 s."""
 _MARK = "CUPOLA_MOUNT"
+_START_S = 10.0
+_DETACHED = 'umask 077; "$@" >>"$0" 2>&1 </dev/null & echo $!'
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,6 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # To be waited for: an ended child would stay a zombie else.
-        self._children: set[int] = set()
 
     def names(self) -> list[str]:
         """Return the names of all that were started and not forgotten."""
@@ -66,7 +67,6 @@ class Programs:
 
     def find(self, name: str) -> Record | None:
         """Return what is known of a program, whether or not it still runs."""
-        self._wait_for_ended()
         try:
             found = json.loads((self._folder / f"{name}.json").read_bytes())
             return Record(int(found["pid"]), float(found["created"]), dict(found["told"]))
@@ -90,20 +90,21 @@ class Programs:
             If it cannot be started, or there is no room for its record.
         """
         try:
-            pid = os.posix_spawn(
-                command[0],
-                command,
-                {**environment, _MARK: self._mark(name)},
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, str(output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                    (os.POSIX_SPAWN_DUP2, 1, 2),
-                ],
-                setsid=True,
+            # The shell ends at once, so that the program is no child of ours: ending the portal with its children, as a
+            # restart of the hub does, is not to end what sessions read from.
+            done = subprocess.run(
+                ["/bin/sh", "-c", _DETACHED, str(output), *command],
+                env={**environment, _MARK: self._mark(name)},
+                check=True,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                start_new_session=True,
+                timeout=_START_S,
             )
-        except OSError as error:
-            raise UnavailableError(f"{command[0]} could not be started ({error.strerror}).") from error
-        self._children.add(pid)
+            pid = int(done.stdout)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self.end(name)
+            raise UnavailableError(f"{command[0]} could not be started ({error}).") from error
         try:
             record = Record(pid, psutil.Process(pid).create_time(), told)
             self._keep(name, record)
@@ -123,7 +124,6 @@ class Programs:
                     one.send_signal(signal_number)
             # A stopped program takes no other signal than the last one.
             _, found = psutil.wait_procs(found, timeout=seconds)
-        self._wait_for_ended()
         (self._folder / f"{name}.json").unlink(missing_ok=True)
 
     def _mark(self, name: str) -> str:
@@ -148,12 +148,3 @@ class Programs:
             aside.replace(self._folder / f"{name}.json")
         finally:
             aside.unlink(missing_ok=True)
-
-    def _wait_for_ended(self) -> None:
-        for pid in list(self._children):
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended = pid
-            if ended:
-                self._children.discard(pid)
