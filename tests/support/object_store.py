@@ -6,10 +6,13 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cupola.platform.storage.mounts.rclone import program
 from support.platform import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass

@@ -14,6 +14,7 @@ from cupola.exceptions import CupolaError, UnavailableError
 from cupola.models.base import Model, Page
 from cupola.models.datalab import Datalab
 from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+from cupola.models.packages import PackageHint
 from cupola.models.person import Person
 from cupola.models.resources import Capacity, Resources, Usage
 from cupola.models.session import (
@@ -26,7 +27,8 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
-from cupola.models.volume import Volume
+from cupola.models.storage import StorageUsage
+from cupola.models.volume import NewVolume, Volume, VolumeChange, VolumeUse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -114,6 +116,37 @@ class AsyncClient:
     async def volume(self, name: str) -> Volume:
         """Return one volume."""
         return await self._get(f"/volumes/{_quoted(name)}", Volume)
+
+    async def add_volume(self, new: NewVolume) -> Volume:
+        """Add a volume."""
+        return await self._post("/volumes", Volume, new)
+
+    async def change_volume(self, name: str, change: VolumeChange) -> Volume:
+        """Change a volume that one has added."""
+        answer = await self._call("PATCH", f"/volumes/{_quoted(name)}", content=change)
+        return Volume.model_validate_json(answer.content)
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume that one has added; its files stay where they are."""
+        await self._call("DELETE", f"/volumes/{_quoted(name)}")
+
+    async def volume_uses(self, name: str) -> list[VolumeUse]:
+        """Return who uses a volume just now."""
+        return await self._all(f"/volumes/{_quoted(name)}/uses", VolumeUse)
+
+    async def measure_volume(self, name: str) -> None:
+        """Begin to count the size of a volume; `volume` tells it when it is known."""
+        await self._call("POST", f"/volumes/{_quoted(name)}/measure")
+
+    async def storage(self) -> list[StorageUsage]:
+        """Return what one's home and the volumes of one's teams hold and may hold."""
+        return await self._all("/me/storage", StorageUsage)
+
+    async def packages(self, datalab: str, version: str | None = None) -> PackageHint:
+        """Return what becomes of one's installed packages on a version of a datalab, by digest."""
+        wanted = {"datalab": datalab} | ({"version": version} if version else {})
+        answer = await self._call("GET", "/me/packages", params=wanted)
+        return PackageHint.model_validate_json(answer.content)
 
     # -- sessions -------------------------------------------------------------------------------------------
 

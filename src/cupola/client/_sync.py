@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from cupola.models.base import Page
     from cupola.models.datalab import Datalab
     from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+    from cupola.models.packages import PackageHint
     from cupola.models.person import Person
     from cupola.models.resources import Capacity, Resources, Usage
     from cupola.models.session import LaunchRequest, Session, SessionEvent
-    from cupola.models.volume import Volume
+    from cupola.models.storage import StorageUsage
+    from cupola.models.volume import NewVolume, Volume, VolumeChange, VolumeUse
 
 __all__ = ["Client"]
 
@@ -122,6 +124,34 @@ class Client:
     def volume(self, name: str) -> Volume:
         """Return one volume."""
         return self._run(self._client.volume(name))
+
+    def add_volume(self, new: NewVolume) -> Volume:
+        """Add a volume."""
+        return self._run(self._client.add_volume(new))
+
+    def change_volume(self, name: str, change: VolumeChange) -> Volume:
+        """Change a volume that one has added."""
+        return self._run(self._client.change_volume(name, change))
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that one has added; its files stay where they are."""
+        self._run(self._client.remove_volume(name))
+
+    def volume_uses(self, name: str) -> list[VolumeUse]:
+        """Return who uses a volume just now."""
+        return self._run(self._client.volume_uses(name))
+
+    def measure_volume(self, name: str) -> None:
+        """Begin to count the size of a volume; `volume` tells it when it is known."""
+        self._run(self._client.measure_volume(name))
+
+    def storage(self) -> list[StorageUsage]:
+        """Return what one's home and the volumes of one's teams hold and may hold."""
+        return self._run(self._client.storage())
+
+    def packages(self, datalab: str, version: str | None = None) -> PackageHint:
+        """Return what becomes of one's installed packages on a version of a datalab, by digest."""
+        return self._run(self._client.packages(datalab, version))
 
     def launch(self, request: LaunchRequest, *, key: str | None = None) -> Session:
         """Ask for a session; it starts in the background. Asking again with the same `key` starts no second one."""

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -29,6 +30,7 @@ from cupola.models.job import (
     TaskGrid,
     TaskState,
 )
+from cupola.models.packages import PackageHint
 from cupola.models.person import Person, Profile
 from cupola.models.resources import Capacity, Usage
 from cupola.models.session import (
@@ -41,14 +43,14 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
+from cupola.models.storage import PlaceKind, StorageUsage
+from cupola.models.volume import NewVolume, Volume, VolumeChange, VolumeKind, VolumeUse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-    from pathlib import Path
 
     from cupola.models.base import Model
     from cupola.models.datalab import Datalab
-    from cupola.models.volume import Volume
 
 __all__ = ["FakePortal"]
 
@@ -87,6 +89,10 @@ class FakePortal:
         self.events: dict[str, list[SessionEvent]] = {}
         self.usages: dict[str, Usage] = {}
         self.session_logs: dict[str, str] = {}
+        self.storage = [
+            StorageUsage(kind=PlaceKind.HOME, name="ada", used_bytes=2**30, limit_bytes=20 * 2**30)
+        ]
+        self.packages = PackageHint(here=0)
         self.capacity = Capacity(
             total_cores=2,
             most_cores=2,
@@ -178,6 +184,11 @@ class FakePortal:
             ),
             ("GET", "/api/volumes"): lambda _: _page(self.volumes.values()),
             ("GET", f"/api/volumes/{one}"): lambda _, name: _json(self._find(self.volumes, name, "volume")),
+            ("POST", "/api/volumes"): self._add_volume,
+            ("PATCH", f"/api/volumes/{one}"): self._change_volume,
+            ("DELETE", f"/api/volumes/{one}"): self._remove_volume,
+            ("GET", f"/api/volumes/{one}/uses"): self._volume_uses,
+            ("POST", f"/api/volumes/{one}/measure"): self._measure_volume,
             ("POST", "/api/sessions"): self._launch,
             ("GET", "/api/sessions"): lambda _: _page(reversed(self.sessions.values())),
             ("GET", f"/api/sessions/{one}"): lambda _, name: _json(
@@ -189,6 +200,8 @@ class FakePortal:
             ("GET", f"/api/sessions/{one}/usage"): self._usage,
             ("GET", f"/api/sessions/{one}/log"): self._session_log,
             ("GET", "/api/capacity"): lambda _: _json(self.capacity),
+            ("GET", "/api/me/storage"): lambda _: _page(self.storage),
+            ("GET", "/api/me/packages"): lambda _: _json(self.packages),
             ("DELETE", f"/api/sessions/{one}"): lambda _, name: self._forget(self.sessions, name, "session"),
             ("GET", f"/api/sessions/{one}/events"): self._session_events,
             ("POST", "/api/jobs"): self._submit,
@@ -217,6 +230,45 @@ class FakePortal:
             raise ConflictError(f"{noun} {name!r} has not ended; stop it first")
         del things[name]
         return httpx.Response(204)
+
+    def _add_volume(self, request: httpx.Request) -> httpx.Response:
+        new = NewVolume.model_validate_json(request.content)
+        if new.name in self.volumes:
+            raise ConflictError(f"the name {new.name} is taken")
+        told = new.model_dump(exclude={"path", "key_id", "key_secret"})
+        source = new.path or Path("/mounts", new.name, "data")
+        volume = Volume(**told, kind=VolumeKind.CUSTOM, source=source, owner=self.person.name, created=now())
+        self.volumes[new.name] = volume
+        return _json(volume, 201)
+
+    def _change_volume(self, request: httpx.Request, name: str) -> httpx.Response:
+        old: Volume = self._find(self.volumes, name, "volume")
+        change = VolumeChange.model_validate_json(request.content)
+        told = change.model_dump(exclude_none=True, exclude={"key_id", "key_secret", "approve"})
+        self.volumes[name] = old.model_copy(update=told)
+        return _json(self.volumes[name])
+
+    def _remove_volume(self, _: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.volumes, name, "volume")
+        if self._uses(name):
+            raise ConflictError(f"sessions use the volume {name!r}")
+        del self.volumes[name]
+        return httpx.Response(204)
+
+    def _volume_uses(self, _: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.volumes, name, "volume")
+        return _page(self._uses(name))
+
+    def _measure_volume(self, _: httpx.Request, name: str) -> httpx.Response:
+        self._find(self.volumes, name, "volume")
+        return httpx.Response(202, json=None)
+
+    def _uses(self, name: str) -> list[VolumeUse]:
+        return [
+            VolumeUse(person=session.owner, session=session.id, since=session.created)
+            for session in self.sessions.values()
+            if session.state.active and name in session.volumes
+        ]
 
     def _launch(self, request: httpx.Request) -> httpx.Response:
         wanted = LaunchRequest.model_validate_json(request.content)

@@ -12,6 +12,7 @@ from cupola.models.datalab import Datalab
 from cupola.models.job import JobAction, JobRequest, JobState
 from cupola.models.resources import Resources, Usage
 from cupola.models.session import LaunchRequest, SessionReport, SessionState
+from cupola.models.volume import Bucket, NewVolume, VolumeChange
 
 LAB = Datalab(name="lab", title="Cupola Lab", summary="JupyterLab")
 
@@ -132,3 +133,20 @@ def test_outside_a_session_it_says_what_to_do(monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "t")
     with from_environment() as client:
         assert client.url.endswith("/api")
+
+
+def test_volumes_are_added_changed_used_and_removed(client, portal):
+    bucket = Bucket(endpoint="https://s3.example.org", bucket="hst")
+    new = NewVolume(name="hst", title="HST", bucket=bucket)
+    assert client.add_volume(new).owner == portal.person.name
+    with pytest.raises(ConflictError):
+        client.add_volume(new)
+    assert client.change_volume("hst", VolumeChange(mission="Hubble")).mission == "Hubble"
+    client.measure_volume("hst")
+    session = client.launch(LaunchRequest(datalab="lab", volumes=["hst"]))
+    assert [use.session for use in client.volume_uses("hst")] == [session.id]
+    with pytest.raises(ConflictError):
+        client.remove_volume("hst")
+    portal.advance_session(session.id, SessionState.STOPPED, "stopped")
+    client.remove_volume("hst")
+    assert client.volumes() == []
