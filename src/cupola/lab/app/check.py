@@ -165,7 +165,15 @@ async def check_window(name: str) -> None:
     end = time.monotonic() + SECONDS
     while True:
         found = subprocess.run(  # noqa: ASYNC221 - nothing else happens meanwhile
-            ["/usr/bin/xdotool", "search", "--onlyvisible", "--name", name, "getwindowname", "getwindowgeometry"],
+            [
+                "/usr/bin/xdotool",
+                "search",
+                "--onlyvisible",
+                "--name",
+                name,
+                "getwindowname",
+                "getwindowgeometry",
+            ],
             env={**os.environ, "DISPLAY": displays[0]},
             capture_output=True,
             text=True,

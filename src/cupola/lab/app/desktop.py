@@ -52,7 +52,7 @@ def screen_command(socket: Path, display_fd: int, title: str) -> list[str]:
         # What is merely selected does not overwrite the clipboard of the browser's machine.
         *("-SendPrimary=0", "-SetPrimary=0", "-MaxCutText", str(4 * 2**20)),
         *("-geometry", FIRST_SIZE, "-depth", "24", "-dpi", "96", "-desktop", title),
-        *("-nolisten", "tcp", "-ac", "-noreset"),
+        *("-nolisten", "tcp", "-ac", "-noreset", "-Log", "*:stderr:0"),
     ]
 
 
@@ -117,11 +117,12 @@ class Desktop:
     async def _start(self, *command: str) -> bool:
         if shutil.which(command[0]) is None:
             return False
-        self._others.append(await self.run(list(command)))
+        # Their chatter is none of the tool's: people look into the log for that.
+        self._others.append(await self.run(list(command), quiet=True))
         return True
 
-    async def run(self, command: list[str]) -> Process:
-        """Start a program on the screen.
+    async def run(self, command: list[str], *, quiet: bool = False) -> Process:
+        """Start a program on the screen; with `quiet` nothing it says is kept.
 
         Raises
         ------
@@ -129,7 +130,10 @@ class Desktop:
             If the image does not have it.
         """
         try:
-            return await asyncio.create_subprocess_exec(*command, env=self.environment)
+            out = asyncio.subprocess.DEVNULL if quiet else None
+            return await asyncio.create_subprocess_exec(
+                *command, env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out
+            )
         except OSError as exc:
             raise StartError(f"{command[0]} cannot be run: {exc.strerror or exc}") from exc
 

@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import sys
+from pathlib import PurePath
 
-__all__ = ["Tool", "exit_code", "fill", "free_port", "say", "verdict"]
+__all__ = ["Tool", "exit_code", "fill", "free_port", "name_of", "say", "verdict"]
 
 GRACE = 6
 """Seconds between asking a tool to end and ending it; Docker gives a container 10."""
@@ -33,6 +34,12 @@ def free_port() -> int:
 def fill(command: list[str], *, port: int, prefix: str) -> list[str]:
     """Return `command` with ``{port}`` and ``{prefix}`` filled in; other braces are the tool's own."""
     return [word.replace("{port}", str(port)).replace("{prefix}", prefix) for word in command]
+
+
+def name_of(command: list[str]) -> str:
+    """Return what people call it: of ``python ... -- topcat`` the last program."""
+    last = len(command) - command[::-1].index("--") if "--" in command else 0
+    return PurePath((command[last:] or command)[0]).name
 
 
 def exit_code(returncode: int) -> int:
@@ -66,7 +73,7 @@ class Tool:
     def __init__(self, command: list[str], port: int) -> None:
         self.command = command
         self.port = port
-        self.name = os.path.basename(command[0])  # noqa: PTH119 - a name, also of a program found by PATH
+        self.name = name_of(command)
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
