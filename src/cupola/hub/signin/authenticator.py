@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLBACK", "SignInAuthenticator"]
 
-log = logging.getLogger("cupola.sign-in")
+log = logging.getLogger("JupyterHub.sign-in")
 
 CALLBACK = "callback"
 

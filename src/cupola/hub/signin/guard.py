@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Guard"]
 
-log = logging.getLogger("cupola.sign-in")
+log = logging.getLogger("JupyterHub.sign-in")
 
 PERIOD_S = 3.0
 _EVERYBODY_S = 60.0

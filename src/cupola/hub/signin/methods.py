@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FormMethod", "Method", "RemoteMethod", "make_method"]
 
-log = logging.getLogger("cupola.sign-in")
+log = logging.getLogger("JupyterHub.sign-in")
 
 _DEVELOPER = 30
 _GUEST = 10
