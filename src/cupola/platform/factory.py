@@ -15,6 +15,7 @@ from cupola.platform.services.customvolumes import CustomVolumes
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
 from cupola.platform.services.launches import Launches
+from cupola.platform.services.packages import PackageService
 from cupola.platform.services.people import PeopleService, Profiles
 from cupola.platform.services.prices import Prices
 from cupola.platform.services.quotas import QuotaService
@@ -33,9 +34,10 @@ from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.database.sessions import SessionStore
 from cupola.platform.storage.database.shares import ShareStore
 from cupola.platform.storage.database.teams import TeamStore
+from cupola.platform.storage.database.volumes import VolumeStore
 from cupola.platform.storage.docker.engine import Engine
 from cupola.platform.storage.docker.images import ImageStore
-from cupola.platform.storage.database.volumes import VolumeStore
+from cupola.platform.storage.docker.usage import ContainerMeter
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from cupola.platform.storage.files.teams import let_members_write
@@ -47,7 +49,7 @@ from cupola.platform.storage.localpool.jobs import LocalPool
 from cupola.platform.storage.mounts.addresses import AddressRule
 from cupola.platform.storage.mounts.keeper import MountKeeper
 from cupola.platform.storage.mounts.way import GuardedWay
-from cupola.platform.storage.processes import ProcessMeter, machine
+from cupola.platform.storage.processes import ProcessMeter
 from cupola.platform.storage.quotas import open_quota
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Factory:
             hub=self._hub,
             access_scopes=hub_settings.access_scopes,
             profiles=Profiles(config.profile, config.profiles),
+            teams=self._teams_of,
         )
         self.quotas = QuotaService(
             quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
@@ -101,9 +104,7 @@ class Factory:
         )
         self.packages = PackageService(paths=config.paths)
         self._bells = Bells()
-        self._at_hub = SessionHub(
-            store=SessionStore(self._database), hub=self._hub, bells=self._bells
-        )
+        self._at_hub = SessionHub(store=SessionStore(self._database), hub=self._hub, bells=self._bells)
         self.teams = self._build_teams()
         self.volumes = self._build_volumes()
         self.catalogue = CatalogueService(
@@ -111,9 +112,10 @@ class Factory:
             versions=self._version_store(),
             compute=config.compute,
         )
+        self._meter = self._build_meter()
         self.capacity = CapacityService(
             store=SessionStore(self._database),
-            machine=_this_machine,
+            machine=self._machine,
             docker=config.docker if config.compute is Compute.DOCKER else None,
         )
         self.prices = Prices(config.prices)
@@ -129,6 +131,17 @@ class Factory:
             groups=HubGroups(self._hub),
             base_url=hub_settings.base_url,
         )
+
+    def _build_meter(self) -> ContainerMeter | ProcessMeter:
+        if self.config.compute is Compute.DOCKER:
+            return ContainerMeter(self.config.docker.host, self.config.paths.key)
+        return ProcessMeter(self.config.paths.running)
+
+    async def _machine(self) -> Machine:
+        return Machine(*await asyncio.to_thread(self._meter.machine))
+
+    async def _teams_of(self, person: str) -> list[str]:
+        return await self.teams.names_of(person)
 
     def _version_store(self) -> EnvironmentStore | ImageStore:
         if self.config.compute is Compute.DOCKER:
@@ -217,7 +230,7 @@ class Factory:
             bells=bells,
             launches=self.launches,
             capacity=self.capacity,
-            meter=UsageService(ProcessMeter(self.config.paths.running)),
+            meter=UsageService(self._meter),
             base_url=settings.base_url,
         )
 
@@ -264,7 +277,3 @@ class Factory:
         await self.volumes.aclose()
         await self._hub.aclose()
         await self._database.aclose()
-
-
-async def _this_machine() -> Machine:
-    return Machine(*machine())

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cupola.platform.storage.processes.usage import ProcessMeter, machine
+from cupola.platform.storage.processes.usage import ProcessMeter
 
-__all__ = ["ProcessMeter", "machine"]
+__all__ = ["ProcessMeter"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["ProcessMeter", "machine"]
+__all__ = ["ProcessMeter"]
 
 _MIB = 2**20
 _SAME_START_S = 0.02
@@ -35,11 +35,6 @@ class _Look:
     peak: int
 
 
-def machine() -> tuple[float, int]:
-    """Return the cores and the memory in MiB that processes of this machine may use."""
-    return float(len(os.sched_getaffinity(0))), psutil.virtual_memory().total // _MIB
-
-
 class ProcessMeter:
     """Measures sessions by their process trees.
 
@@ -53,6 +48,10 @@ class ProcessMeter:
         self._records = records
         self._before: dict[str, _Look] = {}
         self._turn = threading.Lock()
+
+    def machine(self) -> tuple[float, int]:
+        """Return the cores and the memory in MiB that processes of this machine may use."""
+        return float(len(os.sched_getaffinity(0))), psutil.virtual_memory().total // _MIB
 
     def usages(self, sessions: Sequence[str]) -> dict[str, Usage]:
         """Return what each of the running sessions uses; one whose process is gone is left out.
