@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cupola.lab.collections import Collection, Item, open  # noqa: A004 - cupola.open is the name
     from cupola.lab.jobs import Job, job, jobs, map  # noqa: A004 - cupola.map is the name
     from cupola.lab.maps import Map
+    from cupola.lab.packages import packages
+    from cupola.lab.storage import storage
 
 __all__ = [
     "Chain",
@@ -38,7 +40,9 @@ __all__ = [
     "jobs",
     "map",
     "open",
+    "packages",
     "portal",
+    "storage",
 ]
 
 _HOMES = {
@@ -53,7 +57,9 @@ _HOMES = {
     "jobs": ("cupola.lab.jobs", "jobs"),
     "map": ("cupola.lab.jobs", "map"),
     "open": ("cupola.lab.collections", "open"),
+    "packages": ("cupola.lab.packages", "packages"),
     "portal": ("cupola.client", "from_environment"),
+    "storage": ("cupola.lab.storage", "storage"),
 }
 
 

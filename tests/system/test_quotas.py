@@ -86,7 +86,14 @@ class Server:
             "CUPOLA_VOLUMES": "[]",
             "CUPOLA_RUNTIME": str(home / ".cupola"),
         }
-        arguments = [f"--ServerApp.port={self.port}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
+        arguments = [
+            f"--ServerApp.port={self.port}",
+            # There is no hub here to ask who somebody is.
+            "--ServerApp.identity_provider_class=jupyter_server.auth.identity.PasswordIdentityProvider",
+            "--ServerApp.authorizer_class=jupyter_server.auth.authorizer.AllowAllAuthorizer",
+            f"--IdentityProvider.token={TOKEN}",
+            "--no-browser",
+        ]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", SERVE, *arguments],

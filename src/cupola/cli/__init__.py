@@ -28,7 +28,7 @@ from cupola.exceptions import ConfigError, CupolaError
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS = ("up", "down", "status", "check", "init", "demo", "sample-data", "build", "users")
+VERBS = ("up", "down", "status", "check", "init", "demo", "sample-data", "build", "users", "packages")
 """All verbs, in the order of the help page."""
 
 

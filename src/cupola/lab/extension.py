@@ -14,7 +14,7 @@ __all__ = ["BASE_URL_VARIABLE"]
 BASE_URL_VARIABLE = "CUPOLA_BASE_URL"
 """Tells kernels (they inherit the server's environment) under which path this server answers."""
 
-PARTS = ("cupola.lab.tiles.handlers", "cupola.lab.jobs.relay")
+PARTS = ("cupola.lab.tiles.handlers", "cupola.lab.jobs.relay", "cupola.lab.notices")
 """Modules with a function ``handlers(base_url)`` that returns addresses and handlers."""
 
 

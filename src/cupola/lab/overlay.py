@@ -25,7 +25,13 @@ MARKER = ".whole"
 PTH = "_cupola_locked.pth"
 PIP = """#!/bin/sh
 # What is installed with this lies in your own environment, on top of the locked one.
-exec "$(dirname "$0")/python" -m pip "$@"
+python="$(dirname "$0")/python"
+"$python" -m pip "$@"
+status=$?
+case "$1" in
+  install|uninstall) "$python" -m cupola.lab.packages record 2>/dev/null ;;
+esac
+exit $status
 """
 
 

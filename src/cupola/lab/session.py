@@ -6,6 +6,7 @@ the user can still open the session and mend it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from cupola.exceptions import CupolaError
 from cupola.lab.home import copy_examples, link_volumes
 from cupola.lab.overlay import Overlay, write_kernel
+from cupola.lab.packages import Packages
 from cupola.lab.storage import make_room
 from cupola.models.volume import Mount
 
@@ -48,6 +51,7 @@ def prepare() -> None:
             )
         else:
             python = overlay.python
+            record_packages()
             path.insert(0, str(python.parent))
             # Only data (kernels, front ends of widgets): extensions of the server are not looked for here.
             _prepend("JUPYTER_PATH", str(overlay.folder / "share" / "jupyter"))
@@ -105,6 +109,8 @@ def settings() -> list[str]:
         "--LabApp.extension_manager=readonly",
         # It asks npm for language servers at each start, and the locked environment has none.
         "--LanguageServerManager.autodetect=False",
+        # How full the home is, and what became of installed packages.
+        f"--LabApp.extra_labextensions_path={Path(__file__).parent / 'labextension'}",
         # Our kernel stands in for the one of the server's own environment.
         "--KernelSpecManager.ensure_native_kernel=False",
     ]
@@ -128,7 +134,16 @@ def main(args: list[str]) -> None:
     sys.argv = ["jupyterhub-singleuser", *settings(), *args]
     from jupyterhub.singleuser import main as serve
 
-    serve()
+    try:
+        serve()
+    finally:
+        record_packages()
+
+
+def record_packages() -> None:
+    """Write down what the user installed; a full home or a clean session is no reason to fail."""
+    with contextlib.suppress(CupolaError, OSError):
+        Packages.here().record()
 
 
 if __name__ == "__main__":

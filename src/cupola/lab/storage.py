@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from cupola.models.storage import StorageUsage
 
@@ -84,6 +86,7 @@ def _remove(place: Path, owner: int) -> None:
 class Storage(list["StorageUsage"]):
     """What the home and the team volumes hold; shown as a table of text."""
 
+    @override
     def __repr__(self) -> str:
         """Return a line for each."""
         return "\n".join(sentence(usage) for usage in self) or "nothing is known of your storage"

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from cupola.config import Compute, environments_source
 from cupola.config.root import RESERVED_VOLUMES
+from cupola.platform.services.accounts import AccountService
 from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.customvolumes import CustomVolumes
@@ -21,7 +22,7 @@ from cupola.platform.services.prices import Prices
 from cupola.platform.services.quotas import QuotaService
 from cupola.platform.services.reruns import Reruns
 from cupola.platform.services.sessionhub import Bells, SessionHub
-from cupola.platform.services.sessionplaces import SessionPlaces
+from cupola.platform.services.sessionplaces import ContainerPlaces, ProcessPlaces
 from cupola.platform.services.sessions import SessionService
 from cupola.platform.services.shares import ShareService
 from cupola.platform.services.teams import TeamService
@@ -29,12 +30,14 @@ from cupola.platform.services.teamwatch import TeamWatch
 from cupola.platform.services.usage import UsageService
 from cupola.platform.services.volumemounts import VolumeMounts
 from cupola.platform.services.volumes import VolumeService
+from cupola.platform.storage.database.accounts import AccountStore
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.database.sessions import SessionStore
 from cupola.platform.storage.database.shares import ShareStore
 from cupola.platform.storage.database.teams import TeamStore
 from cupola.platform.storage.database.volumes import VolumeStore
+from cupola.platform.storage.docker.containers import SessionContainers
 from cupola.platform.storage.docker.engine import Engine
 from cupola.platform.storage.docker.images import ImageStore
 from cupola.platform.storage.docker.usage import ContainerMeter
@@ -53,11 +56,13 @@ from cupola.platform.storage.processes import ProcessMeter
 from cupola.platform.storage.quotas import open_quota
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import httpx
 
     from cupola.config import Config
+    from cupola.platform.services.sessionplaces import SessionPlaces
     from cupola.platform.storage.hub.settings import HubSettings
 
 __all__ = ["Factory"]
@@ -97,6 +102,7 @@ class Factory:
             profiles=Profiles(config.profile, config.profiles),
             teams=self._teams_of,
         )
+        self.accounts = AccountService(AccountStore(self._database))
         self.quotas = QuotaService(
             quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
             paths=config.paths,
@@ -169,7 +175,7 @@ class Factory:
         )
 
     async def _prepare_team(self, team: str) -> None:
-        folder = await self.quotas.prepare("team", team)
+        folder = await self.quotas.prepare("team", team, await self.accounts.team(team))
         await asyncio.to_thread(let_members_write, folder)
 
     def _build_volumes(self) -> VolumeService:
@@ -211,11 +217,7 @@ class Factory:
     def _build_sessions(self) -> SessionService:
         store, bells = SessionStore(self._database), self._bells
         settings = self.hub_settings
-        self._places = SessionPlaces(
-            paths=self.config.paths,
-            # Past the proxy: a session's own calls work while the proxy restarts.
-            api_url=f"{settings.service_url}{settings.prefix}api",
-        )
+        self._places = self._build_places()
         self.launches = Launches(
             catalogue=self.catalogue,
             volumes=self.volumes,
@@ -232,7 +234,27 @@ class Factory:
             capacity=self.capacity,
             meter=UsageService(self._meter),
             base_url=settings.base_url,
+            running_log=self._running_log(),
         )
+
+    def _build_places(self) -> SessionPlaces:
+        config, settings = self.config, self.hub_settings
+        if config.compute is Compute.DOCKER:
+            return ContainerPlaces(
+                paths=config.paths,
+                settings=config.docker,
+                accounts=self.accounts,
+                homes=self.quotas,
+                shared=lambda: self.volumes.shared,
+            )
+        # Past the proxy: a session's own calls work while the proxy restarts.
+        api_url = f"{settings.service_url}{settings.prefix}api"
+        return ProcessPlaces(paths=config.paths, api_url=api_url, homes=self.quotas)
+
+    def _running_log(self) -> Callable[[str], str] | None:
+        if self.config.compute is not Compute.DOCKER:
+            return None
+        return SessionContainers(host=self.config.docker.host, key=self.config.paths.key).log
 
     def _build_jobs(self) -> JobService:
         paths = self.config.paths
