@@ -122,25 +122,29 @@ class CatalogueService:
                 "Sessions here are processes of one Jupyter server each, and this is another kind of program; it runs "
                 "where cupola.yaml says `compute: docker`."
             )
-        if problem := self._versions.problem():
+        problem = self._versions.problem()
+        if problem or ready:
             return problem
-        if ready:
-            return None
         if self._versions.building(datalab.name):
             return "It is being built just now, which takes some minutes: look again later."
         if self._compute is Compute.PROCESS:
             return "None of its versions is built on this machine yet: `cupola up` builds them at its start."
-        if versions:
-            return (
-                "The engine has the image of none of its versions any more: "
-                f"`cupola build {datalab.name}` makes a new one."
-            )
-        if datalab.build is BuildWhen.ON_REQUEST:
-            return f"It is built on request only: `cupola build {datalab.name}` builds it."
+        return _why_no_image(datalab, built=bool(versions))
+
+
+def _why_no_image(datalab: Datalab, *, built: bool) -> str:
+    """Return why the engine has no image of a datalab, in a sentence."""
+    if built:
         return (
-            "None of its versions is built yet: the platform builds them one after the other, and "
-            f"`cupola build {datalab.name}` builds this one at once."
+            "The engine has the image of none of its versions any more: "
+            f"`cupola build {datalab.name}` makes a new one."
         )
+    if datalab.build is BuildWhen.ON_REQUEST:
+        return f"It is built on request only: `cupola build {datalab.name}` builds it."
+    return (
+        "None of its versions is built yet: the platform builds them one after the other, and "
+        f"`cupola build {datalab.name}` builds this one at once."
+    )
 
 
 def _recommended(versions: Sequence[Version], marked: str | None) -> str | None:

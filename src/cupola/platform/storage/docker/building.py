@@ -41,8 +41,8 @@ __all__ = ["ImageBuilder", "image_builder", "prepare"]
 
 LAB = "lab"
 """The datalab that a platform builds before its start, so that the first click finds it."""
-DEBIAN = "debian"
-"""The argument ``DEBIAN`` names no folder, but the image of the distribution."""
+DEBIAN = "DEBIAN"
+"""The argument that gets the image of the distribution."""
 
 
 class ImageBuilder:
@@ -146,14 +146,14 @@ class ImageBuilder:
         if made is not None and not fresh:
             return made
         arguments = {}
-        for argument, below in recipe.parents(self._known).items():
+        for argument, below in recipe.parents().items():
             parent = self._image(below, tell, work=work, log=log, fresh=fresh)
             # BuildKit takes an image of the engine by its name only.
             arguments[argument] = f"cupola/{below}:{self.wanted(below).removeprefix('sha256:')[:12]}"
             if arguments[argument] not in parent.tags:
                 self._engine.tag(parent.id, arguments[argument])
-        if DEBIAN.upper() in recipe.arguments:
-            arguments[DEBIAN.upper()] = have_debian(self._engine, self._debian, tell, fresh=fresh)
+        if DEBIAN in recipe.arguments:
+            arguments[DEBIAN] = have_debian(self._engine, self._debian, tell, fresh=fresh)
         context = work / name
         context.mkdir()
         recipe.write(context)
@@ -191,16 +191,13 @@ class ImageBuilder:
             raise NotFoundError(f"There is no datalab {name!r}: `cupola build --list` shows which there are.")
         return read_recipe(name, place)
 
-    def _known(self, name: str) -> bool:
-        return self._datalabs.place(name) is not None
-
     def _digest(self, recipe: Recipe, above: tuple[str, ...] = ()) -> str:
         """Return the digest of a recipe and all that it stands on."""
         if recipe.name in above:
             raise StartError(f"The recipes of {' and '.join(above)} stand on each other.")
-        parents = recipe.parents(self._known).values()
+        parents = recipe.parents().values()
         below = [self._digest(self._recipe(name), (*above, recipe.name)) for name in parents]
-        if DEBIAN.upper() in recipe.arguments:
+        if DEBIAN in recipe.arguments:
             # Its name: a newer image under the same name is taken when somebody asks for a fresh build.
             below.append(self._debian)
         return recipe.digest(below)
@@ -221,7 +218,7 @@ class ImageBuilder:
         known = before.get(image.id)
         if known and (known.version.verified or not check):
             return known
-        verified = self._verify(datalab, image, tell, work=work, log=log) if check else False
+        verified = self._verify(datalab, image, tell, log=log) if check else False
         papers = {"build.log": log}
         if not known:
             tell("listing what it holds")
@@ -236,9 +233,7 @@ class ImageBuilder:
         self.store.register(datalab.name, version, papers)
         return BuiltVersion(version, PYTHON)
 
-    def _verify(
-        self, datalab: Datalab, image: Image, tell: Callable[[str], None], *, work: Path, log: Path
-    ) -> bool:
+    def _verify(self, datalab: Datalab, image: Image, tell: Callable[[str], None], *, log: Path) -> bool:
         """Run the datalab's check; tell whether it has one."""
         place = self._datalabs.place(datalab.name)
         if place is None or not (place / "verify").is_file():
@@ -274,7 +269,12 @@ class ImageBuilder:
         reference = next((tag for tag in image.tags if tag.startswith(f"{repository}:2")), None)
         if reference is None:
             taken = {built.version.label for built in before}
-            taken |= {tag.rpartition(":")[2] for other in self._engine.images() for tag in other.tags}
+            taken |= {
+                label
+                for other in self._engine.images(fresh=True)
+                for name, _, label in (tag.rpartition(":") for tag in other.tags)
+                if name == repository
+            }
             reference = f"{repository}:{_free(f'{now():%Y.%m.%d}', taken)}"
             self._engine.tag(image.id, reference)
         return Version(

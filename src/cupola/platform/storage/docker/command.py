@@ -7,13 +7,13 @@ import re
 import shutil
 import subprocess
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupola.exceptions import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 __all__ = ["DockerCommand", "engine_environment", "find_docker"]
 
@@ -182,7 +182,9 @@ class DockerCommand:
                     "space (`docker system df` shows what takes it) and try again."
                 )
             said = " | ".join(text.strip() for text in last if text.strip()) or "nothing"
-            raise StartError(f"The image of {name} could not be built; the last it said: {said} (all of it: {log})")
+            raise StartError(
+                f"The image of {name} could not be built; the last it said: {said} (all of it: {log})"
+            )
 
 
 def _first_words(line: str) -> str:

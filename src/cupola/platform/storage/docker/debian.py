@@ -30,7 +30,13 @@ deb http://security.debian.org/debian-security bookworm-security main
 """What stands in the image: where its users get packages, wherever it was made."""
 _EPOCH = "1686355200"
 """No file is newer: the day of this Debian's release, so that the same packages make the same files."""
-_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
+_LEFT_OUT = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+)
 _KEPT = "/usr/share/doc/*/copyright"
 
 

@@ -164,7 +164,10 @@ class Engine:
                 container.start()
                 try:
                     code = int(container.wait(timeout=seconds)["StatusCode"])
-                except (requests.ConnectionError, requests.Timeout):  # so its library tells that the time is over
+                except (
+                    requests.ConnectionError,
+                    requests.Timeout,
+                ):  # so its library tells that the time is over
                     container.kill()
                     code = TIMED_OUT
                 return code, container.logs(stderr=False), container.logs(stdout=False)

@@ -96,10 +96,15 @@ def _environment(parts: set[str]) -> str:
 
 def _package_servers() -> dict[str, str]:
     """Return where pip and uv look, without folders of this machine: a build does not see them."""
-    asked = {**index_settings(), **{name: value for name, value in os.environ.items() if name.startswith("UV_")}}
+    asked = {
+        **index_settings(),
+        **{name: value for name, value in os.environ.items() if name.startswith("UV_")},
+    }
     found = {}
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"):
-        if urls := [word for word in asked.get(name, "").split() if _MAIN_SERVERS.match(word.rpartition("=")[2])]:
+        if urls := [
+            word for word in asked.get(name, "").split() if _MAIN_SERVERS.match(word.rpartition("=")[2])
+        ]:
             found[name] = " ".join(urls)
     for name in ("UV_INDEX_STRATEGY", "UV_INSECURE_HOST"):
         if name in asked:

@@ -12,14 +12,14 @@ from cupola.exceptions import NotFoundError
 from cupola.platform.storage.environments.wheel import source_digest, write_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["Recipe", "read_recipe"]
 
 _NOT_IN_IT = {"datalab.yaml", "icon.svg", "verify", "README.md", "requirements.in"}
 """What an image does not hold: a change of it makes no new version."""
-_ARGUMENT = re.compile(r"^\s*ARG\s+([A-Z][A-Z0-9_]*)\s*(=.*)?$", re.IGNORECASE)
+_ARGUMENT = re.compile(r"^\s*ARG\s+(?P<name>\w+)\s*(=\s*(?P<default>\S*))?\s*$", re.IGNORECASE)
+_OURS = re.compile(r"^cupola/(?P<folder>[a-z0-9-]+)(:[\w.-]+)?$")
 _FIRST_STAGE = re.compile(r"^\s*FROM\s", re.IGNORECASE)
 _TAKES_CUPOLA = "source=cupola"
 
@@ -32,15 +32,15 @@ class Recipe:
     folder: Path
     files: tuple[tuple[str, Path], ...]
     """What goes into the build: the name there, and the file."""
-    arguments: tuple[str, ...]
-    """The arguments before the first stage."""
+    arguments: dict[str, str]
+    """The arguments before the first stage, with their defaults."""
     takes_cupola: bool
     """Whether it installs Cupola itself."""
 
-    def parents(self, known: Callable[[str], bool]) -> dict[str, str]:
-        """Return the folders that it stands on, by the argument that names each; `known` tells which there are."""
-        names = {argument: argument.lower().replace("_", "-") for argument in self.arguments}
-        return {argument: name for argument, name in names.items() if name != self.name and known(name)}
+    def parents(self) -> dict[str, str]:
+        """Return the folders that it stands on, by the argument that names each: ``ARG BASE=cupola/base``."""
+        found = {argument: _OURS.match(default) for argument, default in self.arguments.items()}
+        return {argument: match["folder"] for argument, match in found.items() if match}
 
     def digest(self, below: list[str]) -> str:
         """Return a SHA-256 over all it is made of; `below` are the digests of what it stands on."""
@@ -80,7 +80,9 @@ def read_recipe(name: str, folder: Path) -> Recipe:
         raise NotFoundError(f"The datalab {name} has no recipe for an image: {dockerfile} is missing.")
     lines = dockerfile.read_text(encoding="utf-8").splitlines()
     first = next((number for number, line in enumerate(lines) if _FIRST_STAGE.match(line)), len(lines))
-    arguments = [match[1] for line in lines[:first] if (match := _ARGUMENT.match(line))]
+    arguments = {
+        match["name"]: match["default"] or "" for line in lines[:first] if (match := _ARGUMENT.match(line))
+    }
     files = sorted(
         (str(inside), file)
         for file in folder.rglob("*")
@@ -92,7 +94,7 @@ def read_recipe(name: str, folder: Path) -> Recipe:
         name=name,
         folder=folder,
         files=tuple(files),
-        arguments=tuple(arguments),
+        arguments=arguments,
         takes_cupola=any(_TAKES_CUPOLA in line for line in lines),
     )
 

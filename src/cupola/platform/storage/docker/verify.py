@@ -102,7 +102,9 @@ def verify(  # noqa: PLR0913 - a check is that many things; each by its name
     with log.open("a", encoding="utf-8") as out:
         out.write(f"\n--- verify, exit code {code}\n{text}")
     if code == TIMED_OUT:
-        raise StartError(f"The check of {datalab.name} takes longer than {SECONDS / 60:.0f} minutes (log: {log})")
+        raise StartError(
+            f"The check of {datalab.name} takes longer than {SECONDS / 60:.0f} minutes (log: {log})"
+        )
     if code != 0:
         last = [line.strip() for line in text.splitlines() if line.strip()][-SHOWN_LINES:]
         raise StartError(
