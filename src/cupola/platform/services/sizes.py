@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cupola.exceptions import LimitError
 from cupola.models.resources import Resources
-from cupola.platform.services.amounts import cores_text, gpus_text, memory_text, size_text
+from cupola.platform.services.amounts import cores_text, gpus_text, memory_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,9 @@ __all__ = ["Bigger", "bigger", "check_profile", "core_steps", "lowered", "memory
 _CORES = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 _MEMORY = tuple(512 * 2**power for power in range(13))
 """In MiB: from 512 MiB to 2 TiB."""
+_STEP_MIB = 256
+_WORTH_IT = 1.25
+"""Less than a quarter more would run out again."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,14 @@ def bigger(had: Resources, largest: Resources, free_memory_mib: int, profile: st
             f"It had {memory_text(had.memory_mib)}, and only {memory_text(free_memory_mib)} are free now: "
             "stop another session, or try later.",
         )
-    # Whole steps of 256 MiB: nobody wants to read 3071 MiB.
-    memory = wanted if wanted <= free_memory_mib else max(had.memory_mib, free_memory_mib // 256 * 256)
-    if memory <= had.memory_mib:
-        return Bigger(None, f"Hardly more than its {size_text(had)} is free now: stop another session.")
+    memory = wanted
+    if wanted > free_memory_mib:
+        # Whole steps: nobody wants to read 3071 MiB.
+        memory = free_memory_mib // _STEP_MIB * _STEP_MIB
+        if memory < _WORTH_IT * had.memory_mib:
+            return Bigger(
+                None, f"Hardly more than its {memory_text(had.memory_mib)} is free now: stop another session."
+            )
     fits, _ = lowered(had.model_copy(update={"memory_mib": memory}), largest)
     return Bigger(fits)
 
