@@ -12,7 +12,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cupola.config import StatePaths
+from cupola.config import QuotaKind, QuotaSettings, StatePaths
 from cupola.lab.jobs.packing import label, pack
 from cupola.models.base import now
 from cupola.models.datalab import Datalab, Version
@@ -20,12 +20,14 @@ from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
-from cupola.platform.services.sessionplaces import SessionPlaces
+from cupola.platform.services.quotas import QuotaService
+from cupola.platform.services.sessionplaces import ProcessPlaces
 from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.environments import BuiltVersion
 from cupola.platform.storage.localpool import LocalPool
+from cupola.platform.storage.quotas import open_quota
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 ADA = Person(name="ada", profile=Profile(cores=2, memory_mib=4096))
@@ -50,13 +52,27 @@ class NoVolumes:
         return Chosen([], [])
 
 
+class PlainHomes:
+    def __init__(self, homes: Path) -> None:
+        self.homes = homes
+
+    async def prepare(self, _kind, name, _number=None, _limit=None):
+        (self.homes / name).mkdir(parents=True, exist_ok=True)
+        return self.homes / name
+
+
 def job_places(homes: Path, sessions=None) -> JobPlaces:
+    paths = StatePaths(homes.parent, other_homes=homes)
     return JobPlaces(
         catalogue=ThisEnvironment(),
         sessions=sessions,
         volumes=NoVolumes(),
-        places=SessionPlaces(
-            paths=StatePaths(homes.parent, other_homes=homes), api_url="http://127.0.0.1:9/api"
+        places=ProcessPlaces(
+            paths=paths,
+            api_url="http://127.0.0.1:9/api",
+            homes=QuotaService(
+                quota=open_quota(QuotaKind.NONE, [homes]), paths=paths, settings=QuotaSettings()
+            ),
         ),
         homes=homes,
     )

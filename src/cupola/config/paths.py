@@ -22,6 +22,8 @@ class StatePaths:
     """Another place for `homes`, if the configuration names one."""
     other_environments: Path | None = None
     """Another place for `environments`, if the configuration names one."""
+    other_images: Path | None = None
+    """Another place for `images`, if the configuration names one."""
 
     @property
     def key(self) -> str:
@@ -116,7 +118,7 @@ class StatePaths:
     @property
     def images(self) -> Path:
         """Folder of what is known of built images: ``DATALAB/DIGEST12/version.json``, ``sbom.json``, ``build.log``."""
-        return self.state / "images"
+        return self.other_images or self.state / "images"
 
     @property
     def teams(self) -> Path:
@@ -155,6 +157,14 @@ class StatePaths:
     def home(self, person: str) -> Path:
         """Return what a session of `person` has as ``$HOME``."""
         return self.homes / person
+
+    def passwd(self, person: str) -> Path:
+        """Return the file that containers of `person` see as ``/etc/passwd``."""
+        return self.accounts / f"{person}.passwd"
+
+    def group(self, person: str) -> Path:
+        """Return the file that containers of `person` see as ``/etc/group``."""
+        return self.accounts / f"{person}.group"
 
     def zygote(self, person: str, digest: str) -> Path:
         """Return the socket of the fork server of `person` with the version `digest`."""

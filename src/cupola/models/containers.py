@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pydantic import Field
+
 from cupola.models.base import Model
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ __all__ = [
     "SESSION_LABEL",
     "VERSION_LABEL",
     "VOLUMES_INSIDE",
+    "Account",
     "SessionNetwork",
     "container_name",
     "labels_of",
@@ -34,6 +37,15 @@ VERSION_LABEL: Final = "cupola.version"
 
 HOMES_INSIDE: Final = "/home"
 VOLUMES_INSIDE: Final = "/volumes"
+
+
+class Account(Model):
+    """By which numbers a person's files are known to the file system."""
+
+    user: int
+    group: int
+    groups: dict[str, int] = Field(default_factory=dict)
+    """The numbers of the person's teams, by their names."""
 
 
 class SessionNetwork(Model):

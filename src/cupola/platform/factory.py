@@ -48,6 +48,7 @@ from cupola.platform.storage.files.volumekeys import VolumeKeys
 from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.hub.groups import HubGroups
 from cupola.platform.storage.hub.shares import HubShares
+from cupola.platform.storage.localpool.containers import ContainerPool
 from cupola.platform.storage.localpool.jobs import LocalPool
 from cupola.platform.storage.mounts.addresses import AddressRule
 from cupola.platform.storage.mounts.keeper import MountKeeper
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from cupola.config import Config
     from cupola.platform.services.sessionplaces import SessionPlaces
+    from cupola.platform.storage.engine import Engine
     from cupola.platform.storage.hub.settings import HubSettings
 
 __all__ = ["Factory"]
@@ -265,8 +267,17 @@ class Factory:
             places=self._places,
             homes=paths.homes,
         )
-        local = LocalPool(paths.state / "run" / "cores", cores=self.config.engines.local.cores)
-        return JobService(store=JobStore(self._database), engines={"local": local}, places=places)
+        return JobService(
+            store=JobStore(self._database), engines={"local": self._local_engine()}, places=places
+        )
+
+    def _local_engine(self) -> Engine:
+        folder, cores = self.config.paths.state / "run" / "cores", self.config.engines.local.cores
+        if self.config.compute is Compute.DOCKER:
+            # What a person's tasks do must not be done by the platform's account.
+            host, key = self.config.docker.host, self.config.paths.key
+            return ContainerPool(folder, host=host, key=key, cores=cores)
+        return LocalPool(folder, cores=cores)
 
     async def start(self) -> None:
         """Bring the database to what this code expects.

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cupola.models.session import Plan, ProcessPlan
-from cupola.models.volume import Mount, VolumeKind
+from cupola.models.containers import HOMES_INSIDE, VOLUMES_INSIDE, container_name, labels_of
+from cupola.models.datalab import DatalabKind
+from cupola.models.session import ContainerMount, ContainerPlan, Plan, ProcessPlan
+from cupola.models.volume import Access, Mount, VolumeKind
+from cupola.platform.builders.volume import bind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from cupola.config import StatePaths
+    from cupola.config import DockerSettings, StatePaths
+    from cupola.models.containers import Account, SessionNetwork
     from cupola.models.datalab import Datalab
+    from cupola.models.resources import Resources
+    from cupola.models.session import Session
     from cupola.models.volume import Volume
 
-__all__ = ["links", "session_plan", "volume_variables", "volumes_text"]
+__all__ = [
+    "binds_of",
+    "container_plan",
+    "links",
+    "links_inside",
+    "session_plan",
+    "volume_variables",
+    "volumes_text",
+]
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def links(volumes: Sequence[Volume], home: Path) -> list[Mount]:
@@ -107,3 +124,148 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
             zygote=paths.zygote(owner, digest),
         ),
     )
+
+
+def binds_of(volumes: Sequence[Volume], home: Path, mounts: Path, *, shared: bool) -> list[ContainerMount]:
+    """Return the folders that a container is given for `volumes`: the home, and the others below ``/volumes``.
+
+    What is out of reach is left out, unless it is mounted when it comes back.
+
+    Parameters
+    ----------
+    volumes
+        What was chosen.
+    home
+        Where the home lies in the container.
+    mounts, shared
+        As :func:`cupola.platform.builders.volume.bind_of` takes them.
+    """
+    found = []
+    for volume in volumes:
+        bind = bind_of(volume, mounts, shared=shared)
+        if volume.unavailable and not bind.follow:
+            continue
+        inside = home if volume.kind is VolumeKind.HOME else Path(VOLUMES_INSIDE, volume.name)
+        found.append(
+            ContainerMount(
+                source=bind.source,
+                target=inside,
+                read_only=volume.access is Access.READ,
+                follow=bind.follow,
+            )
+        )
+    return found
+
+
+def links_inside(volumes: Sequence[Volume], home: Path, mounts: Path, *, shared: bool) -> list[Mount]:
+    """Return how a container sees `volumes`; parameters as :func:`binds_of` takes them."""
+    return [
+        Mount(
+            volume=volume.name,
+            source=home
+            if volume.kind is VolumeKind.HOME
+            else Path(VOLUMES_INSIDE, volume.name) / bind_of(volume, mounts, shared=shared).below,
+            target=home if volume.kind is VolumeKind.HOME else home / "volumes" / volume.name,
+            access=volume.access,
+            variable=volume.variable,
+        )
+        for volume in volumes
+        if not volume.unavailable or bind_of(volume, mounts, shared=shared).follow
+    ]
+
+
+def container_command(datalab: Datalab, python: Path) -> list[str]:
+    """Return what a container of `datalab` runs: a Jupyter server, or what stands in front of a tool of another kind."""
+    # -P: a file of the user in the working folder must not shadow a library of the server.
+    if datalab.kind is DatalabKind.JUPYTERLAB:
+        return [str(python), "-P", "-m", "cupola.lab.session"]
+    return [str(python), "-P", "-m", "cupola.lab.app", "--", *datalab.command]
+
+
+def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
+    *,
+    session: Session,
+    resources: Resources,
+    datalab: Datalab,
+    python: Path,
+    volumes: Sequence[Volume],
+    account: Account,
+    paths: StatePaths,
+    network: SessionNetwork,
+    settings: DockerSettings,
+    shared: bool,
+) -> Plan:
+    """Return the plan of a session as a container.
+
+    Parameters
+    ----------
+    session
+        Its id, whose it is, its version, and what its owner chose.
+    resources
+        Its limits.
+    datalab, python
+        What runs, and the interpreter of its Jupyter server in the image.
+    volumes
+        What it mounts, the home among them.
+    account
+        The owner's numbers.
+    paths
+        The platform's folders.
+    network
+        The network it is in, with the door to the platform.
+    settings
+        What holds for every container.
+    shared
+        Whether a container sees what is mounted after its start.
+    """
+    owner, home = session.owner, Path(HOMES_INSIDE, session.owner)
+    mounts = links_inside(volumes, home, paths.mounts, shared=shared)
+    threads = str(max(1, math.ceil(resources.cores)))
+    environment = {
+        # Libraries count the cores of the machine, which are not the session's.
+        **dict.fromkeys(THREADS, threads),
+        **volume_variables(mounts),
+        **datalab.environment,
+        **session.environment,
+        "CUPOLA_API_URL": f"{network.door_url}/services/cupola/api",
+        "CUPOLA_SESSION": session.id,
+        "CUPOLA_VERSION": session.version,
+        "CUPOLA_VOLUMES": volumes_text(mounts),
+        "CUPOLA_RUNTIME": str(home / ".cupola"),
+        "HOME": str(home),
+    }
+    if session.clean:
+        environment["CUPOLA_CLEAN"] = "1"
+    names = [
+        ContainerMount(source=paths.passwd(owner), target=Path("/etc/passwd"), read_only=True),
+        ContainerMount(source=paths.group(owner), target=Path("/etc/group"), read_only=True),
+    ]
+    container = ContainerPlan(
+        name=container_name(network.key, session.id),
+        image=session.version,
+        command=container_command(datalab, python),
+        environment=environment,
+        user=account.user,
+        group=account.group,
+        groups=list(account.groups.values()),
+        folder=home,
+        mounts=[*binds_of(volumes, home, paths.mounts, shared=shared), *names],
+        resources=resources,
+        processes=settings.processes,
+        scratch_mib=settings.scratch_mib,
+        network=network.name,
+        port=datalab.port,
+        publish=not network.internal,
+        log=paths.session_log(session.id),
+    )
+    plan = Plan(
+        session=session.id,
+        owner=owner,
+        datalab=datalab.name,
+        version=session.version,
+        ready_path=datalab.ready_path,
+        mounts=mounts,
+        container=container,
+    )
+    labels = labels_of(plan, network.key)
+    return plan.model_copy(update={"container": container.model_copy(update={"labels": labels})})

@@ -27,7 +27,7 @@ from cupola.platform.services.sizes import Bigger, bigger, most
 from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from cupola.models.person import Person
     from cupola.models.resources import Resources, Usage
@@ -65,6 +65,8 @@ class SessionService:
         What they use.
     base_url
         Where everything lies on the platform's address; begins and ends with a slash.
+    running_log
+        Returns what a container has printed so far, where sessions are containers; it may block.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it needs; each by its name
@@ -77,6 +79,7 @@ class SessionService:
         capacity: CapacityService,
         meter: UsageService,
         base_url: str,
+        running_log: Callable[[str], str] | None = None,
     ) -> None:
         self._store = store
         self._at_hub = at_hub
@@ -85,6 +88,7 @@ class SessionService:
         self._capacity = capacity
         self._meter = meter
         self._base_url = base_url
+        self._running_log = running_log
 
     async def launch(self, person: Person, request: LaunchRequest, *, key: str | None = None) -> Session:
         """Begin a session; the answer does not wait until it is ready.
@@ -292,6 +296,9 @@ class SessionService:
             If the person has no such session.
         """
         stored = await self._find(person, session)
+        if stored.plan.container is not None and stored.session.state.active and self._running_log:
+            # The engine keeps it while there is a container; at its end the hub writes it into the file.
+            return (await asyncio.to_thread(self._running_log, session))[-_LOG_BYTES:]
         return await asyncio.to_thread(end_of_text, stored.plan.log, longest=_LOG_BYTES)
 
     async def events(self, person: Person, session: str, after: int = 0) -> AsyncIterator[SessionEvent]:
