@@ -74,7 +74,8 @@ class Leftovers:
                 file.stem: known for file in sorted(paths.running.glob("*.json")) if (known := _living(file))
             },
             zygotes=[known for file in sorted(paths.zygotes.glob("*.json")) if (known := _living(file))],
-            pools=list(_pools(paths)),
+            # Of containers the labels tell; a note in the home of somebody in a container could name any process.
+            pools=[] if network else list(_pools(paths)),
             mounts=left_mounts(paths),
         )
 

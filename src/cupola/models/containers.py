@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cupola.models.session import Plan
 
 __all__ = [
+    "CORES_INSIDE",
     "CORES_LABEL",
     "DATALAB_LABEL",
     "HOMES_INSIDE",
@@ -37,6 +38,8 @@ VERSION_LABEL: Final = "cupola.version"
 
 HOMES_INSIDE: Final = "/home"
 VOLUMES_INSIDE: Final = "/volumes"
+CORES_INSIDE: Final = "/cores"
+"""Where the container of a job finds one file per core that it may use."""
 
 
 class Account(Model):

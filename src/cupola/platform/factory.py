@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 
     from cupola.config import Config
     from cupola.platform.services.sessionplaces import SessionPlaces
-    from cupola.platform.storage.engine import Engine
     from cupola.platform.storage.hub.settings import HubSettings
 
 __all__ = ["Factory"]
@@ -271,7 +270,7 @@ class Factory:
             store=JobStore(self._database), engines={"local": self._local_engine()}, places=places
         )
 
-    def _local_engine(self) -> Engine:
+    def _local_engine(self) -> ContainerPool | LocalPool:
         folder, cores = self.config.paths.state / "run" / "cores", self.config.engines.local.cores
         if self.config.compute is Compute.DOCKER:
             # What a person's tasks do must not be done by the platform's account.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cupola.models.containers import JOB_LABEL, SESSION_LABEL
+from cupola.models.containers import CORES_INSIDE, JOB_LABEL, SESSION_LABEL
 from cupola.models.job import JobRequest, TaskPlan
 from cupola.models.resources import Resources
 from cupola.platform.builders.session import volume_variables, volumes_text
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cupola.models.volume import Mount
 
 __all__ = [
-    "CORES_INSIDE",
     "TaskPlace",
     "choose_chunk",
     "job_container",
@@ -27,8 +26,6 @@ __all__ = [
     "task_environment",
 ]
 
-CORES_INSIDE = Path("/cores")
-"""Where the container of a job finds one file per core that it may use."""
 SMALL_JOB = 128
 """Up to here each input is a task of its own: somebody watches it, and a process costs milliseconds."""
 TASKS_PER_CORE = 16
@@ -148,7 +145,7 @@ def job_container(session: ContainerPlan, *, folder: Path, python: Path, plan: T
     plan
         What the tasks are.
     """
-    pool = [str(python), "-P", "-m", "cupola.lab.pool", str(folder), str(CORES_INSIDE)]
+    pool = [str(python), "-P", "-m", "cupola.lab.pool", str(folder), CORES_INSIDE]
     labels = {name: value for name, value in session.labels.items() if name != SESSION_LABEL}
     return session.model_copy(
         update={
