@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupola.models.containers import CORES_INSIDE, JOB_LABEL, SESSION_LABEL
@@ -13,6 +12,7 @@ from cupola.platform.builders.session import volume_variables, volumes_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from cupola.models.session import ContainerPlan
     from cupola.models.volume import Mount
