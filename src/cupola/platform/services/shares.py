@@ -192,6 +192,11 @@ class ShareService:
         await self._owned_by(person, session)
         return await self.access(session, visitor)
 
+    async def can_be_viewed(self, session: str) -> bool:
+        """Tell whether a session can be looked at without being used."""
+        stored = await self._sessions.get(session)
+        return stored is not None and await self._can_be_viewed(stored)
+
     async def expire(self) -> None:
         """Forget what is past, and bring the hub in step with the table.
 
