@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,6 +73,8 @@ def build(  # noqa: PLR0913 - the options of a command line
     asked = [bool(names), listing, recommend is not None, prune]
     if sum(asked) > 1:
         raise typer.BadParameter("names, --list, --recommend and --prune go one at a time")
+    # What is under way is ended with its containers and folders, as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if background:
         os.nice(19)
     care = _Care(settings)

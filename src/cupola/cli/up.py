@@ -14,11 +14,11 @@ import typer
 from rich.console import Console
 
 from cupola.cli.options import ConfigOption, PortOption, StateOption, configuration
+from cupola.cli.others import building_others
 from cupola.exceptions import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from cupola.config import Config
     from cupola.hub.supervisor import Supervisor
@@ -85,8 +85,9 @@ def up(config: ConfigOption = None, state: StateOption = None, port: PortOption 
             supervisor.prepare()
             built = _build_environment(settings, screen)
             if settings.sample_archive:
-                _make_samples(settings, built.python, screen)
-            asyncio.run(_run(supervisor, built, screen))
+                _make_samples(settings, built, screen)
+            with building_others(settings):
+                asyncio.run(_run(supervisor, built, screen))
         except KeyboardInterrupt:
             asyncio.run(supervisor.stop(quietly=True))
             screen.line("Stopped before it was ready.")
@@ -96,6 +97,7 @@ def up(config: ConfigOption = None, state: StateOption = None, port: PortOption 
 
 async def _run(supervisor: Supervisor, built: BuiltVersion, screen: Screen) -> None:
     """Start, watch until asked to stop, stop."""
+    from cupola.config import Compute
     from cupola.hub.supervisor import WarmUp
 
     config, loop = supervisor.config, asyncio.get_running_loop()
@@ -106,8 +108,9 @@ async def _run(supervisor: Supervisor, built: BuiltVersion, screen: Screen) -> N
     try:
         with screen.step("Starting hub and portal") as tell:
             supervisor.tell = tell
-            # It loads libraries while the hub does the same on another core.
-            supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
+            if config.compute is Compute.PROCESS:
+                # It loads libraries while the hub does the same on another core.
+                supervisor.warm_up(WarmUp(built.python, config.owner, built.version.digest))
             await supervisor.start()
         if not supervisor.stopping.is_set():
             _welcome(config, screen)
@@ -128,7 +131,13 @@ async def _run(supervisor: Supervisor, built: BuiltVersion, screen: Screen) -> N
 
 def _build_environment(config: Config, screen: Screen) -> BuiltVersion:
     """Build what sessions run in; at later starts it is there."""
-    from cupola.config import environments_source
+    from cupola.config import Compute, environments_source
+
+    if config.compute is Compute.DOCKER:
+        from cupola.platform.storage.docker.building import prepare
+
+        with screen.step("Preparing the image of Cupola Lab") as tell:
+            return prepare(config, tell)
     from cupola.platform.storage.environments import EnvironmentStore
 
     store = EnvironmentStore(config.paths.environments, environments_source())
@@ -136,13 +145,19 @@ def _build_environment(config: Config, screen: Screen) -> BuiltVersion:
         return store.build(DATALAB, tell)
 
 
-def _make_samples(config: Config, python: Path, screen: Screen) -> None:
+def _make_samples(config: Config, built: BuiltVersion, screen: Screen) -> None:
     """Make the sample archive once, with the Lab's own interpreter: the libraries it takes are there."""
+    from cupola.config import Compute
+
     archive = config.paths.sample_archive
     if archive.is_dir():
         return
     archive.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-P", "-m", "cupola.lab.samples", str(archive)]
+    command = [str(built.python), "-P", "-m", "cupola.lab.samples", str(archive)]
+    if config.compute is Compute.DOCKER:
+        from cupola.platform.storage.docker.building import command_inside
+
+        command = command_inside(config, built, command, folder=archive.parent)
     with screen.step("Making the sample archive") as tell:
         from cupola.hub.zygotes import plain_environment
 

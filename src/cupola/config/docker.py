@@ -42,6 +42,16 @@ class DockerSettings(Settings):
         pattern=r"^[a-z0-9][a-z0-9._/:@-]*$",
         json_schema_extra={"expects": "the name of an image"},
     )
+    build: bool = Field(
+        default=True,
+        title="Build all",
+        description=(
+            "Whether `cupola up` builds the other shipped datalabs in the background too; else `cupola build` does it "
+            "when you want it."
+        ),
+        examples=[False],
+        json_schema_extra={"expects": "true or false"},
+    )
     registry: str | None = Field(
         default=None,
         title="Registry",

@@ -7,7 +7,7 @@ import pwd
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -167,7 +167,7 @@ class Config(Settings):
             "Folders of datalabs of your own, each with datalab.yaml and Dockerfile; the folder's name is that of the "
             "datalab, and one that bears the name of a shipped datalab stands in for it."
         ),
-        examples=[["datalabs/my-tool"]],
+        examples=[["/srv/datalabs/my-tool"]],
         json_schema_extra={"expects": "a list of folders", "default": "none"},
     )
     volumes: list[VolumeSettings] = Field(
@@ -199,6 +199,18 @@ class Config(Settings):
 
     _file: Path | None = PrivateAttr(default=None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _https_is_for_everybody(cls, values: Any) -> Any:
+        """Listen where browsers look for an address with https, unless somebody said otherwise."""
+        if not isinstance(values, dict) or not str(values.get("url") or "").startswith("https:"):
+            return values
+        server = values.get("server") or {}
+        if not isinstance(server, dict) or server.get("trusted_proxies"):
+            return values
+        everywhere = {"address": "0.0.0.0", "port": 443}  # noqa: S104 - HTTPS is for more than this machine
+        return {**values, "server": {**everywhere, **server}}
+
     @model_validator(mode="after")
     def _volume_names_differ(self) -> Self:
         counts = Counter(volume.name for volume in self.volumes)
@@ -226,4 +238,5 @@ class Config(Settings):
             state=self.state.absolute(),
             other_homes=self.folders.homes,
             other_environments=self.folders.environments,
+            other_images=self.folders.images,
         )

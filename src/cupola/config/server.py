@@ -47,7 +47,22 @@ class ServerSettings(Settings):
         examples=[8080],
         ge=1,
         le=65535,
-        json_schema_extra={"expects": "a whole number from 1 to 65535"},
+        json_schema_extra={
+            "expects": "a whole number from 1 to 65535",
+            "default": "8000; 443 where `url` begins with https and no proxy is in front",
+        },
+    )
+    redirect_port: int | None = Field(
+        default=80,
+        title="Port of plain HTTP",
+        description=(
+            "Where `url` begins with https and the platform itself speaks it: the port on which plain HTTP is led to "
+            "HTTPS, and on which a certificate authority looks. `null`: none, and the authority looks on `port`."
+        ),
+        examples=[8080],
+        ge=1,
+        le=65535,
+        json_schema_extra={"expects": "a whole number from 1 to 65535, or null"},
     )
     trusted_proxies: list[str] = Field(
         default_factory=list,
@@ -125,6 +140,13 @@ class FolderSettings(Settings):
         description="Where the locked environments of the datalabs are built.",
         examples=["/data/cupola/environments"],
         json_schema_extra={"expects": "a folder", "default": "`environments` in the state folder"},
+    )
+    images: UserPath | None = Field(
+        default=None,
+        title="Images",
+        description="Where it is written down which images were built; several platforms on one engine may share it.",
+        examples=["/data/cupola/images"],
+        json_schema_extra={"expects": "a folder", "default": "`images` in the state folder"},
     )
     homes: UserPath | None = Field(
         default=None,

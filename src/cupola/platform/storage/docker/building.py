@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from cupola.exceptions import NotFoundError, StartError
 from cupola.models.base import now
 from cupola.models.datalab import Version
-from cupola.platform.storage.docker.command import DockerCommand
+from cupola.platform.storage.docker.command import DockerCommand, find_docker
 from cupola.platform.storage.docker.debian import have_debian
 from cupola.platform.storage.docker.engine import LABEL_DATALAB, LABEL_RECIPE, Engine, Image
 from cupola.platform.storage.docker.host import write_host
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from cupola.models.datalab import Datalab
     from cupola.platform.storage.docker.recipe import Recipe
 
-__all__ = ["ImageBuilder", "image_builder", "prepare"]
+__all__ = ["ImageBuilder", "command_inside", "image_builder", "prepare"]
 
 LAB = "lab"
 """The datalab that a platform builds before its start, so that the first click finds it."""
@@ -335,3 +336,38 @@ def prepare(config: Config, tell: Callable[[str], None]) -> BuiltVersion:
         No engine answers.
     """
     return image_builder(config).build(LAB, tell)
+
+
+def command_inside(config: Config, built: BuiltVersion, command: list[str], *, folder: Path) -> list[str]:
+    """Return a command that runs `command` inside a version's image, as this account and with one folder.
+
+    Parameters
+    ----------
+    config
+        The platform's configuration.
+    built
+        The version.
+    command
+        What to run.
+    folder
+        The folder of this machine that it sees, under the same name, and may write to; it has nothing else, no network
+        among it.
+
+    Raises
+    ------
+    StartError
+        There is no docker command.
+    """
+    host = config.docker.host
+    limits = [
+        "--network=none",
+        "--read-only",
+        "--tmpfs=/tmp",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+    ]
+    return [
+        *(find_docker(host), f"--host={host}", "run", "--rm", *limits),
+        *(f"--user={os.getuid()}:{os.getgid()}", f"--volume={folder}:{folder}", f"--workdir={folder}"),
+        *("--env=HOME=/tmp", "--env=PYTHONUNBUFFERED=1", built.version.digest, *command),
+    ]
