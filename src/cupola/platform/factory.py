@@ -95,7 +95,7 @@ class Factory:
         self.config = config
         self.hub_settings = hub_settings
         self._source = datalabs or environments_source()
-        self._database = Database.at(config.paths.portal_database)
+        self._database = Database.of(config)
         self._hub = HubClient(hub_settings, hub_transport)
         self.people = PeopleService(
             hub=self._hub,
@@ -309,3 +309,4 @@ class Factory:
         await self.volumes.aclose()
         await self._hub.aclose()
         await self._database.aclose()
+        self._meter.close()

@@ -101,6 +101,12 @@ class ContainerMeter:
                 found = list(pool.map(lambda one: self._usage(engine, *one), asked))
         return {name: usage for (name, _), usage in zip(asked, found, strict=True) if usage is not None}
 
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def _usage(self, engine: docker.APIClient, session: str, identity: str) -> Usage | None:
         try:
             told = engine.stats(identity, stream=False, one_shot=True)
@@ -130,7 +136,7 @@ class ContainerMeter:
         return self._client
 
     def _silent(self, error: Exception) -> UnavailableError:
-        self._client = None
+        self.close()
         said = " ".join(str(error).split())[:200]
         return UnavailableError(
             f"The Docker engine at {self._host} does not answer ({said}): try again in a moment."

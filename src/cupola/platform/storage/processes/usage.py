@@ -64,6 +64,9 @@ class ProcessMeter:
                 del self._before[gone]
         return {session: usage for session, usage in found.items() if usage is not None}
 
+    def close(self) -> None:
+        """Do nothing: looking at processes keeps nothing open."""
+
     def _usage(self, session: str) -> Usage | None:
         processes = list(self._tree(session))
         if not processes:
