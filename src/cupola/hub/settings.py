@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub_traefik_proxy.traefik_utils import deep_merge
+
 from cupola.config import Compute
 from cupola.exceptions import StartError
 from cupola.hub.containers.network import known
+from cupola.hub.database import hub_database
 from cupola.hub.keys import Keys
 from cupola.hub.ports import LOOPBACK, Ports
+from cupola.hub.tls import certificate_routes
 from cupola.hub.traefik import door_routes, routes_file
 
 if TYPE_CHECKING:
@@ -74,7 +78,7 @@ def _hub(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
         c.JupyterHub.public_url = config.address + "/"
     c.JupyterHub.hub_ip = LOOPBACK
     c.JupyterHub.hub_port = ports.hub
-    c.JupyterHub.db_url = f"sqlite:///{config.paths.hub / 'jupyterhub.sqlite'}"
+    c.JupyterHub.db_url = hub_database(config)
     c.JupyterHub.upgrade_db = True
     c.JupyterHub.cookie_secret_file = str(keys.cookie_file)
     c.JupyterHub.log_level = config.log.level.value.upper()
@@ -95,6 +99,7 @@ def _proxy(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
     c.FastTraefikFileProxy.traefik_api_username = "hub"
     c.FastTraefikFileProxy.traefik_api_password = keys.proxy
     c.FastTraefikFileProxy.dynamic_config_file = str(routes_file(config.paths.proxy))
+    c.FastTraefikFileProxy.extra_dynamic_config = certificate_routes(config)
 
 
 def _sign_in(c: Any, config: Config) -> None:
@@ -139,7 +144,7 @@ def _containers(c: Any, config: Config, ports: Ports) -> None:
     c.SessionSpawner.engine = config.docker.host
     c.SessionSpawner.platform_key = config.paths.key
     c.SessionSpawner.hub_connect_url = network.door_url
-    c.FastTraefikFileProxy.extra_dynamic_config = door_routes(ports)
+    c.FastTraefikFileProxy.extra_dynamic_config = deep_merge(door_routes(ports), certificate_routes(config))
 
 
 def _services(c: Any, config: Config, keys: Keys, ports: Ports) -> None:

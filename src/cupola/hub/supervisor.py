@@ -22,7 +22,7 @@ import httpx
 
 from cupola.config import Compute
 from cupola.exceptions import StartError
-from cupola.hub import platform, traefik
+from cupola.hub import platform, tls, traefik
 from cupola.hub.files import make_private
 from cupola.hub.keep import BackOff
 from cupola.hub.keys import Keys
@@ -195,7 +195,11 @@ class Supervisor:
             self.keys.make()
             self.parts = [self._proxy(), self._hub()]
             self._clear_leftovers()
-        except OSError as exc:
+        except (OSError, StartError) as exc:
+            if self.ground is not None:
+                self.ground.clear()  # nothing is left behind where nothing runs
+            if isinstance(exc, StartError):
+                raise
             raise StartError(
                 f"{exc.filename or self.paths.state} cannot be written: {exc.strerror or exc}; make room, "
                 "or choose another folder with `cupola up --state FOLDER`"
@@ -300,7 +304,8 @@ class Supervisor:
 
     async def _until_ready(self) -> None:
         until = time.monotonic() + START_SECONDS
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        # A certificate is for the public name, and may not be fetched yet: on this machine nobody is in between.
+        async with httpx.AsyncClient(trust_env=False, timeout=5, verify=False) as http:  # noqa: S501
             while not self.stopping.is_set():
                 for part in self.parts:
                     part.look(self.tell)
@@ -324,14 +329,17 @@ class Supervisor:
         host = everywhere.get(server.address, server.address)
         host = f"[{host}]" if ":" in host else host
         try:
-            answer = await http.get(f"http://{host}:{server.port}/services/cupola/api/me")
+            scheme = "https" if tls.serves_https(self.config) else "http"
+            answer = await http.get(f"{scheme}://{host}:{server.port}/services/cupola/api/me")
         except httpx.HTTPError:
             return False
         # Who is not signed in is told so by the portal; the hub alone would not know the address (404).
         return answer.status_code in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED}
 
     def warm_up(self, what: WarmUp) -> None:
-        """Start a fork server; a session that comes before it is ready waits for it."""
+        """Start a fork server; a session that comes before it is ready waits for it. Containers have none."""
+        if self.ground is not None:
+            return
         zygote = Zygote(self.paths.zygote(what.person, what.digest))
         if zygote.process() is None:
             home = self.paths.home(what.person)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cupola.exceptions import StartError
+from cupola.hub import tls
 from cupola.hub.files import write_private
 from cupola.hub.ports import LOOPBACK
 
@@ -72,7 +73,7 @@ def static_configuration(
     entry: dict[str, Any] = {
         "address": _host_port(config.server.address, config.server.port),
         # A header named X_Forwarded_For must not pass for X-Forwarded-For.
-        "http": {"aliasHeadersStrategy": "delete"},
+        "http": {"aliasHeadersStrategy": "delete", **tls.entry_settings(config)},
         # traefik's own default would cut off an upload that takes longer than a minute.
         "transport": {"respondingTimeouts": {"readTimeout": "3600s"}},
     }
@@ -87,8 +88,10 @@ def static_configuration(
             "providersThrottleDuration": "0s",
             "file": {"filename": str(routes_file(config.paths.proxy)), "watch": True},
         },
+        **tls.resolvers(config),
         "entryPoints": {
             ENTRY: entry,
+            **tls.plain_entry(config, ENTRY),
             API_ENTRY: {
                 "address": f"{LOOPBACK}:{ports.proxy}",
                 "http": {"aliasHeadersStrategy": "delete"},
@@ -129,7 +132,13 @@ def write_configuration(config: Config, ports: Ports, network: SessionNetwork | 
     -------
     :
         Whether the fixed configuration differs from that of the last start.
+
+    Raises
+    ------
+    StartError
+        The certificate of the configuration cannot be used.
     """
+    tls.check(config)
     folder = config.paths.proxy
     for left in folder.glob("routes.toml-tmp-*"):
         left.unlink(missing_ok=True)

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from cupola.config.database import PORTAL_SCHEMA, postgresql_address, schema_url
 from cupola.exceptions import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cupola.config import Config
+
 __all__ = ["Database"]
 
+_WRITERS = 0x63757031
+"""The lock of PostgreSQL that all writers of this database take."""
 _BUSY_MS = 10_000
 """How long a transaction waits for another process that writes."""
 
@@ -34,10 +39,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine: AsyncEngine = create_async_engine(url)
+        # A connection that PostgreSQL closed meanwhile is found out before it is used.
+        self._engine: AsyncEngine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         # SQLite lets one writer in at a time and others poll for it; waiting here is fair and costs nothing.
         self._writer = asyncio.Lock()
-        if self._engine.dialect.name == "sqlite":
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
+        if self._is_sqlite:
             _prepare_sqlite(self._engine)
 
     @classmethod
@@ -46,9 +53,25 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return cls(f"sqlite+aiosqlite:///{path}")
 
+    @classmethod
+    def of(cls, config: Config) -> Database:
+        """Return the portal's database: a schema of PostgreSQL where the configuration names one, else a file.
+
+        Raises
+        ------
+        ConfigError
+            The file with PostgreSQL's address is wrong.
+        """
+        address = postgresql_address(config)
+        if address is None:
+            return cls.at(config.paths.portal_database)
+        return cls(schema_url(address, PORTAL_SCHEMA))
+
     async def migrate(self) -> None:
         """Bring the tables to what this code expects; an empty database gets all of them."""
         async with self.writing() as connection:
+            if not self._is_sqlite:
+                await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {PORTAL_SCHEMA}"))
             await connection.run_sync(_upgrade)
 
     @asynccontextmanager
@@ -61,9 +84,12 @@ class Database:
             If the database does not answer.
         """
         try:
-            async with self._engine.connect() as connection:
+            async with self._engine.connect() as plain:
+                connection = plain
+                if not self._is_sqlite:
+                    connection = await plain.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             raise _unavailable(error) from error
 
     @asynccontextmanager
@@ -77,11 +103,14 @@ class Database:
         """
         try:
             async with self._writer, self._engine.connect() as plain:
-                level = {} if self._engine.dialect.name == "sqlite" else {"isolation_level": "SERIALIZABLE"}
-                connection = await plain.execution_options(cupola_write=True, **level)
+                connection = await plain.execution_options(cupola_write=True)
                 async with connection.begin():
+                    if not self._is_sqlite:
+                        # As SQLite does by itself. Each later statement sees what the writer before committed, so
+                        # that nothing has to be tried again, as it would in PostgreSQL's own serializable mode.
+                        await connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITERS})"))
                     yield connection
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             raise _unavailable(error) from error
 
     async def aclose(self) -> None:
@@ -89,9 +118,11 @@ class Database:
         await self._engine.dispose()
 
 
-def _unavailable(error: OperationalError) -> UnavailableError:
+def _unavailable(error: DBAPIError) -> UnavailableError:
+    said = " ".join(str(error.orig).split())
     return UnavailableError(
-        f"The portal's database does not answer ({error.orig}): check that its disk has room, then try again."
+        f"The portal's database does not answer ({said[:200]}): check that it runs and its disk has room, then try "
+        "again."
     )
 
 
