@@ -8,12 +8,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 
+from cupola.config.database import PORTAL_SCHEMA, schema_url
 from cupola.exceptions import InputError, NotFoundError, UnavailableError
 from cupola.models.base import now
 from cupola.models.job import Job, JobCounts, JobState
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.database.tables import metadata, sessions
+from support.postgresql import server
 from support.threads import sqlite_threads_end
 
 pytestmark = pytest.mark.asyncio
@@ -24,14 +26,29 @@ def path(tmp_path):
     return tmp_path / "portal" / "cupola.sqlite"
 
 
+@pytest.fixture(scope="session")
+def postgresql():
+    with server() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def connect(request, path):
+    """Return a function that opens the one database of the test, as often as it is asked."""
+    if request.param == "sqlite":
+        return lambda: Database.at(path)
+    address = request.getfixturevalue("postgresql").new_database()
+    return lambda: Database(schema_url(address, PORTAL_SCHEMA))
+
+
 def job(name, owner="maria", **more):
     about = {"counts": JobCounts(inputs=3), "tasks": 1, "chunk": 3, "created": now(), "version": "sha256:1"}
     told = Job(id=name, owner=owner, name="n", state="queued", engine="local", folder="/x", **about)
     return StoredJob(job=told.model_copy(update=more), python="/bin/python")
 
 
-async def test_the_migrations_make_exactly_the_tables(path):
-    database = Database.at(path)
+async def test_the_migrations_make_exactly_the_tables(connect):
+    database = connect()
     await database.migrate()
     async with database.reading() as connection:
         differences = await connection.run_sync(
@@ -39,11 +56,17 @@ async def test_the_migrations_make_exactly_the_tables(path):
         )
     await database.aclose()
     assert differences == []
+
+
+async def test_the_folder_of_the_file_is_private(path):
+    database = Database.at(path)
+    await database.migrate()
+    await database.aclose()
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_two_portals_may_start_at_once_on_an_empty_folder(path):
-    databases = [Database.at(path) for _ in range(4)]
+async def test_two_portals_may_start_at_once_on_an_empty_folder(connect):
+    databases = [connect() for _ in range(4)]
     await asyncio.gather(*(database.migrate() for database in databases))
     for database in databases:
         await database.aclose()
@@ -59,8 +82,8 @@ async def test_a_file_that_is_no_database_is_told(path):
     await sqlite_threads_end()
 
 
-async def test_a_failed_write_leaves_nothing(path):
-    database = Database.at(path)
+async def test_a_failed_write_leaves_nothing(connect):
+    database = connect()
     await database.migrate()
     store = JobStore(database)
     await store.insert(job("one"))
@@ -76,8 +99,8 @@ async def test_a_failed_write_leaves_nothing(path):
     await database.aclose()
 
 
-async def test_changes_at_the_same_time_do_not_lose_each_other(path):
-    first, second = Database.at(path), Database.at(path)
+async def test_changes_at_the_same_time_do_not_lose_each_other(connect):
+    first, second = connect(), connect()
     await first.migrate()
     await JobStore(first).insert(job("one"))
 
@@ -91,8 +114,8 @@ async def test_changes_at_the_same_time_do_not_lose_each_other(path):
     await second.aclose()
 
 
-async def test_jobs_come_back_as_they_went(path):
-    database = Database.at(path)
+async def test_jobs_come_back_as_they_went(connect):
+    database = connect()
     await database.migrate()
     store = JobStore(database)
     full = job(
