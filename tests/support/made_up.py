@@ -12,18 +12,29 @@ from types import SimpleNamespace
 
 from fastapi import FastAPI
 
+from cupola.config import CustomVolumeSettings
 from cupola.exceptions import ConflictError, LimitError, NotFoundError, UnavailableError
 from cupola.models.base import Page, now
 from cupola.models.datalab import Datalab, DatalabKind, Version
 from cupola.models.job import Job, JobAction, JobCounts, TaskFailure, TaskFailureGroup, TaskGrid
 from cupola.models.person import Person, Profile
 from cupola.models.session import Session, SessionEvent
-from cupola.models.volume import Access, CollectionSummary, Volume, VolumeKind
+from cupola.models.volume import (
+    Access,
+    Bucket,
+    CollectionSummary,
+    Visibility,
+    Volume,
+    VolumeKind,
+    VolumeUse,
+)
 from cupola.platform.app import _routers
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.pages.render import STATIC
 from cupola.platform.handlers.static import LastingFiles
+from cupola.platform.services.customvolumes import FieldsError
+from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.hub.settings import HubSettings
 from support import made_up_launch
 
@@ -228,6 +239,27 @@ def volumes():
             source=Path("/archive/mars"),
             unavailable="There is no folder /archive/mars: make it, or correct the path in cupola.yaml.",
         ),
+        Volume(
+            name="hst-acs",
+            title="Hubble ACS, public",
+            description="Exposures of the *Advanced Camera for Surveys*.\n\n<script>alert(2)</script>",
+            kind=VolumeKind.CUSTOM,
+            source=Path("/mounts/hst-acs/data"),
+            bucket=Bucket(endpoint="https://s3.example.org", bucket="hst-public", prefix="acs/drizzled"),
+            mission="Hubble Space Telescope",
+            instrument="ACS",
+            licence="CC-BY-4.0",
+            citation="A. Author, B. Author and C. Author (2026), Exposures of one field, doi:10.0000/example",
+            tags=["imaging", "ultraviolet"],
+            example="examples/first-look.ipynb",
+            owner="ada",
+            visibility=Visibility.EVERYBODY,
+            pending=True,
+            created=before(days=4),
+            size_bytes=1_319_413_953_331,
+            size_exact=False,
+            looking="Collections are being looked for: 1,204 folders and documents so far.",
+        ),
     ]
 
 
@@ -423,6 +455,38 @@ class Volumes(Things):
     async def volumes(self, _person):
         return self.all()
 
+    async def volume(self, _person, name):
+        return self.one(name)
+
+    inspect = volume
+
+    async def chosen(self, _person, names, **_):
+        return Chosen([self.one(name) for name in names], [])
+
+    async def uses(self, _person, name):
+        session = self.one(name).name == "sample-archive" and "lab-7k2m9xq4"
+        return [VolumeUse(person="ada", session=session, since=before(minutes=9))] if session else []
+
+    async def measure(self, _person, name):
+        self.asked.append(("measure", name))
+
+    async def add(self, person, new):
+        if new.name == "taken":
+            raise ConflictError("The name taken is taken: choose another one.")
+        if new.visibility != "owner" and not new.example:
+            raise FieldsError({"example": "What others find needs a notebook."})
+        self.asked.append(("add", new))
+        return self.one("hst-acs")
+
+    async def change(self, _person, name, change):
+        self.asked.append(("change", name, change))
+        return self.one(name)
+
+    async def remove(self, _person, name):
+        self.asked.append(("remove", name))
+        if name == "hst-acs":
+            raise ConflictError("Sessions of ada use the volume hst-acs: remove it when they have ended.")
+
 
 class Jobs(Things):
     async def jobs(self, _person, *, cursor=None, **_):
@@ -453,7 +517,12 @@ class Jobs(Things):
 
 def factory():
     return SimpleNamespace(
-        config=SimpleNamespace(title="Cupola", url=None, address="http://cupola.test"),
+        config=SimpleNamespace(
+            title="Cupola",
+            url=None,
+            address="http://cupola.test",
+            custom_volumes=CustomVolumeSettings(),
+        ),
         hub_settings=SETTINGS,
         catalogue=Catalogue("datalab", datalabs, "name"),
         sessions=Sessions("session", sessions, "id"),

@@ -19,9 +19,9 @@ from urllib.parse import urljoin
 
 import httpx
 
+from cupola.config import load
 from cupola.hub.keys import Keys
 from cupola.hub.links import Links
-from cupola.config import load
 from cupola.models.containers import SessionNetwork
 from support.platform import free_port
 
@@ -202,7 +202,8 @@ def forms(text: str) -> list[dict[str, str]]:
     """Return the fields of each form with its ``action``."""
     found = []
     for head, body in re.findall(r"<form\b([^>]*)>(.*?)</form>", text, re.DOTALL):
-        fields = {"action": unescape(re.search(r'action="([^"]*)"', head)[1])}
+        place = re.search(r'action="([^"]*)"', head)
+        fields = {"action": unescape(place[1]) if place else ""}
         for tag in re.findall(r"<input\b[^>]*>", body):
             name = re.search(r'name="([^"]*)"', tag)
             value = re.search(r'value="([^"]*)"', tag)

@@ -32,12 +32,12 @@ class NoProxy(Proxy):
 class StubSpawner(Spawner):
     """A session that answers every connection with a line per tenth of a second, as a kernel's channel would."""
 
-    server = None
+    listener = None
     poll_interval = 2
 
     async def start(self):
-        self.server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.listener = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.port = self.listener.sockets[0].getsockname()[1]
         self.open = set()
         Path(f"port-{self.user.name}").write_text(str(self.port))
         return f"http://127.0.0.1:{self.port}"
@@ -59,11 +59,11 @@ class StubSpawner(Spawner):
         writer.close()
 
     async def poll(self):
-        return None if self.server is not None else 0
+        return None if self.listener is not None else 0
 
     async def stop(self, now=False):  # noqa: ARG002 - the hub's own name
-        server, self.server = self.server, None
-        if server is not None:
-            server.close()
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.close()
             for writer in list(self.open):
                 writer.transport.abort()

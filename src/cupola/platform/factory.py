@@ -25,6 +25,7 @@ from cupola.platform.services.sessionhub import Bells, SessionHub
 from cupola.platform.services.sessionplaces import ContainerPlaces, ProcessPlaces
 from cupola.platform.services.sessions import SessionService
 from cupola.platform.services.shares import ShareService
+from cupola.platform.services.signin import AdmissionService
 from cupola.platform.services.teams import TeamService
 from cupola.platform.services.teamwatch import TeamWatch
 from cupola.platform.services.usage import UsageService
@@ -47,6 +48,7 @@ from cupola.platform.storage.files.teams import let_members_write
 from cupola.platform.storage.files.volumekeys import VolumeKeys
 from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.hub.groups import HubGroups
+from cupola.platform.storage.hub.people import HubPeople
 from cupola.platform.storage.hub.shares import HubShares
 from cupola.platform.storage.localpool.containers import ContainerPool
 from cupola.platform.storage.localpool.jobs import LocalPool
@@ -103,6 +105,7 @@ class Factory:
             profiles=Profiles(config.profile, config.profiles),
             teams=self._teams_of,
         )
+        self.admissions = AdmissionService(hub=HubPeople(self._hub), people=self.people)
         self.accounts = AccountService(AccountStore(self._database))
         self.quotas = QuotaService(
             quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),

@@ -30,7 +30,7 @@ def describe(admission: Admission) -> dict[str, Any]:
     return {
         "people": [_person(admission, known) for known in admission.people.everybody()],
         "requests": [_request(request) for request in admission.people.requests()],
-        "list": str(admission.list.path) if admission.list.path else None,
+        "allow_list": str(admission.list.path) if admission.list.path else None,
         "problem": admission.list.problem,
         "others": admission.others,
     }

@@ -143,10 +143,11 @@ class Guard:
     async def _stop(self, user: User, name: str) -> None:
         spawner = user.spawners[name]
         async with asyncio.timeout(_STOP_S):
-            if spawner._stop_future is not None:  # noqa: SLF001 - somebody else stops it already
-                await spawner._stop_future  # noqa: SLF001
+            stopping = getattr(spawner, "_stop_future", None)  # there from the first stop on
+            if stopping is not None:
+                await asyncio.wait([stopping])  # somebody stops it already
                 return
-            if spawner._spawn_future is not None and spawner.pending == "spawn":  # noqa: SLF001
+            if spawner.pending == "spawn" and spawner._spawn_future is not None:  # noqa: SLF001
                 # What is just starting is stopped when it runs; its start cannot be called back.
                 await asyncio.wait([spawner._spawn_future])  # noqa: SLF001
             spawner._stop_pending = True  # noqa: SLF001 - as the hub itself does it

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PeopleService", "Profiles"]
 
-_REMEMBERED_S = 30.0
+_REMEMBERED_S = 15.0
 """A token that is revoked at the hub works here at most this long."""
 _MOST = 4096
 """Tokens remembered at a time."""
@@ -126,6 +126,11 @@ class PeopleService:
         token = await self._hub.exchange(code=code, verifier=verifier, redirect_uri=redirect_uri)
         await self.person(token)
         return token
+
+    def forget_person(self, name: str) -> None:
+        """Ask the hub anew the next time that a token of `name` comes."""
+        for key in [key for key, (_, person) in self._known.items() if person.name == name]:
+            del self._known[key]
 
     def forget(self, token: str) -> None:
         """Ask the hub anew the next time `token` comes."""
