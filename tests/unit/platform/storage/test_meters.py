@@ -82,7 +82,7 @@ BUSY = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'while T
 
 
 @pytest.fixture
-def session(tmp_path):
+def busy(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", BUSY])
     record = {"pid": process.pid, "created": psutil.Process(process.pid).create_time()}
     (tmp_path / "lab-a.json").write_text(json.dumps(record))
@@ -93,7 +93,8 @@ def session(tmp_path):
     process.wait()
 
 
-def test_a_process_is_measured_with_all_that_comes_from_it(tmp_path, session):
+@pytest.mark.usefixtures("busy")
+def test_a_process_is_measured_with_all_that_comes_from_it(tmp_path):
     meter = ProcessMeter(tmp_path)
     while meter.usages(["lab-a"])["lab-a"].memory_mib < 60:
         pass
@@ -104,8 +105,8 @@ def test_a_process_is_measured_with_all_that_comes_from_it(tmp_path, session):
     assert seen.peak_memory_mib >= seen.memory_mib >= 60
 
 
-def test_a_record_of_another_process_or_a_broken_one_measures_nothing(tmp_path, session):
-    (tmp_path / "lab-b.json").write_text(json.dumps({"pid": session.pid, "created": 1.0}))
+def test_a_record_of_another_process_or_a_broken_one_measures_nothing(tmp_path, busy):
+    (tmp_path / "lab-b.json").write_text(json.dumps({"pid": busy.pid, "created": 1.0}))
     (tmp_path / "lab-c.json").write_text("{")
     assert ProcessMeter(tmp_path).usages(["lab-b", "lab-c", "lab-d"]) == {}
 
