@@ -10,6 +10,7 @@ from cupola.exceptions import NotSignedInError
 from cupola.models.person import Person
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.forgery import check_same_site
+from cupola.platform.handlers.front import check_front
 
 __all__ = [
     "Cursor",
@@ -48,6 +49,8 @@ async def current_person(request: Request, factory: Annotated[Factory, Depends(g
     ------
     NotSignedInError
         If nobody is signed in.
+    ConfigError
+        If a proxy in front does not pass on what it must.
     NotAllowedError
         If the token opens nothing here, or a page of somebody else sent the browser.
     """
@@ -55,6 +58,7 @@ async def current_person(request: Request, factory: Annotated[Factory, Depends(g
     if token is not None:
         # Only a program can set this header on a request to another site: nothing to forge.
         return await factory.people.person(token)
+    check_front(request, factory.config)
     token = login_token(request)
     if token is None:
         raise NotSignedInError("Nobody is signed in: sign in, or send a token in the Authorization header.")
