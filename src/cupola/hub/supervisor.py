@@ -23,6 +23,7 @@ import httpx
 from cupola.config import Compute
 from cupola.exceptions import StartError
 from cupola.hub import platform, tls, traefik
+from cupola.hub.database import hub_database
 from cupola.hub.files import make_private
 from cupola.hub.keep import BackOff
 from cupola.hub.keys import Keys
@@ -193,6 +194,7 @@ class Supervisor:
             for private in (self.paths.running, self.paths.zygotes, self.paths.hub, self.paths.proxy):
                 make_private(private)
             self.keys.make()
+            hub_database(self.config)  # a wrong address is told here, where somebody reads it
             self.parts = [self._proxy(), self._hub()]
             self._clear_leftovers()
         except (OSError, StartError) as exc:
