@@ -15,7 +15,8 @@
      ├─ LimitError             a profile or a resource does not allow it
      ├─ UnavailableError       another part (hub, portal, engine) does not answer
      ├─ StartError             the platform or a session could not start
-     └─ TaskError              the user's function raised for an input of a job
+     ├─ TaskError              the user's function raised for an input of a job
+     └─ ProgramError           a program of somebody else's (ISIS, Ames Stereo Pipeline) failed
 
 Each class carries a machine ``code`` (stable: clients may compare it) and the HTTP ``status`` the portal
 answers with. The text is one sentence for a person, with the way out.
@@ -37,6 +38,7 @@ __all__ = [
     "NotAllowedError",
     "NotFoundError",
     "NotSignedInError",
+    "ProgramError",
     "StartError",
     "TaskError",
     "UnavailableError",
@@ -148,6 +150,13 @@ class TaskError(CupolaError):
 
     code = "task-failed"
     title = "A task failed"
+
+
+class ProgramError(CupolaError):
+    """A program of somebody else's (ISIS, Ames Stereo Pipeline) failed or is not there; the text says why."""
+
+    code = "program-failed"
+    title = "A program failed"
 
 
 def error_class(code: str) -> type[CupolaError]:

@@ -153,15 +153,15 @@ async def check_screen(session: Session) -> None:
     say("the screen answers on its websocket")
 
 
-def screens() -> list[str]:
-    """Return the X servers that run here."""
-    return [f":{socket.name[1:]}" for socket in Path("/tmp/.X11-unix").glob("X*")]  # noqa: S108 - where X has it
+def screen() -> dict[str, str]:
+    """Return the environment of programs on the one screen there is."""
+    found = [f":{socket.name[1:]}" for socket in Path("/tmp/.X11-unix").glob("X*")]  # noqa: S108 - where X has it
+    need(len(found) == 1, f"there are {len(found)} X servers instead of one")
+    return {**os.environ, "DISPLAY": found[0]}
 
 
 async def check_window(name: str) -> None:
     """Wait for a visible window whose title matches the regular expression `name`."""
-    displays = screens()
-    need(len(displays) == 1, f"there are {len(displays)} X servers instead of one")
     end = time.monotonic() + SECONDS
     while True:
         found = subprocess.run(  # noqa: ASYNC221 - nothing else happens meanwhile
@@ -174,7 +174,7 @@ async def check_window(name: str) -> None:
                 "getwindowname",
                 "getwindowgeometry",
             ],
-            env={**os.environ, "DISPLAY": displays[0]},
+            env=screen(),
             capture_output=True,
             text=True,
             check=False,
@@ -186,14 +186,15 @@ async def check_window(name: str) -> None:
         await asyncio.sleep(0.5)
 
 
-async def check(session: Session, chosen: argparse.Namespace) -> None:
-    """Check all that was asked for."""
+async def check(session: Session, chosen: argparse.Namespace, started: list[subprocess.Popen[bytes]]) -> None:
+    """Check all that was asked for; what runs besides is added to `started`."""
     start = time.monotonic()
     await session.ready()
     say(f"ready after {time.monotonic() - start:.1f} s")
     await check_door(session, chosen.words)
     if chosen.screen:
         await check_screen(session)
+    started += [subprocess.Popen(program.split(), env=screen()) for program in chosen.start]  # noqa: ASYNC220 - left alone
     for name in chosen.window:
         await check_window(name)
     need(session.process.poll() is None, "the session ended during the check")
@@ -205,25 +206,32 @@ def main(args: list[str]) -> int:
     Parameters
     ----------
     args
-        ``[--words TEXT] [--screen] [--window REGEX]...``; the command is taken from ``CUPOLA_COMMAND``, a JSON list.
+        ``[--words TEXT] [--screen] [--start PROGRAM]... [--window REGEX]...``; the command is taken from ``CUPOLA_COMMAND``, a JSON list.
     """
     parser = argparse.ArgumentParser(prog="cupola.lab.app.check")
     parser.add_argument("--words", default="")
     parser.add_argument("--screen", action="store_true")
-    parser.add_argument("--window", action="append", default=[])
+    parser.add_argument(
+        "--start", action="append", default=[], metavar="PROGRAM", help="on the screen, besides"
+    )
+    parser.add_argument("--window", action="append", default=[], metavar="REGEX")
     chosen = parser.parse_args(args)
     command: list[str] = json.loads(os.environ["CUPOLA_COMMAND"])
     hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     session = Session(command, hub.server_address[1])
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        asyncio.run(check(session, chosen))
+        asyncio.run(check(session, chosen, started))
         session.stop()
     except CheckError as exc:
         say(f"the check failed: {exc}")
         return 1
     finally:
+        for program in started:
+            program.kill()
+            program.wait()
         if session.process.poll() is None:
             session.process.terminate()
             session.process.wait()

@@ -82,6 +82,10 @@ class Desktop:
         StartError
             If it ends or does not come up.
         """
+        sockets = Path("/tmp/.X11-unix")  # noqa: S108 - where X clients look
+        with contextlib.suppress(OSError):  # The X server complains in the log where it has to make it itself.
+            sockets.mkdir()
+            sockets.chmod(0o1777)
         reading, writing = os.pipe()
         try:
             command = screen_command(self.socket, writing, self.title)
