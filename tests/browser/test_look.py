@@ -33,6 +33,9 @@ PAGES = {
     "failed": "sessions/lab-fail2345/starting",
     "log": "sessions/lab-fail2345/log",
     "data": "data",
+    "volume": "data/sample-archive",
+    "bucket": "data/hst-acs",
+    "volume-form": "volumes/add",
     "jobs": "jobs",
     "job": "jobs/job-running",
     "partly": "jobs/job-partly",
@@ -291,7 +294,7 @@ def test_a_live_part_keeps_what_is_open_and_focused(opened):
 
 
 def test_code_is_copied(opened):
-    page = opened("data", permissions=["clipboard-read", "clipboard-write"])
+    page = opened("data/sample-archive", permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy: Python that opens Sample archive").click()
     playwright.expect(page.get_by_text("Copied", exact=True)).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()").startswith("import cupola\n")

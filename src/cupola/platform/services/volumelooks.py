@@ -31,6 +31,7 @@ _SCAN_FAR_S = 6 * 3600.0
 """A look through a bucket costs its owner a request per folder and document."""
 _REACHED_S = 60.0
 _OUT_OF_REACH_S = 10.0
+_FRESH_S = 1.0
 _PROBES = 20
 _MEASURE_S = 120.0
 _SAMPLES = "sample-archive"
@@ -87,10 +88,18 @@ class VolumeLooks:
         self._measuring: dict[str, asyncio.Task[None]] = {}
         self._sizes_failed: dict[str, str] = {}
 
-    async def look(self, place: Place) -> Volume:
-        """Return the volume with what lies in it, or with the reason why nobody can tell."""
+    async def look(self, place: Place, *, fresh: bool = False) -> Volume:
+        """Return the volume with what lies in it, or with the reason why nobody can tell.
+
+        Parameters
+        ----------
+        place
+            The volume.
+        fresh
+            Ask the machine that has it anew, whatever it said a minute ago.
+        """
         volume = place.volume
-        unavailable = await self.reach(place)
+        unavailable = await self.reach(place, fresh=fresh)
         if unavailable is None and (not place.far or (place.spec and self._is_up(place.spec))):
             await self._scan(place)
         note = self._notes.get(volume.name, place.key)
@@ -103,11 +112,11 @@ class VolumeLooks:
             known |= {"size_bytes": note.size_bytes, "size_exact": note.size_exact}
         return volume.model_copy(update=known)
 
-    async def reach(self, place: Place) -> str | None:
+    async def reach(self, place: Place, *, fresh: bool = False) -> str | None:
         """Return why a volume is out of reach, in a sentence; nothing where it is not."""
         name = place.volume.name
         at, unavailable = self._reached.get(name, (0.0, None))
-        keep = _REACHED_S if unavailable is None else _OUT_OF_REACH_S
+        keep = _FRESH_S if fresh else _REACHED_S if unavailable is None else _OUT_OF_REACH_S
         if place.far and at and time.monotonic() - at < keep:
             return unavailable
         check = self._checks.get(name)

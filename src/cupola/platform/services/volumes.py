@@ -285,10 +285,14 @@ class VolumeService:
             if self._containers:
                 await self._mounts.make_places(specs)
             problems, volumes = await asyncio.gather(
-                self._mounts.want(specs), asyncio.gather(*(self._looks.look(place) for place in places))
+                self._mounts.want(specs),
+                asyncio.gather(*(self._looks.look(place, fresh=True) for place in places)),
             )
         else:
-            problems, volumes = {}, await asyncio.gather(*(self._looks.look(place) for place in places))
+            problems, volumes = (
+                {},
+                await asyncio.gather(*(self._looks.look(place, fresh=True) for place in places)),
+            )
         return [
             volume.model_copy(update={"unavailable": volume.unavailable or problems.get(volume.name)})
             for volume in volumes

@@ -72,7 +72,8 @@ class GuardedWay:
         UnavailableError
             If it does not start.
         """
-        self._records.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._records, self._log):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         record = self._programs.find(_NAME)
         told = {"allow": self._allow, "port": self._known_door().port}
         if record is not None and record.told == told and record.process() is not None:
