@@ -64,7 +64,7 @@ def run(program: str, *arguments: str | Path, timeout: float | None = None, **pa
     **parameters
         For ISIS programs: the parameters by name, those that Python reserves with an underscore behind
         (``from_="in.cub", to="out.cub"``), reserved parameters with two (``pref__="my.pref"``). For ASP programs:
-        options, ``threads=4`` for ``--threads 4``, ``align_method="none"`` for ``--align-method none``, True for an option
+        options, ``threads=4`` for ``--threads 4``, ``o="run/out"`` for ``-o run/out``, ``align_method="none"`` for ``--align-method none``, True for an option
         without a value.
 
     Raises
@@ -135,7 +135,8 @@ def _asp(
 def _options(parameters: dict[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in parameters.items():
-        option = "--" + name.rstrip("_").replace("_", "-")
+        word = name.rstrip("_").replace("_", "-")
+        option = f"-{word}" if len(word) == 1 else f"--{word}"
         if value is None or value is False:
             continue
         if value is True:

@@ -119,7 +119,7 @@ def test_an_asp_program_gets_options_and_files(isis):
         "--max-displacement",
         "100",
         "--save-inv-transformed-reference-points",
-        "--o",
+        "-o",
         "run/x",
         "a.tif",
         "b.tif",
