@@ -28,7 +28,19 @@ from cupola.exceptions import ConfigError, CupolaError
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS = ("up", "down", "status", "check", "init", "demo", "sample-data", "build", "users", "packages")
+VERBS = (
+    "up",
+    "down",
+    "status",
+    "check",
+    "init",
+    "demo",
+    "sample-data",
+    "build",
+    "users",
+    "packages",
+    "render",
+)
 """All verbs, in the order of the help page."""
 
 
