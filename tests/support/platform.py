@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 ENVIRONMENTS = CHECKOUT / ".cache" / "environments"
+IMAGES = CHECKOUT / ".cache" / "images"
 KEPT = 3
 """Environments that stay in the cache: each change of the sources makes a new one."""
 PATIENCE = 300
@@ -63,7 +64,7 @@ class Platform:
         self.config_file.write_text(
             f"state: state\nowner: {OWNER}\nserver:\n  port: {self.port}\n"
             f"sample_archive: {str(self.sample_archive).lower()}\n"
-            f"folders:\n  environments: {ENVIRONMENTS}\n{self.settings}"
+            f"folders:\n  environments: {ENVIRONMENTS}\n  images: {IMAGES}\n{self.settings}"
         )
 
     @property

@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from cupola.cli.opinions import second_opinion
 from cupola.cli.options import ConfigOption, JsonOption, StateOption, configuration
 from cupola.exceptions import StartError
 
@@ -88,19 +89,8 @@ def _perform(settings: Config, console: Console) -> Report:
         if stage.error:
             console.print(f"  {stage.error}", style="red", markup=False)
 
-    platform = Platform(address=settings.address, link=link, python=_lab_python(settings))
+    platform = Platform(address=settings.address, link=link, opinion=second_opinion(settings))
     return asyncio.run(perform(platform, tell))
-
-
-def _lab_python(settings: Config) -> Path:
-    """Return the Lab's interpreter, for the second opinion on pixels."""
-    from cupola.config import environments_source
-    from cupola.platform.storage.environments import EnvironmentStore
-
-    built = EnvironmentStore(settings.paths.environments, environments_source()).versions("lab")
-    if not built:
-        raise StartError("the Lab's environment is not built yet; `cupola up` builds it")
-    return built[0].python
 
 
 @contextlib.contextmanager
@@ -108,10 +98,16 @@ def _temporary_platform(settings: Config, console: Console) -> Iterator[Config]:
     """Run a platform of its own in a temporary folder; only the built environments are shared."""
     with tempfile.TemporaryDirectory(prefix="cupola-demo-") as folder:
         file = Path(folder, "cupola.yaml")
+        paths = settings.paths
         wanted = {
             "state": str(Path(folder, "state")),
             "server": {"port": _free_port()},
-            "folders": {"environments": str(settings.paths.environments)},
+            "compute": settings.compute.value,
+            "docker": {
+                **settings.docker.model_dump(mode="json", exclude_defaults=True),
+                "build": False,
+            },
+            "folders": {"environments": str(paths.environments), "images": str(paths.images)},
         }
         file.write_text(yaml.safe_dump(wanted), encoding="utf-8")
         for name in ("CUPOLA_STATE", "CUPOLA_PORT"):

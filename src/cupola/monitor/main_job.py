@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,6 @@ from cupola.monitor.report import Recorder, Report
 from cupola.monitor.visitor import Visitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cupola.models.session import Session
     from cupola.monitor.kernel import Kernel
     from cupola.monitor.report import Stage
@@ -45,6 +44,10 @@ class WrongResultError(CupolaError):
     title = "A wrong result"
 
 
+Opinion = Callable[[Path, Sequence[str], str], tuple[int, bytes, bytes]]
+"""Runs a script with words, on the files that a session of a person sees; returns exit code, output and errors."""
+
+
 @dataclass(frozen=True)
 class Platform:
     """The platform under test, as far as this machine knows it."""
@@ -52,8 +55,8 @@ class Platform:
     address: str
     link: str
     """A one-time sign-in link that was not used yet."""
-    python: Path
-    """The Lab environment's interpreter, for the second opinion on pixels."""
+    opinion: Opinion
+    """Runs the second opinion on pixels in a Lab environment."""
 
 
 async def perform(platform: Platform, tell: Callable[[Stage], None]) -> Report:
@@ -218,12 +221,10 @@ class _MainJob:
 
     async def _second_opinion(self, check: str, *words: str) -> dict[str, int]:
         """Ask the independent computation; see `cupola.monitor.pixels`."""
-        process = await asyncio.create_subprocess_exec(
-            str(self.platform.python), "-P", str(PIXELS), check, *words,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, problem = await process.communicate()
-        if process.returncode:
+        code, out, problem = await asyncio.to_thread(
+            self.platform.opinion, PIXELS, [check, *words], self.session.owner
+        )
+        if code:
             raise StartError(f"the direct computation failed: {problem.decode()[-500:]}")
         counts: dict[str, int] = json.loads(out)
         return counts
