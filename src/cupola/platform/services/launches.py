@@ -126,6 +126,10 @@ class Launches:
         self, person: Person, wished: Resources | None, datalab: Datalab
     ) -> tuple[Resources | None, list[str]]:
         """Return the limits of a new session, nothing where there are none, and what its owner should know of them."""
+        if wished is not None and (wished.cores < _LEAST.cores or wished.memory_mib < _LEAST.memory_mib):
+            raise InputError(
+                f"A session needs {cores_text(_LEAST.cores)} and {memory_text(_LEAST.memory_mib)} at least: choose more."
+            )
         if not self._capacity.limited:
             if wished is not None:
                 check_profile(person.profile, wished)
@@ -133,10 +137,6 @@ class Launches:
         total = await self._capacity.total()
         if wished is None:
             return lowered(self.usual(datalab), most(person.profile, total))
-        if wished.cores < _LEAST.cores or wished.memory_mib < _LEAST.memory_mib:
-            raise InputError(
-                f"A session needs {cores_text(_LEAST.cores)} and {memory_text(_LEAST.memory_mib)} at least: choose more."
-            )
         check_profile(person.profile, wished)
         _check_machine(total, wished)
         return wished, []

@@ -54,7 +54,7 @@ class LaunchForm(Model):
     def environment(self) -> dict[str, str]:
         """The variables; a row without a value was left empty on purpose or by the link that named it."""
         rows = zip(self.env_name, self.env_value, strict=False)
-        return {name.strip(): value for name, value in rows if name.strip() and value}
+        return {name.strip(): value for name, value in rows if value}
 
     def request(self) -> LaunchRequest:
         """Return what the service takes.
@@ -73,7 +73,7 @@ class LaunchForm(Model):
                     "title": self.title.strip() or None,
                     "volumes": self.volumes if self.chosen else None,
                     "clean": self.clean,
-                    "resources": wished if self.cores and self.memory_mib else None,
+                    "resources": None if self.cores is None and self.memory_mib is None else wished,
                     "environment": self.environment,
                 }
             )

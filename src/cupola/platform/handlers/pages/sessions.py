@@ -53,8 +53,9 @@ async def sessions_live(
 async def launch(request: Request, person: PersonIn, factory: FactoryIn) -> Response:
     """Begin a session and show how it starts; the wizard is shown again where it is refused."""
     form = read_form(await request.form())
+    wish = form.request()
     try:
-        session = await factory.sessions.launch(person, form.request(), key=form.key)
+        session = await factory.sessions.launch(person, wish, key=form.key)
     except (ConflictError, InputError, LimitError, NotFoundError) as error:
         if not form.chosen:
             raise
