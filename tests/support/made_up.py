@@ -470,7 +470,7 @@ class Volumes(Things):
     async def measure(self, _person, name):
         self.asked.append(("measure", name))
 
-    async def add(self, person, new):
+    async def add(self, _person, new):
         if new.name == "taken":
             raise ConflictError("The name taken is taken: choose another one.")
         if new.visibility != "owner" and not new.example:
