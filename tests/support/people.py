@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
+from html import unescape
 from pathlib import Path
 
 import httpx
@@ -58,13 +60,11 @@ class Guest:
     async def open_lab(self, session):
         """Open the Lab of a session, and say yes to the hub's question whether to go to somebody else's."""
         answer = await self.in_session(session, "GET", "lab")
-        if "oauth2/authorize" in str(answer.url) and answer.status_code == httpx.codes.OK:
-            from cupola.monitor.forms import forms_of
-
-            form = next(form for form in forms_of(answer.text) if form.method == "post")
-            answer = await self.visitor.http.post(
-                str(answer.url) if not form.action else form.action, data=form.fields
-            )
+        if answer.url.path.endswith("/oauth2/authorize") and answer.status_code == httpx.codes.OK:
+            # The form has several fields of one name, as the page of the hub itself has them.
+            fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text)
+            form = {name: [unescape(value) for key, value in fields if key == name] for name, _ in fields}
+            answer = await self.visitor.http.post(str(answer.url), data=form)
         return answer
 
 

@@ -88,7 +88,7 @@ async def test_a_member_edits_runs_and_saves_in_the_shared_session(crew):
     shared = await mike.call("GET", "/shared", 200)
     assert [(one["id"], one["shared_by"]) for one in shared["items"]] == [(session["id"], OWNER)]
     opened = await mike.open_lab(session)
-    assert opened.status_code == 200
+    assert opened.status_code == 200, f"{opened.url}: {opened.text[-3000:]}"
     assert opened.url.path == f"/user/{OWNER}/{session['id']}/lab"
     notebook = json.loads(json.dumps(NOTEBOOK))
     cell = {"cell_type": "code", "source": "6 * 7", "metadata": {}, "outputs": [], "execution_count": None}

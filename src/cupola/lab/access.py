@@ -93,7 +93,13 @@ class Doorkeeper(JupyterHubIdentityProvider):  # type: ignore[misc] # JupyterHub
     async def get_user(self, handler: JupyterHandler) -> Any:
         """Return who sent a request; raise 403 for a visitor who may not do this."""
         user = await super().get_user(handler)
-        if user is None or self._is_owner(user):
+        if user is None:
+            if getattr(handler, "_cached_hub_user", None) is not None:
+                # Signed in, and not let in. This sign-in would stay without access when a share is granted later:
+                # the next visit begins with a new one.
+                self.hub_auth.clear_cookie(handler)
+            return None
+        if self._is_owner(user):
             return user
         refusal = await self._refusal(handler, user)
         if refusal is not None:
