@@ -217,8 +217,11 @@ class ImageBuilder:
     ) -> BuiltVersion:
         before = {built.version.digest: built for built in self.store.versions(datalab.name)}
         known = before.get(image.id)
+        if known and known.version.image and known.version.image not in image.tags:
+            # The image was removed and made again, to the very same files.
+            self._engine.tag(image.id, known.version.image)
         if known and (known.version.verified or not check):
-            return known
+            return BuiltVersion(known.version.model_copy(update={"ready": True}), PYTHON)
         verified = self._verify(datalab, image, tell, log=log) if check else False
         papers = {"build.log": log}
         if not known:
@@ -227,7 +230,7 @@ class ImageBuilder:
             name = f"cupola/{datalab.name}"
             write_sbom(self._engine, image=image.id, name=name, file=papers["sbom.json"], key=self._key)
         version = (
-            known.version.model_copy(update={"verified": verified})
+            known.version.model_copy(update={"verified": verified, "ready": True})
             if known
             else self._version(datalab, image, verified=verified, before=[*before.values()])
         )

@@ -95,6 +95,10 @@ def _make(engine: Engine, wanted: str, reason: str, tell: Callable[[str], None])
         command = [program, "--variant=minbase", "--format=tar", "--include=ca-certificates"]
         command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
         command += [f"--dpkgopt=path-include={_KEPT}"]
+        # What it takes over from this machine stays here.
+        command += [
+            '--customize-hook=rm -f "$1"/etc/apt/sources.list.d/* "$1"/etc/resolv.conf "$1"/etc/hostname'
+        ]
         command += [f"--customize-hook=upload {public} /etc/apt/sources.list"]
         command += [RELEASE, "-", str(sources)]
         _pipe(
