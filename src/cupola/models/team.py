@@ -8,7 +8,17 @@ from pydantic import Field
 
 from cupola.models.base import Model, Slug, Time
 
-__all__ = ["Invitation", "Member", "NewInvitation", "NewTeam", "Role", "Team"]
+__all__ = [
+    "Acceptance",
+    "Invitation",
+    "Member",
+    "NewInvitation",
+    "NewRole",
+    "NewTeam",
+    "Role",
+    "Team",
+    "TeamText",
+]
 
 
 class Role(StrEnum):
@@ -71,3 +81,25 @@ class Invitation(Model):
     expires: Time
     link: str | None = None
     """The page where it is accepted; only in the answer to the one who made it."""
+
+
+class TeamText(Model):
+    """What a team is called and about."""
+
+    title: str = Field(min_length=1, max_length=100)
+    description: str = ""
+
+
+class NewRole(Model):
+    """Another role for a member."""
+
+    role: Role
+
+
+class Acceptance(Model):
+    """Which invitation is accepted: one of the two."""
+
+    id: str | None = Field(default=None, max_length=40)
+    """Of an invitation to oneself."""
+    token: str | None = Field(default=None, max_length=100)
+    """The last part of a link."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import Field
 
 from cupola.exceptions import InputError
-from cupola.models.base import Model, Page
-from cupola.models.team import Invitation, Team
+from cupola.models.base import Page
+from cupola.models.team import Acceptance, Invitation, Team
 from cupola.platform.handlers.dependencies import FactoryIn, PersonIn
 
 __all__ = ["router"]
@@ -17,15 +16,6 @@ __all__ = ["router"]
 router = APIRouter(prefix="/invitations", tags=["teams"])
 
 InvitationId = Annotated[str, Path(description="The invitation's id.", max_length=40)]
-
-
-class Acceptance(Model):
-    """Which invitation is accepted: one of the two."""
-
-    id: str | None = Field(default=None, max_length=40)
-    """Of an invitation to you."""
-    token: str | None = Field(default=None, max_length=100)
-    """The last part of a link."""
 
 
 @router.get("", summary="Invitations to you")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import Field
 
-from cupola.models.base import Model, Page
-from cupola.models.team import Invitation, NewInvitation, NewTeam, Role, Team
+from cupola.models.base import Page
+from cupola.models.team import Invitation, NewInvitation, NewRole, NewTeam, Team, TeamText
 from cupola.platform.handlers.dependencies import FactoryIn, PersonIn
 
 __all__ = ["router"]
@@ -18,19 +17,6 @@ router = APIRouter(prefix="/teams", tags=["teams"])
 TeamName = Annotated[str, Path(description="The team's name.", examples=["mars-crew"], max_length=40)]
 MemberName = Annotated[str, Path(description="A member's user name.", examples=["maria"], max_length=255)]
 InvitationId = Annotated[str, Path(description="The invitation's id.", max_length=40)]
-
-
-class TeamText(Model):
-    """What a team is called and about."""
-
-    title: str = Field(min_length=1, max_length=100)
-    description: str = ""
-
-
-class NewRole(Model):
-    """Another role for a member."""
-
-    role: Role
 
 
 @router.get("", summary="Your teams")
