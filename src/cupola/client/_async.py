@@ -27,7 +27,9 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
+from cupola.models.share import NewShare, Share
 from cupola.models.storage import StorageUsage
+from cupola.models.team import Acceptance, Invitation, NewInvitation, NewRole, NewTeam, Role, Team, TeamText
 from cupola.models.volume import NewVolume, Volume, VolumeChange, VolumeUse
 
 if TYPE_CHECKING:
@@ -202,6 +204,78 @@ class AsyncClient:
             yield event
             if event.state is SessionState.READY or not event.state.active:
                 return
+
+    # -- teams and shares -----------------------------------------------------------------------------------
+
+    async def teams(self) -> list[Team]:
+        """Return the teams that one is in."""
+        return await self._all("/teams", Team)
+
+    async def team(self, name: str) -> Team:
+        """Return one team with its members."""
+        return await self._get(f"/teams/{_quoted(name)}", Team)
+
+    async def make_team(self, new: NewTeam) -> Team:
+        """Make a team; one becomes its owner."""
+        return await self._post("/teams", Team, new)
+
+    async def describe_team(self, name: str, text: TeamText) -> Team:
+        """Give a team another title and description."""
+        answer = await self._call("PATCH", f"/teams/{_quoted(name)}", content=text)
+        return Team.model_validate_json(answer.content)
+
+    async def delete_team(self, name: str) -> None:
+        """Delete a team; its files stay on the server."""
+        await self._call("DELETE", f"/teams/{_quoted(name)}")
+
+    async def change_role(self, team: str, member: str, role: Role) -> Team:
+        """Give a member of a team another role."""
+        path = f"/teams/{_quoted(team)}/members/{_quoted(member)}"
+        return Team.model_validate_json((await self._call("PATCH", path, content=NewRole(role=role))).content)
+
+    async def remove_member(self, team: str, member: str) -> None:
+        """Remove somebody from a team, or leave it oneself."""
+        await self._call("DELETE", f"/teams/{_quoted(team)}/members/{_quoted(member)}")
+
+    async def invite(self, team: str, new: NewInvitation) -> Invitation:
+        """Invite somebody, or make a link; the link is told only now."""
+        return await self._post(f"/teams/{_quoted(team)}/invitations", Invitation, new)
+
+    async def invitations(self, team: str) -> list[Invitation]:
+        """Return the open invitations of a team."""
+        return await self._all(f"/teams/{_quoted(team)}/invitations", Invitation)
+
+    async def withdraw_invitation(self, team: str, invitation: str) -> None:
+        """Withdraw an invitation: nobody comes in by it any more."""
+        await self._call("DELETE", f"/teams/{_quoted(team)}/invitations/{_quoted(invitation)}")
+
+    async def my_invitations(self) -> list[Invitation]:
+        """Return the teams that one is invited to."""
+        return await self._all("/invitations", Invitation)
+
+    async def accept_invitation(self, which: Acceptance) -> Team:
+        """Come into a team, by an invitation to oneself or by a link."""
+        return await self._post("/invitations/accept", Team, which)
+
+    async def decline_invitation(self, invitation: str) -> None:
+        """Turn down an invitation to oneself."""
+        await self._call("DELETE", f"/invitations/{_quoted(invitation)}")
+
+    async def share_session(self, session: str, new: NewShare) -> Share:
+        """Let somebody, or a team, into a running session for a time."""
+        return await self._post(f"/sessions/{_quoted(session)}/shares", Share, new)
+
+    async def shares(self, session: str) -> list[Share]:
+        """Return with whom a session is shared."""
+        return await self._all(f"/sessions/{_quoted(session)}/shares", Share)
+
+    async def end_share(self, session: str, share: str) -> None:
+        """End a share; what the others have open is closed within a minute."""
+        await self._call("DELETE", f"/sessions/{_quoted(session)}/shares/{_quoted(share)}")
+
+    async def shared_sessions(self) -> list[Session]:
+        """Return the running sessions of others that one may open."""
+        return await self._all("/shared", Session)
 
     # -- jobs -----------------------------------------------------------------------------------------------
 

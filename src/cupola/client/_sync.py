@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from cupola.models.person import Person
     from cupola.models.resources import Capacity, Resources, Usage
     from cupola.models.session import LaunchRequest, Session, SessionEvent
+    from cupola.models.share import NewShare, Share
     from cupola.models.storage import StorageUsage
+    from cupola.models.team import Acceptance, Invitation, NewInvitation, NewTeam, Role, Team, TeamText
     from cupola.models.volume import NewVolume, Volume, VolumeChange, VolumeUse
 
 __all__ = ["Client"]
@@ -196,6 +198,74 @@ class Client:
     def session_events(self, session: str) -> Iterator[SessionEvent]:
         """Follow a session until it is ready or has ended; past events come first."""
         return self._iterate(self._client.session_events(session))
+
+    def teams(self) -> list[Team]:
+        """Return the teams that one is in."""
+        return self._run(self._client.teams())
+
+    def team(self, name: str) -> Team:
+        """Return one team with its members."""
+        return self._run(self._client.team(name))
+
+    def make_team(self, new: NewTeam) -> Team:
+        """Make a team; one becomes its owner."""
+        return self._run(self._client.make_team(new))
+
+    def describe_team(self, name: str, text: TeamText) -> Team:
+        """Give a team another title and description."""
+        return self._run(self._client.describe_team(name, text))
+
+    def delete_team(self, name: str) -> None:
+        """Delete a team; its files stay on the server."""
+        self._run(self._client.delete_team(name))
+
+    def change_role(self, team: str, member: str, role: Role) -> Team:
+        """Give a member of a team another role."""
+        return self._run(self._client.change_role(team, member, role))
+
+    def remove_member(self, team: str, member: str) -> None:
+        """Remove somebody from a team, or leave it oneself."""
+        self._run(self._client.remove_member(team, member))
+
+    def invite(self, team: str, new: NewInvitation) -> Invitation:
+        """Invite somebody, or make a link; the link is told only now."""
+        return self._run(self._client.invite(team, new))
+
+    def invitations(self, team: str) -> list[Invitation]:
+        """Return the open invitations of a team."""
+        return self._run(self._client.invitations(team))
+
+    def withdraw_invitation(self, team: str, invitation: str) -> None:
+        """Withdraw an invitation: nobody comes in by it any more."""
+        self._run(self._client.withdraw_invitation(team, invitation))
+
+    def my_invitations(self) -> list[Invitation]:
+        """Return the teams that one is invited to."""
+        return self._run(self._client.my_invitations())
+
+    def accept_invitation(self, which: Acceptance) -> Team:
+        """Come into a team, by an invitation to oneself or by a link."""
+        return self._run(self._client.accept_invitation(which))
+
+    def decline_invitation(self, invitation: str) -> None:
+        """Turn down an invitation to oneself."""
+        self._run(self._client.decline_invitation(invitation))
+
+    def share_session(self, session: str, new: NewShare) -> Share:
+        """Let somebody, or a team, into a running session for a time."""
+        return self._run(self._client.share_session(session, new))
+
+    def shares(self, session: str) -> list[Share]:
+        """Return with whom a session is shared."""
+        return self._run(self._client.shares(session))
+
+    def end_share(self, session: str, share: str) -> None:
+        """End a share; what the others have open is closed within a minute."""
+        self._run(self._client.end_share(session, share))
+
+    def shared_sessions(self) -> list[Session]:
+        """Return the running sessions of others that one may open."""
+        return self._run(self._client.shared_sessions())
 
     def submit(self, request: JobRequest) -> Job:
         """Start a job."""
