@@ -111,6 +111,7 @@ class Factory:
             quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
             paths=config.paths,
             settings=config.quotas,
+            limit_of=self._home_limit,
         )
         self.packages = PackageService(paths=config.paths)
         self._bells = Bells()
@@ -280,6 +281,12 @@ class Factory:
             host, key = self.config.docker.host, self.config.paths.key
             return ContainerPool(folder, host=host, key=key, cores=cores)
         return LocalPool(folder, cores=cores)
+
+    async def _home_limit(self, person: str) -> int | None:
+        """Return how many bytes the profile of `person` allows the home; nothing: what holds for all."""
+        profiles = Profiles(self.config.profile, self.config.profiles)
+        gib = profiles.of(person, await self.teams.names_of(person)).home_gib
+        return None if gib is None else int(gib * 2**30)
 
     async def start(self) -> None:
         """Bring the database to what this code expects.

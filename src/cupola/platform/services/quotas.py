@@ -11,9 +11,10 @@ import structlog
 from cupola.exceptions import CupolaError, InputError
 from cupola.models.base import now
 from cupola.models.storage import PlaceKind, StorageUsage
-from cupola.platform.storage.quotas import Limit, LimitInUseError, Owner
+from cupola.platform.storage.quotas import Limit, LimitInUseError, Owner, places
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from cupola.config import QuotaSettings, StatePaths
@@ -40,12 +41,23 @@ class QuotaService:
         Where homes and team volumes lie.
     settings
         The limits where no profile says otherwise.
+    limit_of
+        Returns what the profile of a person says of the home, in bytes, or nothing: homes get it when the portal starts,
+        so that a changed configuration holds for running sessions too.
     """
 
-    def __init__(self, *, quota: Quota, paths: StatePaths, settings: QuotaSettings) -> None:
+    def __init__(
+        self,
+        *,
+        quota: Quota,
+        paths: StatePaths,
+        settings: QuotaSettings,
+        limit_of: Callable[[str], Awaitable[int | None]] | None = None,
+    ) -> None:
         self._quota = quota
         self._paths = paths
         self._settings = settings
+        self._limit_of = limit_of
         self._locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
@@ -191,8 +203,22 @@ class QuotaService:
 
     async def watch(self) -> None:
         """Mend what users or a restart of the machine did to the limits; called again and again."""
+        limit_of, self._limit_of = self._limit_of, None
+        if limit_of is not None:
+            await self._apply(limit_of)
         for sentence in await asyncio.to_thread(self._quota.watch):
             log.warning("quota mended", what=sentence)
+
+    async def _apply(self, limit_of: Callable[[str], Awaitable[int | None]]) -> None:
+        """Bring the limits of all homes to what the configuration says now."""
+        for folder in await asyncio.to_thread(lambda: list(places(self._paths.homes))):
+            limit = self._limit(PlaceKind.HOME, await limit_of(folder.name))
+            try:
+                async with self._locks[folder]:
+                    await asyncio.to_thread(self._quota.set_limit, folder, limit)
+            except CupolaError as exc:
+                # It is done, or told, at the next launch of its owner.
+                log.warning("limit unchanged", folder=folder.name, error=str(exc))
 
     def folder(self, kind: PlaceKind, name: str) -> Path:
         """Return where it lies.

@@ -110,6 +110,20 @@ async def test_a_name_never_leads_elsewhere(service, name):
         await service.prepare("home", name)
 
 
+@pytest.mark.asyncio
+async def test_a_changed_configuration_holds_for_homes_in_use_after_a_start(quota, paths):
+    for name in ("ada", "ben"):
+        paths.home(name).mkdir(parents=True)
+
+    async def limit_of(person):
+        return 7 * GIB if person == "ben" else None
+
+    service = QuotaService(quota=quota, paths=paths, settings=QuotaSettings(home_gib=2.0), limit_of=limit_of)
+    await service.watch()
+    await service.watch()
+    assert quota.asked == [("ada", Limit(2 * GIB, 200_000)), ("ben", Limit(7 * GIB, 700_000))]
+
+
 def test_files_count_as_much_as_bytes():
     place = {"kind": "home", "name": "ada"}
     assert (

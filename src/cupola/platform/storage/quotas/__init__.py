@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cupola.config import QuotaKind
-from cupola.platform.storage.quotas.base import Held, Limit, LimitInUseError, Owner, Quota, QuotaError
+from cupola.platform.storage.quotas.base import Held, Limit, LimitInUseError, Owner, Quota, QuotaError, places
 from cupola.platform.storage.quotas.btrfs import BtrfsQuota
 from cupola.platform.storage.quotas.loop import LoopQuota
 from cupola.platform.storage.quotas.none import NoQuota
@@ -26,6 +26,7 @@ __all__ = [
     "QuotaError",
     "XfsQuota",
     "open_quota",
+    "places",
 ]
 
 _KINDS: dict[QuotaKind, type[Quota]] = {
