@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 __all__ = ["LONGEST", "safe_path"]
 
 LONGEST = 2000
 """In characters."""
 _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*(\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
+_AWAY = re.compile(r"\.\.|//|[\x00-\x1f\x7f\\]")
+"""A browser resolves ``..``, reads ``//`` and backslashes as the beginning of a host, and leaves tabs and lines out."""
 _BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_MOST_DECODINGS = 3
 
 
 def safe_path(path: str, prefix: str = "/") -> str | None:
@@ -22,22 +26,17 @@ def safe_path(path: str, prefix: str = "/") -> str | None:
     prefix
         Begins and ends with a slash.
     """
-    if not path.startswith(prefix) or len(path) > LONGEST or _PATH.fullmatch(path) is None:
-        return None
-    # A browser resolves `..` and reads `//` as the beginning of a host; and so may servers that decode these.
-    decoded = re.sub(
-        r"%(2e|2f|5c)",
-        lambda found: bytes.fromhex(found[1]).decode(),
-        path.partition("?")[0],
-        flags=re.IGNORECASE,
-    )
     if (
-        ".." in path
-        or "//" in path
-        or ".." in decoded
-        or "//" in decoded
-        or "\\" in decoded
+        not path.startswith(prefix)
+        or len(path) > LONGEST
+        or _PATH.fullmatch(path) is None
         or _BROKEN.search(path)
     ):
         return None
-    return path
+    # A server on the way may decode once more than the one before it.
+    place, query = path.partition("?")[0], path.partition("?")[2]
+    for _ in range(_MOST_DECODINGS):
+        if _AWAY.search(place):
+            return None
+        place = unquote(place, errors="replace")
+    return None if _AWAY.search(place) or ".." in query or "//" in query else path

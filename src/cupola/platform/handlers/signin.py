@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from cupola.exceptions import NotSignedInError
+from cupola.models.address import safe_path
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.dependencies import FactoryIn, current_person, get_factory, login_token
 from cupola.platform.handlers.forgery import COOKIE, csrf_token
@@ -28,15 +29,11 @@ _MINUTES_S = 600
 """A person has this long to sign in."""
 _MOST_TABS = 8
 """Sign-ins that one browser may have begun at a time."""
-_LONGEST_PATH = 1000
-_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*(\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
 
 
 def safe_next(path: str, prefix: str) -> str:
     """Return `path` if it is a page of ours, else the first page: never an address of somebody else."""
-    inside = path.startswith(prefix) and len(path) <= _LONGEST_PATH and _PATH.fullmatch(path) is not None
-    # A browser may resolve `..`, and so may servers that decode it.
-    return path if inside and ".." not in path and "//" not in path and "%2e" not in path.lower() else prefix
+    return safe_path(path, prefix) or prefix
 
 
 def start_sign_in(request: Request) -> Response:
