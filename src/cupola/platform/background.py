@@ -45,6 +45,7 @@ class Background:
             asyncio.create_task(self._every("sessions", self._factory.sessions.reconcile)),
             asyncio.create_task(self._every("jobs", self._factory.jobs.reconcile)),
             asyncio.create_task(self._every("volumes", self._factory.volumes.reconcile)),
+            asyncio.create_task(self._every("versions", self._factory.builds.keep_ready)),
             asyncio.create_task(self._every("quotas", self._factory.quotas.watch)),
             asyncio.create_task(self._every("teams", self._factory.teams.reconcile)),
             asyncio.create_task(self._every("shares", self._factory.shares.expire)),

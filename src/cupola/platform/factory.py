@@ -11,6 +11,7 @@ from cupola.config import Compute, environments_source
 from cupola.config.root import RESERVED_VOLUMES
 from cupola.platform.services.accounts import AccountService
 from cupola.platform.services.capacity import CapacityService, Machine
+from cupola.platform.services.builds import BuildService
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.customvolumes import CustomVolumes
 from cupola.platform.services.jobplaces import JobPlaces
@@ -120,8 +121,13 @@ class Factory:
         self.volumes = self._build_volumes()
         self.catalogue = CatalogueService(
             folder=DatalabFolder.of(config, self._source),
-            versions=self._version_store(),
+            versions=(versions := self._version_store()),
             compute=config.compute,
+        )
+        self.builds = BuildService(
+            catalogue=self.catalogue,
+            versions=versions,
+            fetches=versions if isinstance(versions, ImageStore) else None,
         )
         self._meter = self._build_meter()
         self.capacity = CapacityService(
