@@ -25,7 +25,9 @@ def check_front(request: Request, config: Config) -> None:
     ConfigError
         It names another host than `url`, or another scheme.
     """
-    if not config.server.trusted_proxies or not config.url:
+    # The hub looks whether we live, past all proxies; only a browser asks for a page.
+    asks_for_page = "text/html" in request.headers.get("accept", "")
+    if not config.server.trusted_proxies or not config.url or not asks_for_page:
         return
     wanted, host = urlsplit(config.address), request.headers.get("host", "").lower()
     if host != wanted.netloc.lower():
