@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from cupola.client._async import AsyncClient
+from cupola.client._fake_teams import FakeTeams
 from cupola.client._sync import Client
 from cupola.exceptions import ConflictError, CupolaError, NotFoundError, NotSignedInError
 from cupola.models.base import Page, Problem, now
@@ -103,6 +104,7 @@ class FakePortal:
             free_gpus=0,
             no_gpus="This platform has no GPUs.",
         )
+        self.teams = FakeTeams(self.person.name)
         self.plans: dict[str, Plan] = {}
         self.reports: list[tuple[str, SessionReport]] = []
         self.jobs: dict[str, Job] = {}
@@ -177,6 +179,7 @@ class FakePortal:
     def _routes(self) -> dict[tuple[str, str], Callable[..., httpx.Response]]:
         one = "([^/]+)"
         return {
+            **self.teams.routes(),
             ("GET", "/api/me"): lambda _: _json(self.person),
             ("GET", "/api/datalabs"): lambda _: _page(self.datalabs.values()),
             ("GET", f"/api/datalabs/{one}"): lambda _, name: _json(
