@@ -111,11 +111,8 @@ def _sign_in(c: Any, config: Config) -> None:
     c.Authenticator.auth_refresh_age = 3
     c.Authenticator.auth_refresh_strict = True
     c.JupyterHub.cookie_max_age_days = 7
-    secure = {"secure": True} if config.address.startswith("https:") else {}
-    c.JupyterHub.tornado_settings = {
-        "cookie_options": {"samesite": "Lax", **secure},
-        "xsrf_cookie_kwargs": secure,
-    }
+    cookies = {"samesite": "Lax", **({"secure": True} if config.address.startswith("https:") else {})}
+    c.JupyterHub.tornado_settings = {"cookie_options": cookies, "xsrf_cookie_kwargs": dict(cookies)}
     c.JupyterHub.oauth_require_pkce = True
     c.JupyterHub.extra_user_scopes = [f"access:services!service={PORTAL}"]
 
