@@ -129,10 +129,23 @@ async def test_a_team_gets_it_and_its_readers_only_look(running, hub):
     async with running() as r:
         await r.share(team="mars-crew", access="full")
         assert [await r.access(name) for name in ("mike", "rita", "olga")] == ["full", "view", None]
-        assert at_hub(hub, r.session) == {("group", "mars-crew")}
+        # To each: the hub gives tokens nothing of what is shared with groups.
+        assert at_hub(hub, r.session) == {("user", "mike"), ("user", "rita")}
         await r.portal.delete("api/teams/mars-crew/members/mike", headers=token("maria"))
         assert await r.access("mike") is None
         assert await r.shared("mike") == {}
+        assert at_hub(hub, r.session) == {("user", "rita")}
+
+
+async def test_whoever_joins_later_is_let_in(running, hub):
+    async with running() as r:
+        await r.share(team="mars-crew", access="view")
+        made = await r.portal.post(
+            "api/teams/mars-crew/invitations", headers=token("maria"), json={"person": "olga"}
+        )
+        await r.portal.post("api/invitations/accept", headers=token("olga"), json={"id": made.json()["id"]})
+        assert ("user", "olga") in at_hub(hub, r.session)
+        assert await r.access("olga") == "view"
 
 
 async def test_the_freer_of_two_shares_counts_and_ends_alone(running, hub):
@@ -142,7 +155,7 @@ async def test_the_freer_of_two_shares_counts_and_ends_alone(running, hub):
         assert await r.access("mike") == "full"
         assert await r.revoke(full) == 204
         assert await r.access("mike") == "view"
-        assert at_hub(hub, r.session) == {("group", "mars-crew")}
+        assert at_hub(hub, r.session) == {("user", "mike"), ("user", "rita")}
         assert await r.revoke(full) == 404
 
 
@@ -259,9 +272,10 @@ async def test_so_many_shares_and_no_more(running, monkeypatch):
         await r.share(429, person="rita")
 
 
-async def test_a_deleted_team_has_no_shares(running):
+async def test_a_deleted_team_has_no_shares(running, hub):
     async with running() as r:
         await r.share(team="mars-crew", access="full")
         await r.portal.delete("api/teams/mars-crew", headers=token("maria"))
         assert (await r.get(f"sessions/{r.session}/shares")).json()["items"] == []
         assert await r.access("mike") is None
+        assert at_hub(hub, r.session) == set()

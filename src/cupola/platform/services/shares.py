@@ -1,6 +1,8 @@
 """Shares: a running session that its owner opens for others, for a time.
 
-The table is the truth: `access` answers from it at once. The hub, which lets people through to a session, follows it.
+The table is the truth: `access` answers from it at once. The hub, which lets people through to a session, follows it. A
+share with a team is granted there to each of its members: up to JupyterHub 6.1 a token, and so every browser, gets nothing of
+what is shared with its person's groups.
 """
 
 from __future__ import annotations
@@ -207,6 +209,8 @@ class ShareService:
         """
         self._unsure |= await self._store.delete_past(at=now())
         active = {stored.session.id for stored in await self._sessions.active()}
+        # Teams change without us.
+        self._unsure |= {share.session for share in await self._store.all() if share.team is not None}
         if self._round % _ROUNDS == 0:
             self._unsure |= active
         # The hub forgets the shares of a session that ended by itself.
@@ -226,13 +230,36 @@ class ShareService:
         there = await self._hub.of(owner, session)
         if there is not None:
             # Looked at after the hub was: a share that ends meanwhile is not granted once more.
-            shares = await self._store.of_session(session, at=now())
-            wanted = {Grantee(person=share.person, team=share.team) for share in shares}
+            wanted = {Grantee(person=name) for name in await self._visitors(stored)}
             for grantee in there - wanted:
                 await self._hub.revoke(owner, session, grantee)
             for grantee in wanted - there:
                 await self._hub.grant(owner, session, grantee)
         self._unsure.discard(session)
+
+    async def _visitors(self, stored: StoredSession) -> set[str]:
+        """Return all who may open a session beside its owner."""
+        shares = await self._store.of_session(stored.session.id, at=now())
+        members: dict[str, dict[str, Role]] = {
+            share.team: await self._teams.members_of(share.team) for share in shares if share.team
+        }
+        found = {share.person for share in shares if share.person}
+        found |= {name for team in members.values() for name in team}
+        found.discard(stored.session.owner)
+        allowed = set()
+        for name in found:
+            roles = {team: there[name] for team, there in members.items() if name in there}
+            if await self._strongest(stored, shares, name, roles) is not None:
+                allowed.add(name)
+        return allowed
+
+    async def follow_team(self, team: str) -> None:
+        """Bring the hub in step after a team changed; if it does not let us now, the timer does it."""
+        touched = {share.session for share in await self._store.all() if share.team == team}
+        if not touched:  # it was deleted, with its shares
+            touched = {stored.session.id for stored in await self._sessions.active()}
+        for session in sorted(touched):
+            await self._follow_later(session)
 
     async def _follow_later(self, session: str) -> None:
         """Bring the hub in step; if it does not let us now, the timer does it."""

@@ -27,7 +27,7 @@ from cupola.models.team import Invitation, Member, Role, Team
 from cupola.platform.storage.database.teams import StoredInvitation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from cupola.config import StatePaths
     from cupola.models.person import Person
@@ -85,6 +85,8 @@ class TeamService:
         self._paths = paths
         self._volumes = frozenset(volumes)
         self._pages = pages
+        self.listeners: list[Callable[[str], Awaitable[None]]] = []
+        """Are told the name of each team whose members changed."""
 
     async def create(self, person: Person, new: NewTeam) -> Team:
         """Make a team with its volume; `person` becomes its owner.
@@ -154,6 +156,11 @@ class TeamService:
     async def roles_of(self, person: str) -> dict[str, Role]:
         """Return what `person` may do in which team."""
         return await self._store.roles(person)
+
+    async def members_of(self, team: str) -> dict[str, Role]:
+        """Return who is in a team, with what they may do; nobody where there is no such team."""
+        found = await self._store.get(team)
+        return {member.person: member.role for member in found.members} if found is not None else {}
 
     async def role(self, person: str, team: str) -> Role | None:
         """Return what `person` may do in a team; nothing for whoever is not in it."""
@@ -261,7 +268,7 @@ class TeamService:
         )
         if team is None:
             raise NotFoundError(_GONE)
-        await self._watch.follow(team.name)
+        await self._follow(team.name)
         log.info("joined", team=team.name, person=person.name, role=member.role)
         return team
 
@@ -355,8 +362,7 @@ class TeamService:
         team = await self._owned_by(person, name)
         await self._store.delete(name)
         log.info("team deleted", team=name, by=person.name)
-        await self._watch.follow(name)
-        await self._watch.enforce()
+        await self._follow(name)
         return (
             f"{team.title} is deleted. Its files stay in {self._paths.team(name)} on the server, where only "
             "administrators reach them; the name is free again when that folder is gone."
@@ -389,9 +395,15 @@ class TeamService:
 
     async def _change(self, name: str, change: Callable[[dict[str, Member]], dict[str, Member]]) -> Team:
         _, after = await self._store.change_members(name, change)
-        await self._watch.follow(name)
-        await self._watch.enforce()
+        await self._follow(name)
         return after
+
+    async def _follow(self, name: str) -> None:
+        """Let everything follow the members of a team."""
+        await self._watch.enforce()
+        await self._watch.follow(name)
+        for listener in self.listeners:
+            await listener(name)
 
     async def _seen_by(self, person: Person, name: str) -> Team:
         team = await self._store.get(name)
