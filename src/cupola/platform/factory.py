@@ -148,6 +148,7 @@ class Factory:
             groups=HubGroups(self._hub),
             base_url=hub_settings.base_url,
         )
+        self.teams.listeners.append(self.shares.follow_team)
 
     def _build_meter(self) -> ContainerMeter | ProcessMeter:
         if self.config.compute is Compute.DOCKER:
