@@ -28,7 +28,11 @@ LEVEL_AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = {
     "catalogue": "",
     "datalab": "datalabs/lab",
+    "link": "launch?datalab=lab&cores=64&memory_mib=8192&gpus=1&env=A&shared=true",
+    "launch": "launch",
     "sessions": "sessions",
+    "session": "sessions/lab-7k2m9xq4",
+    "ended": "sessions/lab-big23456",
     "starting": "sessions/lab-start123/starting",
     "failed": "sessions/lab-fail2345/starting",
     "log": "sessions/lab-fail2345/log",

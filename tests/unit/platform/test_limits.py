@@ -158,7 +158,7 @@ async def test_the_usual_size_is_lowered_to_a_small_profile_and_told(open_portal
         ({"environment": {"LD_PRELOAD": "x.so"}}, 422, "The variable LD_PRELOAD cannot be set"),
     ],
 )
-async def test_what_cannot_be_had_is_refused_with_the_way_out(
+async def test_what_cannot_be_had_is_refused_with_the_way_out(  # noqa: PLR0913, PLR0917 - a table
     open_portal, hub, maria, wish, status, sentence
 ):
     async with open_portal() as portal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import secrets
 
 import pytest
 
@@ -104,7 +105,7 @@ async def shots(portal, headers, number, seed=25):
 
 def form_of(wish):
     """Return the same wish as one of our forms would say it, with what it has beside."""
-    form = {"datalab": wish["datalab"], "chosen": "true", "key": random.randbytes(8).hex()}
+    form = {"datalab": wish["datalab"], "chosen": "true", "key": secrets.token_hex(8)}
     for name, value in wish.items():
         if name == "environment":
             form |= {"env_name": list(value), "env_value": list(value.values())}
@@ -192,7 +193,9 @@ async def test_a_hundred_launches_stops_and_restarts_at_once_make_no_second_serv
 
     async def ready(portal, session):
         async with asyncio.timeout(30):
-            while (await portal.get(f"api/sessions/{session}", headers=maria)).json()["state"] != "ready":
+            while (  # noqa: ASYNC110 - the portal is asked as a script does it
+                await portal.get(f"api/sessions/{session}", headers=maria)
+            ).json()["state"] != "ready":
                 await asyncio.sleep(0.02)
 
     async def at_once(path, **options):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from cupola.models.datalab import Datalab, Version
+from cupola.models.datalab import Datalab, DatalabKind, Version
 from cupola.models.person import Person
 from cupola.models.resources import Capacity, Resources
 from cupola.models.volume import Volume, VolumeKind
@@ -103,6 +103,7 @@ async def wizard(  # noqa: PLR0913 - all that a form can show; each by its name
         notes=notes or [],
         problem=problem,
         link=link,
+        packages=await _packages(person, factory, datalab, wanted),
         key=secrets.token_hex(8),
     )
 
@@ -152,6 +153,13 @@ async def _size(person: Person, factory: Factory, datalab: Datalab, choices: Cho
         gpus=list(range(max(largest.gpus, 1) + 1)),
         no_gpus=_why_no_gpus(person, capacity),
     )
+
+
+async def _packages(person: Person, factory: Factory, datalab: Datalab, wanted: str | None) -> str:
+    """Return what becomes of the person's own packages on the wanted version, in a sentence."""
+    if wanted is None or datalab.kind is not DatalabKind.JUPYTERLAB:
+        return ""
+    return (await factory.packages.hint(person, wanted)).sentence
 
 
 def _why_no_gpus(person: Person, capacity: Capacity) -> str | None:
