@@ -344,12 +344,13 @@ class CustomVolumes:
             raise UnavailableError(
                 f"The volume {volume.name} does not answer: share it when it is there again."
             )
+        missing = {"example": f"There is no notebook {volume.example} in the volume that can be read."}
         try:
             content = look.result()
         except (CupolaError, OSError) as error:
-            raise FieldsError(
-                {"example": f"There is no notebook {volume.example} in the volume that can be read."}
-            ) from error
+            raise FieldsError(missing) from error
+        if not content:  # what rclone gives for a name that a bucket does not have
+            raise FieldsError(missing)
         if not _is_notebook(content):
             raise FieldsError(
                 {"example": f"{volume.example} is no notebook: name a file that Jupyter wrote."}

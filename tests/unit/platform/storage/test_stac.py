@@ -72,3 +72,17 @@ def test_documents_are_read_again_only_when_something_changed(tmp_path, monkeypa
     write(tmp_path / "b.json", item("b", "two"))
     os.utime(tmp_path / "b.json", (1, 1))
     assert [summary.id for summary in folder.collections()] == ["one", "two"]
+
+
+def test_a_look_has_an_end_and_tells_collections_before_their_items(tmp_path, monkeypatch):
+    for number in range(20):
+        write(tmp_path / "a" / f"{number:02}.json", item(str(number), "one"))
+    write(tmp_path / "a" / "collection.json", {"type": "Collection", "id": "one", "title": "One"})
+    clock = iter(range(1000))
+    monkeypatch.setattr("cupola.platform.storage.files.stac.time.monotonic", lambda: next(clock))
+    # 21 documents are listed in 22 steps of this clock; 8 steps are left to read some of them.
+    folder = StacFolder(tmp_path, seconds=30)
+    (summary,) = folder.collections()
+    assert summary.title == "One"
+    assert 0 < summary.items < 20
+    assert folder.seen == 30
