@@ -69,6 +69,6 @@ class Images:
 
 
 @pytest.fixture(scope="session")
-def images(engine):  # noqa: F811 - the fixture of that name
+def images(engine):
     """The images of the datalabs: ``images.have("lab")`` is a version that has passed its check."""
     return Images(engine)

@@ -369,7 +369,7 @@ def test_settings_of_the_machine_reach_a_build_and_end_in_no_layer(place, monkey
 def test_no_engine_is_said_in_one_sentence(place, tmp_path):
     settings = place.config.docker.model_copy(update={"host": f"unix://{tmp_path}/none.sock"})
     place.config = place.config.model_copy(update={"docker": settings})
-    with pytest.raises(UnavailableError, match="docker.host") as refused:
+    with pytest.raises(UnavailableError, match=r"docker\.host") as refused:
         place.build()
     assert "\n" not in str(refused.value)
     assert place.store.versions(place.name) == []

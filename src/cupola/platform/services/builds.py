@@ -43,6 +43,9 @@ class KeptVersions(Protocol):
 class Fetches(Protocol):
     """What brings a registered version here."""
 
+    def problem(self) -> str | None:
+        """Return why nothing can be fetched just now."""
+
     def fetch(self, datalab: str, version: Version) -> None:
         """Fetch it."""
 
@@ -89,6 +92,10 @@ class BuildService:
     async def keep_ready(self) -> None:
         """Fetch registered versions that are not here; what cannot be had is said once in a while (timer)."""
         if self._fetches is None:
+            return
+        problem = await asyncio.to_thread(self._fetches.problem)
+        if problem:
+            # An engine that does not answer has lost nothing.
             return
         for datalab in await self._catalogue.datalabs():
             for version in datalab.versions:

@@ -57,12 +57,18 @@ class ImageBuilder:
         The folders they are made from.
     debian
         Name of the image of Debian that all begin with.
+    registry
+        Where versions are put too, if anywhere.
     """
 
-    def __init__(self, *, store: ImageStore, datalabs: DatalabFolder, debian: str) -> None:
+    def __init__(
+        self, *, store: ImageStore, datalabs: DatalabFolder, debian: str, registry: str | None = None
+    ) -> None:
         self.store = store
         self._datalabs = datalabs
         self._debian = debian
+        self._names = registry or "cupola"
+        self._push = registry is not None
         self._engine = store.engine
         self._docker = DockerCommand(store.engine.host)
         self._key = hashlib.sha256(str(store.folder.absolute()).encode()).hexdigest()[:12]
@@ -234,6 +240,8 @@ class ImageBuilder:
             if known
             else self._version(datalab, image, verified=verified, before=[*before.values()])
         )
+        if self._push and not known and version.image:
+            self._docker.push(version.image, log, tell)
         self.store.register(datalab.name, version, papers)
         return BuiltVersion(version, PYTHON)
 
@@ -268,7 +276,7 @@ class ImageBuilder:
         self, datalab: Datalab, image: Image, *, verified: bool, before: list[BuiltVersion]
     ) -> Version:
         """Name an image as a version, and give the engine's image that name."""
-        repository = f"cupola/{datalab.name}"
+        repository = f"{self._names}/{datalab.name}"
         # Another platform on this engine may have built and named it already.
         reference = next((tag for tag in image.tags if tag.startswith(f"{repository}:2")), None)
         if reference is None:
@@ -318,6 +326,7 @@ def image_builder(config: Config) -> ImageBuilder:
         store=ImageStore(config.paths.images, Engine(config.docker.host)),
         datalabs=DatalabFolder.of(config),
         debian=config.docker.base,
+        registry=config.docker.registry,
     )
 
 

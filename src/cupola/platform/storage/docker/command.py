@@ -144,6 +144,31 @@ class DockerCommand:
         self._run([*command, str(context)], name, log, tell)
         return answer.read_text(encoding="utf-8").strip()
 
+    def push(self, image: str, log: Path, tell: Callable[[str], None]) -> None:
+        """Put an image into its registry, with the rights that ``docker login`` gave this account.
+
+        Raises
+        ------
+        StartError
+            The registry does not take it.
+        """
+        self._path = self._path or find_docker(self.host)
+        tell(f"putting it into the registry as {image}")
+        with log.open("a", encoding="utf-8") as output:
+            done = subprocess.run(
+                [self._path, "push", image],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                env=engine_environment(self.host),
+            )
+            output.write(done.stdout + done.stderr)
+        if done.returncode != 0:
+            reason = " ".join(done.stderr.split()) or "no reason was given"
+            raise StartError(f"The registry does not take {image} ({reason}): `docker login` signs in there.")
+
     def _run(self, command: list[str], name: str, log: Path, tell: Callable[[str], None]) -> None:
         last: deque[str] = deque(maxlen=SHOWN_LINES)
         full = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -196,13 +197,17 @@ class Engine:
         """Open a connection; whatever the engine refuses becomes one sentence."""
         client = None
         try:
+            # The library leaves a socket open where nobody listens.
+            with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+                probe.settimeout(seconds)
+                probe.connect(self.host.removeprefix("unix://"))
             client = docker.DockerClient(base_url=self.host, timeout=seconds, version="auto")
             yield client
         except docker.errors.APIError as exc:
             raise UnavailableError(
                 f"The Docker engine at {self.host} refuses: {_one_line(exc.explanation or exc)}"
             ) from exc
-        except (docker.errors.DockerException, requests.RequestException) as exc:
+        except (docker.errors.DockerException, requests.RequestException, OSError) as exc:
             raise UnavailableError(
                 f"The Docker engine at {self.host} does not answer ({_one_line(exc)}): start it, or name another "
                 "one as docker.host in cupola.yaml."
