@@ -49,14 +49,16 @@ class Running:
                 "api/invitations/accept", headers=token(person), json={"id": made.json()["id"]}
             )
         launched = await self.portal.post(
-            "api/sessions", headers=token("maria"), json={"datalab": "lab", "environment": {"KEY": "own"}}
+            "api/sessions",
+            headers=token("maria"),
+            json={"datalab": "lab", "volumes": [], "environment": {"KEY": "own"}},
         )
         self.session = launched.json()["id"]
         await self.until("ready")
 
     async def until(self, state):
         async with asyncio.timeout(20):
-            while (await self.get(f"sessions/{self.session}")).json()["state"] != state:
+            while (await self.get(f"sessions/{self.session}")).json()["state"] != state:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def get(self, path, person="maria"):
