@@ -36,8 +36,8 @@ async def test_an_outage_of_postgresql_is_told_and_survived(new_platform, postgr
     assert not platform.paths.portal_database.exists()
     async with signed_in(platform) as (visitor, client):
         before = await launch(client)
-        postgresql.stop()
         kernel = await visitor.open_kernel(before)
+        postgresql.stop()
         started = asyncio.get_event_loop().time()
         with pytest.raises(UnavailableError) as told:
             await client.launch(LaunchRequest(datalab="lab"), key="one-wish")

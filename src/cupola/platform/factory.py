@@ -108,12 +108,7 @@ class Factory:
         )
         self.admissions = AdmissionService(hub=HubPeople(self._hub), people=self.people)
         self.accounts = AccountService(AccountStore(self._database))
-        self.quotas = QuotaService(
-            quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
-            paths=config.paths,
-            settings=config.quotas,
-            limit_of=self._home_limit,
-        )
+        self.quotas = self._build_quotas()
         self.packages = PackageService(paths=config.paths)
         self._bells = Bells()
         self._at_hub = SessionHub(store=SessionStore(self._database), hub=self._hub, bells=self._bells)
@@ -288,6 +283,15 @@ class Factory:
             host, key = self.config.docker.host, self.config.paths.key
             return ContainerPool(folder, host=host, key=key, cores=cores)
         return LocalPool(folder, cores=cores)
+
+    def _build_quotas(self) -> QuotaService:
+        config = self.config
+        return QuotaService(
+            quota=open_quota(config.quotas.kind, [config.paths.homes, config.paths.teams]),
+            paths=config.paths,
+            settings=config.quotas,
+            limit_of=self._home_limit,
+        )
 
     async def _home_limit(self, person: str) -> int | None:
         """Return how many bytes the profile of `person` allows the home; nothing: what holds for all."""
