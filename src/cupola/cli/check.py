@@ -90,6 +90,7 @@ def findings(config: Config) -> list[Finding]:
         _state,
         _disk,
         _port,
+        _containers,
         _lab,
         _volumes,
     ]
@@ -110,7 +111,7 @@ def _configuration(config: Config) -> Iterator[Finding]:
 def _packages(_config: Config) -> Iterator[Finding]:
     missing = [
         name
-        for name in ("fastapi", "jupyterhub", "jupyterhub_traefik_proxy", "psutil", "sqlalchemy")
+        for name in ("docker", "fastapi", "jupyterhub", "jupyterhub_traefik_proxy", "psutil", "sqlalchemy")
         if not find_spec(name)
     ]
     text = f"{', '.join(missing)} not installed" if missing else "installed"
@@ -195,6 +196,21 @@ def _port(config: Config) -> Iterator[Finding]:
         yield Finding("port", False, f"{server.address}:{server.port} cannot be used ({exc.strerror})", fix)
     else:
         yield Finding("port", free, f"{server.port} is {'free' if free else 'taken by another program'}", fix)
+
+
+def _containers(config: Config) -> Iterator[Finding]:
+    """Look whether sessions can run in containers that are kept apart, where they are to."""
+    from cupola.config import Compute
+
+    if config.compute is not Compute.DOCKER or not find_spec("docker"):
+        return
+    from cupola.hub.containers.ground import problem
+
+    found = problem(config)
+    text, _, fix = (found or "").partition("; ")
+    yield Finding(
+        "containers", found is None, text or f"the Docker engine at {config.docker.host} answers", fix
+    )
 
 
 def _lab(config: Config) -> Iterator[Finding]:
