@@ -144,7 +144,10 @@ async def check_screen(session: Session) -> None:
     else:
         raise CheckError("a stranger can open the websocket of the screen")
     wire = await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {OWNER}"}))
-    hello = await asyncio.wait_for(wire.read_message(), 30)
+    try:
+        hello = await asyncio.wait_for(wire.read_message(), 30)
+    except TimeoutError:
+        raise CheckError("the screen says nothing on its websocket") from None
     wire.close()
     need(
         isinstance(hello, bytes) and hello.startswith(b"RFB 003."),

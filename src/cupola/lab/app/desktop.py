@@ -56,6 +56,14 @@ def screen_command(socket: Path, display_fd: int, title: str) -> list[str]:
     ]
 
 
+def make_x_folder() -> None:
+    """Make the folder where X clients look; the X server complains in the log where it has to make it itself."""
+    folder = Path("/tmp/.X11-unix")  # noqa: S108 - that is the place
+    with contextlib.suppress(OSError):
+        folder.mkdir()
+        folder.chmod(0o1777)
+
+
 class Desktop:
     """All processes of a screen, in the order in which they need each other.
 
@@ -82,10 +90,7 @@ class Desktop:
         StartError
             If it ends or does not come up.
         """
-        sockets = Path("/tmp/.X11-unix")  # noqa: S108 - where X clients look
-        with contextlib.suppress(OSError):  # The X server complains in the log where it has to make it itself.
-            sockets.mkdir()
-            sockets.chmod(0o1777)
+        make_x_folder()
         reading, writing = os.pipe()
         try:
             command = screen_command(self.socket, writing, self.title)
@@ -199,7 +204,8 @@ async def show(desktop: Desktop, command: list[str], port: int, window: str | No
         if server is not None:
             server.stop()
         code = await _end(tool, command, told=told.done(), lost=lost.done() and not told.done())
-        told.cancel()
+        for one in ends:
+            one.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
     return code
 
