@@ -160,7 +160,7 @@ def _to(factory: Factory, path: str) -> RedirectResponse:
 
 
 def _name_from(title: str) -> str:
-    return _NOT_IN_NAMES.sub("-", title.lower()).strip("-0123456789")[:40].strip("-")
+    return _NOT_IN_NAMES.sub("-", title.lower()).lstrip("-0123456789")[:40].rstrip("-")
 
 
 async def _list(  # noqa: PLR0913 - what can be shown on it
