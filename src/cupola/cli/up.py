@@ -188,6 +188,7 @@ def _make_samples(config: Config, built: BuiltVersion, screen: Screen) -> None:
 
 def _welcome(config: Config, screen: Screen) -> None:
     """Show how to get in."""
+    from cupola.config import Compute
     from cupola.hub.links import LIFETIME, Links
 
     token = Links(config.paths.links).create(config.owner)
@@ -195,7 +196,8 @@ def _welcome(config: Config, screen: Screen) -> None:
     screen.line("")
     screen.line(f"{config.title} runs at {config.address}")
     screen.line(f"Sign in as {config.owner}, once, within {minutes} minutes: {sign_in_link(config, token)}")
-    if config.server.address not in {"127.0.0.1", "::1", "localhost"}:
+    everybody = config.server.address not in {"127.0.0.1", "::1", "localhost"}
+    if everybody and config.compute is Compute.PROCESS:
         screen.line(
             "Sessions are processes of this account, without isolation: let only people you trust reach this address."
         )
