@@ -95,7 +95,9 @@ def _verb(name: str, command: Any) -> str:
         text += "\n| option | meaning |\n|---|---|\n"
         text += "".join(f"| `{option}` | {_cell(meaning)} |\n" for option, meaning in rows)
     example = (command.epilog or "").removeprefix("Example: ")
-    return text + (f"\n```console\n$ {example}\n```\n" if example else "")
+    text += f"\n```console\n$ {example}\n```\n" if example else ""
+    below = getattr(command, "commands", {})
+    return text + "".join(_verb(f"{name} {verb}", each) for verb, each in below.items())
 
 
 # -- REST -------------------------------------------------------------------------------------------------------

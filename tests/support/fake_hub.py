@@ -10,6 +10,9 @@ from urllib.parse import parse_qs, unquote
 
 import httpx
 
+from cupola.exceptions import CupolaError
+from cupola.hub.signin.api import act, describe
+
 PREFIX = "/services/cupola/"
 ACCESS = "access:services!service=cupola"
 
@@ -47,6 +50,7 @@ class FakeHub:
         self.mode = "quick"
         self.down = False
         self.may_create = True
+        self.admission = None
         self.log = []
         self.on_start = None
         for name in self.users:
@@ -61,7 +65,7 @@ class FakeHub:
     def calls(self, method, pattern):
         return [path for verb, path in self.log if verb == method and re.search(pattern, path)]
 
-    async def handle(self, request):  # noqa: PLR0911 - one per address
+    async def handle(self, request):  # noqa: C901, PLR0911 - one per address
         await asyncio.sleep(0)
         path = unquote(request.url.path).removeprefix("/hub/api")
         self.log.append((request.method, path))
@@ -74,6 +78,8 @@ class FakeHub:
             return self.who(token)
         if token != "portal-token":
             return problem(403, "Action is not authorized with current scopes")
+        if path == "/cupola/people":
+            return self.people(request)
         if path == "/users":
             return self.list_users(request)
         if path.startswith("/groups"):
@@ -122,6 +128,15 @@ class FakeHub:
         if token is None:
             return httpx.Response(400, json={"error": "invalid_grant"})
         return httpx.Response(200, json={"access_token": token, "token_type": "Bearer"})
+
+    def people(self, request):
+        """Answer as the real handler does, with the real decisions."""
+        if request.method == "POST":
+            try:
+                act(self.admission, json.loads(request.content))
+            except CupolaError as error:
+                return httpx.Response(error.status, json={"message": str(error)})
+        return httpx.Response(200, json=describe(self.admission))
 
     def group(self, request, path):
         name, _, part = path.partition("/")

@@ -123,7 +123,7 @@ class Provider:
         return {}
 
     def page(self, path: str, person: dict[str, Any] | None) -> tuple[int, Any]:
-        raise AssertionError(path)
+        raise AssertionError(path, person)
 
     def answer(self, request: BaseHTTPRequestHandler, status: int, content: Any = None) -> None:
         body = b"" if content is None else json.dumps(content).encode()

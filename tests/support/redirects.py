@@ -1,5 +1,6 @@
 """Values of ``next`` that lead away from a careless site."""
 
+# ruff: noqa: RUF001 - letters that look alike are what it is about
 from __future__ import annotations
 
 from itertools import product

@@ -41,7 +41,7 @@ c.JupyterHub.services = [
     for service in c.JupyterHub.services
 ]
 """
-PATIENCE_S = 60
+PATIENCE_S = 180
 TESTS = Path(__file__).parents[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -87,7 +88,7 @@ def standing(hub, name):
     return next((person["standing"] for person in people if person["name"] == name), None)
 
 
-def test_all_methods_stand_on_one_page(hub, browser):
+def test_all_methods_stand_on_one_page(browser):
     page = browser().get("/hub/login?next=/hub/token")
     assert page.status_code == 200
     for name in ("GitHub", "gitlab", "The Institute", "Ask for one", "it@example.org"):
@@ -191,7 +192,7 @@ def test_no_token_code_or_secret_stays_in_an_address_and_cookies_are_for_us_alon
         assert kept.name == "_xsrf" or kept.has_nonstandard_attr("HttpOnly"), kept
 
 
-def test_signing_out_ends_the_login_and_names_the_provider(hub, browser, providers):
+def test_signing_out_ends_the_login_and_names_the_provider(browser, providers):
     providers["institute"].person = {"sub": "1001", "preferred_username": "edwin"}
     edwin = browser()
     sign_in(edwin, "institute")
@@ -212,7 +213,7 @@ def test_signing_out_ends_the_login_and_names_the_provider(hub, browser, provide
         ("stranger", 10, {"nasa": {"stranger"}}, False, False),
     ],
 )
-def test_github(hub, browser, providers, login, number, places, inside, admin):
+def test_github(hub, browser, providers, login, number, places, inside, admin):  # noqa: PLR0913, PLR0917 - the table above
     github = providers["github"]
     github.person, github.organisations = {"id": number, "login": login}, places
     one = browser()
@@ -233,7 +234,7 @@ def test_github(hub, browser, providers, login, number, places, inside, admin):
         ("neighbour", 25, {"planets%2Fmars": {26: 50}}, False),
     ],
 )
-def test_gitlab(browser, providers, login, number, members, inside):
+def test_gitlab(browser, providers, login, number, members, inside):  # noqa: PLR0913, PLR0917 - the table above
     gitlab = providers["gitlab"]
     gitlab.person, gitlab.members = {"id": number, "username": login}, members
     one = browser()
@@ -302,7 +303,12 @@ def test_groups_and_verified_mail_let_in(hub, browser, providers):
             False,
         ),
         (
-            {"sub": "3009", "preferred_username": "m6", "email": "m@ехample.org", "email_verified": True},
+            {
+                "sub": "3009",
+                "preferred_username": "m6",
+                "email": "m@\u0435\u0445ample.org",
+                "email_verified": True,
+            },
             False,
             False,
         ),
@@ -348,7 +354,8 @@ def test_the_provider_that_others_wrote(tmp_path):
             one.stop()
 
 
-def test_who_is_struck_from_the_list_is_out_everywhere_within_a_minute(hub, browser, providers):
+@pytest.mark.row(32)
+def test_who_is_struck_from_the_list_is_out_everywhere_within_a_minute(hub, browser, providers, matrix):
     """Page, API token, server, and a channel that was open all the time: row 32."""
     write(hub, "institute:fritz admin")
     providers["institute"].person = {"sub": "5001", "preferred_username": "fritz"}
@@ -371,13 +378,10 @@ def test_who_is_struck_from_the_list_is_out_everywhere_within_a_minute(hub, brow
     wait_until(lambda: httpx.get(f"{hub.address}/hub/api/user", headers=headers).status_code == 403)
     wait_until(lambda: fritz.name is None)
     wait_until(lambda: hub.as_portal("GET", "/users/fritz").status_code == 404)
-    with channel, pytest.raises((ConnectionError, EOFError)):
-        while True:
-            if not channel.recv(100):
-                raise EOFError
-    took = time.monotonic() - began
-    assert took < 60
-    print(f"seconds to the last dead channel: {took:.1f}")
+    with channel, contextlib.suppress(ConnectionError):
+        while channel.recv(100):
+            assert time.monotonic() - began < 60
+    matrix("seconds to the last dead channel", time.monotonic() - began, limit=60)
     assert "not been let in" in problem(sign_in(fritz, "institute"))
     # Back on the list: the same person finds the same name.
     write(hub, "institute:fritz")
@@ -455,7 +459,7 @@ def test_the_page_people_is_the_portals_alone(hub, browser):
     assert httpx.get(f"{hub.address}/hub/api/cupola/people", headers=headers).status_code == 404
     refused = hub.as_portal("POST", "/cupola/people", json={"do": "remove", "name": "ada"})
     assert refused.status_code == 409
-    assert "owner" in refused.json()["detail"]
+    assert "owner" in refused.json()["message"]
 
 
 def test_somebody_made_at_the_hub_behind_our_back_is_nobody(hub, browser):

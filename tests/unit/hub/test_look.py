@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader
 
 import cupola.hub
+from cupola.config import MethodSettings
 
 TEMPLATES = Path(cupola.hub.__file__).parent / "templates"
 STATIC = Path(cupola.hub.__file__).parents[1] / "platform" / "static"
@@ -52,7 +54,7 @@ def render():
     return text
 
 
-@pytest.mark.parametrize("name", ["error.html", "404.html", "not_running.html", "home.html", "logout.html"])
+@pytest.mark.parametrize("name", ["error.html", "404.html", "not_running.html", "home.html"])
 def test_every_page_has_a_heading_and_a_way_out(render, name):
     text = render(name, status_code=503, status_message="Service Unavailable")
     assert len(re.findall("<h1>", text)) == 1
@@ -74,11 +76,53 @@ def test_a_session_that_ended_is_named_and_not_started_from_here(render):
     assert "/hub/spawn" not in text
 
 
+PLAIN = {
+    "place": lambda *parts: "/hub/" + "/".join(parts),
+    "nonce": "n0nce",
+    "xsrf": "x",
+    "forms": [],
+    "buttons": [],
+    "contact": "",
+}
+REMOTE = MethodSettings(
+    kind="oidc", title="A & B", client_id="x", client_secret_variable="X", url="https://a.example"
+)
+
+
 @pytest.mark.parametrize(
     ("state", "sentence"),
-    [("open", "Signing you in"), ("closed", "This link no longer works"), ("none", "Sign in with a link")],
+    [("open", "Signing you in"), ("closed", "This link no longer works"), ("choose", "Sign in with a link")],
 )
 def test_sign_in(render, state, sentence):
-    text = render("sign-in.html", state=state, token="t<", action="/hub/sign-in", xsrf="x")
+    text = render("sign-in.html", state=state, token="t<", **PLAIN)
     assert sentence in text
     assert ('value="t&lt;"' in text) == (state == "open")
+
+
+def test_all_ways_to_sign_in_and_the_reason_why_somebody_is_back(render):
+    local = MethodSettings(kind="local")
+    more = {
+        "forms": [local],
+        "buttons": [REMOTE],
+        "contact": "it@example.org",
+        "sign_up": True,
+        "username": '"><b>',
+    }
+    text = render(
+        "sign-in.html", state="choose", problem="<i>No.</i>", next="/hub/token?a=1", **(PLAIN | more)
+    )
+    assert 'href="/hub/sign-in/oidc/start?next=/hub/token%3Fa%3D1"' in text
+    assert "Sign in with A &amp; B" in text
+    assert '<p class="problem" role="alert">&lt;i&gt;No.&lt;/i&gt;</p>' in text
+    assert "<b>" not in text
+    assert "it@example.org" in text
+
+
+@pytest.mark.parametrize("name", ["sign-in.html", "sign-up.html", "password.html", "logout.html"])
+def test_scripts_and_styles_of_the_open_pages_carry_the_nonce(render, name):
+    text = render(name, state="open", token="t", user=SimpleNamespace(name="ada"), **PLAIN)
+    assert len(re.findall("<h1>", text)) == 1
+    for tag in re.findall(r"<(?:script|style)[^>]*>", text):
+        assert 'nonce="n0nce"' in tag
+    assert " style=" not in text
+    assert "onclick" not in text

@@ -203,7 +203,11 @@ def test_the_hubs_configuration_lets_in_the_owner_only(config):
     Ports.choose(config.paths.ports)
     c = Traitlets()
     configure(c, config)
-    assert c.Authenticator.allowed_users == {"ada"}
+    assert c.JupyterHub.authenticator_class == "cupola.hub.signin.authenticator.SignInAuthenticator"
+    assert c.SignInAuthenticator.settings.owner == "ada"
+    assert c.Authenticator.allow_existing_users is False
+    assert c.Authenticator.auth_refresh_strict is True
+    assert 0 < c.Authenticator.auth_refresh_age <= 5
     assert c.JupyterHub.oauth_require_pkce is True
     assert c.JupyterHub.cleanup_servers is False
     assert c.JupyterHub.hub_ip == "127.0.0.1"

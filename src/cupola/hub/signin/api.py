@@ -12,14 +12,13 @@ from tornado import web
 from typing_extensions import override
 
 from cupola.exceptions import ConflictError, CupolaError, InputError
-from cupola.hub.signin.admission import Standing
 from cupola.hub.signin.names import LONGEST_LOGIN, is_name
 
 if TYPE_CHECKING:
     from cupola.hub.signin.admission import Admission
     from cupola.hub.signin.people import Known, Request
 
-__all__ = ["PORTAL", "ROUTES", "describe"]
+__all__ = ["PORTAL", "ROUTES", "act", "add", "change_role", "describe", "remove"]
 
 PORTAL = "cupola"
 _LARGEST = 10_000
@@ -97,40 +96,40 @@ class PeopleHandler(APIHandler):  # type: ignore[misc]
             if len(self.request.body) > _LARGEST:
                 raise InputError("The request is too large.")
             wanted = json.loads(self.request.body)
-            self._do({key: str(value) for key, value in wanted.items()})
+            act(self.admission, {key: str(value) for key, value in wanted.items()})
         except (ValueError, AttributeError) as exc:
             raise web.HTTPError(HTTPStatus.BAD_REQUEST, "no JSON object") from exc
         except CupolaError as exc:
             self.set_status(exc.status)
-            self.finish({"code": exc.code, "detail": str(exc)})
+            self.finish({"status": exc.status, "message": str(exc)})
             return
         if self.authenticator.guard is not None:
             await self.authenticator.guard.look()
         self.finish(describe(self.admission))
 
-    def _do(self, wanted: dict[str, str]) -> None:
-        """Do what is wanted.
 
-        Raises
-        ------
-        CupolaError
-            It cannot be done; the text says why.
-        """
-        admission, people = self.admission, self.admission.people
-        name = wanted.get("name", "")
-        match wanted.get("do"):
-            case "approve":
-                admission.approve(people.request(wanted.get("method", ""), wanted.get("login", "")), name)
-            case "refuse":
-                people.forget(people.request(wanted.get("method", ""), wanted.get("login", "")).identity)
-            case "add":
-                add(admission, name)
-            case "remove":
-                remove(admission, name)
-            case "admin" | "member" as role:
-                change_role(admission, name, admin=role == "admin")
-            case other:
-                raise InputError(f'there is no "{str(other)[:40]}" to do')
+def act(admission: Admission, wanted: dict[str, str]) -> None:
+    """Do what an administrator wants: ``do`` with ``name``, or with ``method`` and ``login`` of who waits.
+
+    Raises
+    ------
+    CupolaError
+        It cannot be done; the text says why.
+    """
+    people, name = admission.people, wanted.get("name", "")
+    match wanted.get("do"):
+        case "approve":
+            admission.approve(people.request(wanted.get("method", ""), wanted.get("login", "")), name)
+        case "refuse":
+            people.forget(people.request(wanted.get("method", ""), wanted.get("login", "")).identity)
+        case "add":
+            add(admission, name)
+        case "remove":
+            remove(admission, name)
+        case "admin" | "member" as role:
+            change_role(admission, name, admin=role == "admin")
+        case other:
+            raise InputError(f'there is no "{str(other)[:40]}" to do')
 
 
 def add(admission: Admission, name: str, *, admin: bool | None = None) -> bool:
@@ -188,15 +187,6 @@ def change_role(admission: Admission, name: str, *, admin: bool) -> None:
             f"{name} is on the allow-list, which says who is an administrator; change it there"
         )
     admission.people.set_admin(name, admin=admin)
-
-
-def standing_word(admission: Admission, known: Known | None) -> str:
-    """Return how somebody stands, for people."""
-    return {
-        Standing.INSIDE: "may come in",
-        Standing.LAPSED: "must sign in again",
-        Standing.OUTSIDE: "is not let in",
-    }[admission.standing(known)]
 
 
 ROUTES = [(r"/api/cupola/people", PeopleHandler)]

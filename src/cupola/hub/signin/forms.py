@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FormHandler", "PageHandler"]
 
+REASON_COOKIE = "cupola-reason"
 LARGEST_FORM = 8192
 """In bytes."""
 
@@ -75,6 +77,21 @@ class PageHandler(BaseHandler):  # type: ignore[misc]
             "sign_up": self.sign_in.local is not None and self.sign_in.local.settings.sign_up,
         }
         await self.show("sign-in.html", status=status, **(given | content))
+
+    def keep_reason(self, problem: str, status: int) -> None:
+        """Let the sign-in page say `problem`, once, and answer with `status`."""
+        self._set_cookie(
+            REASON_COOKIE, json.dumps([problem, int(status)]), path=self.hub.base_url, max_age=60
+        )
+
+    def take_reason(self) -> tuple[str, int]:
+        """Return what an earlier page kept for this one."""
+        raw = self.get_secure_cookie(REASON_COOKIE)
+        if raw is None:
+            return "", HTTPStatus.OK
+        self.clear_cookie(REASON_COOKIE, path=self.hub.base_url)
+        problem, status = json.loads(raw)
+        return problem, status
 
     @property
     def wanted_page(self) -> str:

@@ -45,7 +45,8 @@ class LoginHandler(PageHandler):
             return
         # Anew each time: a page that lay open over night must not refuse the form.
         _set_xsrf_cookie(self, self._xsrf_token_id, cookie_path=self.hub.base_url, xsrf_token=self.xsrf_token)
-        await self.show_sign_in()
+        problem, status = self.take_reason()
+        await self.show_sign_in(problem=problem, status=status)
 
 
 class LinkHandler(FormHandler):
@@ -184,7 +185,9 @@ class CallbackHandler(_RemoteHandler):
             self.kept = kept
             user = await self._login(kept["nonce"])
         except CupolaError as exc:
-            await self.show_sign_in(problem=str(exc), status=exc.status)
+            # Not on this page: its address holds the code.
+            self.keep_reason(str(exc), exc.status)
+            self.redirect(url_path_join(self.hub.base_url, "login"))
             return
         self._jupyterhub_user = user
         self._remember_provider()

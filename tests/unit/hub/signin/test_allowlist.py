@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters that look alike are what it is about
 from __future__ import annotations
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_wrong_line_is_told_with_its_number(line, sentence):
 
 
 def test_who_is_twice_on_the_list_is_told():
-    with pytest.raises(ConfigError, match="line 2: .* twice"):
+    with pytest.raises(ConfigError, match=r"line 2: .* twice"):
         parse("github:ada\ngithub:ADA admin\n", "people.txt", METHODS, "")
 
 

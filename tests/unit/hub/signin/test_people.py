@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters that look alike are what it is about
 from __future__ import annotations
 
 import stat

@@ -112,6 +112,7 @@ def _frame(request: Request, person: Person | None) -> dict[str, Any]:
         "csrf_field": FIELD,
         "csrf": csrf_token(factory, login) if login else "",
         "said": "",
+        "local_accounts": any(method.kind == "local" for method in factory.config.sign_in.methods),
     }
 
 
