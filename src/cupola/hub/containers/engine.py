@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socket
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import UnavailableError
@@ -33,7 +34,10 @@ def engine_client(host: str) -> docker.DockerClient:
     import docker.errors
 
     try:
-        # It asks the engine for its version, which is why it fails where no engine is.
+        # First without the library, which leaves a socket open where nobody answers.
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(SECONDS)
+            knock.connect(host.removeprefix("unix://"))
         return docker.DockerClient(base_url=host, version="auto", timeout=SECONDS, max_pool_size=32)
     except (docker.errors.DockerException, OSError) as exc:
         raise UnavailableError(
