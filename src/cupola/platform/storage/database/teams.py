@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, delete, func, insert, select, update
 from cupola.exceptions import NotFoundError
 from cupola.models.base import Model
 from cupola.models.team import Invitation, Member, Role, Team
-from cupola.platform.storage.database.tables import invitations, members, teams
+from cupola.platform.storage.database.tables import invitations, members, teams, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,9 @@ class TeamStore:
         async with self._database.writing() as connection:
             count = select(func.count()).select_from(members).where(owned)
             check((await connection.execute(count)).scalar_one())
-            if await _find(connection, team.name) is not None:
+            # A team's name is its volume's too, so that it may not be that of a volume which somebody added.
+            added = select(volumes.c.name).where(volumes.c.name == team.name)
+            if await _find(connection, team.name) is not None or (await connection.execute(added)).first():
                 return False
             await connection.execute(insert(teams).values(**team.model_dump(exclude={"members"})))
             for member in team.members:
