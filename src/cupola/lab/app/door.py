@@ -123,6 +123,8 @@ class Door(HubOAuthenticated, LocalProxyHandler):  # type: ignore[misc]
             return
         if model is not None:
             name = model.get("name", "")
+            # This sign-in would stay without access when a share is granted later: the next visit begins anew.
+            self.hub_auth.clear_cookie(self)
             raise web.HTTPError(
                 403, f"you are signed in as {name}, and this session is not shared with you; ask its owner"
             )
