@@ -38,7 +38,6 @@ VERBS = (
     "sample-data",
     "build",
     "users",
-    "packages",
     "render",
 )
 """All verbs, in the order of the help page."""

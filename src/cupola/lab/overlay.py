@@ -33,6 +33,10 @@ case "$1" in
 esac
 exit $status
 """
+COMMAND = """#!/bin/sh
+# What you installed, and how full your home is: cupola --help
+exec "$(dirname "$0")/python" -m cupola.lab "$@"
+"""
 
 
 class Overlay:
@@ -75,6 +79,7 @@ class Overlay:
                 venv.EnvBuilder(with_pip=False, symlinks=True).create(self.folder)
             _write(self.packages / PTH, self._pth())
             _write(self.folder / "bin" / "pip", PIP, mode=0o755)
+            _write(self.folder / "bin" / "cupola", COMMAND, mode=0o755)
             self._write_kernel()
             _write(self.folder / MARKER, "")
 
@@ -95,6 +100,7 @@ class Overlay:
         wanted = {
             self.packages / PTH: self._pth(),
             bin_ / "pip": PIP,
+            bin_ / "cupola": COMMAND,
             kernel_file(self.folder): kernel(self.python),
         }
         return (

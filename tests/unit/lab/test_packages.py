@@ -186,6 +186,29 @@ def test_doing_without_is_remembered(wheels, on):
     assert installed(new.site) == []
 
 
+def test_the_command_in_a_session(wheels, on):
+    make_wheel(wheels, "asteroids", "1.2", "")
+    old, new = on(OLD), on(NEW)
+    pip(old, "install", "-q", "asteroids")
+    assert command(old, "packages").stdout == "asteroids 1.2\n"
+    assert "can be installed again as they were: asteroids 1.2" in command(new, "packages", "plan").stdout
+    assert "installed as they were: asteroids 1.2" in command(new, "packages", "restore").stdout
+    assert command(new, "packages", "restore").stdout == "There is nothing to restore.\n"
+    refused = command(new, "storage", check=False)
+    assert refused.returncode == 1
+    assert "this is no session of a Cupola platform" in refused.stderr
+
+
+def command(packages, *arguments, check=True):
+    environment = {
+        **os.environ,
+        "CUPOLA_RUNTIME": str(packages.file.parents[1]),
+        "CUPOLA_VERSION": packages.digest,
+    }
+    words = [packages.python.parent / "cupola", *arguments]
+    return subprocess.run(words, env=environment, check=check, capture_output=True, text=True)
+
+
 def test_a_clean_session_says_that_it_has_no_packages(monkeypatch, tmp_path):
     monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path))
     monkeypatch.setenv("CUPOLA_CLEAN", "1")
