@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
@@ -178,3 +179,46 @@ async def test_people_add_buckets_of_their_own(new_platform, store):
         with pytest.raises(NotFoundError):
             await client.volume("mine")
         assert not mounts_of(platform)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="shared mounts need root")
+@pytest.mark.asyncio
+async def test_a_container_sees_what_comes_after_its_start(new_platform, images, store, tmp_path):
+    images.have("lab")
+    late = tmp_path / "late"
+    volumes = f"""
+volumes:
+  - name: hst
+    title: Hubble, public
+    bucket: {{endpoint: "{store.endpoint}", bucket: hst-public}}
+    always: true
+    variable: HST_DATA
+  - {{name: late, title: A disk that comes late, path: "{late}"}}
+"""
+    platform = new_platform(settings=images.settings + volumes)
+    store.stop()
+    platform.start()
+    async with signed_in(platform) as (visitor, client):
+        session = await launch(client, volumes=["late"])
+        assert {"hst", "late"} <= set(session.volumes)
+        assert len(session.notices) == 2
+        store.start()
+        late.mkdir()
+        (late / "here.txt").write_text("here")
+
+        async def told():
+            notices = (await client.session(session.id)).notices
+            return all("is there again" in text for text in notices)
+
+        await until(told, "the session says that both are back")
+        async with kernel_in(visitor, session) as kernel:
+            await kernel.run(OPEN)
+            assert await kernel.value("n") > 1
+            assert await kernel.value("open('volumes/late/here.txt').read()") == "here"
+            assert await kernel.value("__import__('os').environ['HST_DATA']") == "/volumes/hst/data"
+            await kernel.run(
+                "try:\n    open('volumes/late/new', 'w')\n    why = ''\nexcept OSError as error:\n    why = error.strerror"
+            )
+            assert await kernel.value("why") == "Read-only file system"
+    platform.stop()
+    assert not mounts_below(platform.paths.mounts)

@@ -103,7 +103,7 @@ class VolumeLooks:
         if unavailable is None and (not place.far or (place.spec and self._is_up(place.spec))):
             await self._scan(place)
         note = self._notes.get(volume.name, place.key)
-        known = {
+        known: dict[str, object] = {
             "unavailable": unavailable,
             "collections": [] if unavailable and not place.far else note.collections,
             "looking": self._doing(volume.name),

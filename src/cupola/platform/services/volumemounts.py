@@ -135,8 +135,8 @@ class VolumeMounts:
         for name, one in tries.items():
             if not one.done():
                 problems[name] = "It is still being mounted."
-            elif (error := one.exception()) is not None:
-                problems[name] = str(error)
+            elif (failure := one.exception()) is not None:
+                problems[name] = str(failure)
         return problems
 
     async def make_places(self, specs: Sequence[MountSpec]) -> None:
