@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import websockets
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.websocket import websocket_connect
+from websockets.exceptions import ConnectionClosed
 
 from cupola.exceptions import StartError
 from cupola.lab.app import desktop as desktop_module
@@ -91,8 +93,17 @@ def test_bytes_go_both_ways(tmp_path):
                 got += await wire.read_message()
             assert got == large
             wire.close()
+            assert await wire.read_message() is None
 
     asyncio.run(go())
+
+
+async def ending(url):
+    """Return how the websocket is closed."""
+    async with websockets.connect(url.replace("http:", "ws:") + "rfb", proxy=None) as wire:
+        with pytest.raises(ConnectionClosed) as caught:
+            await asyncio.wait_for(wire.recv(), 30)
+    return caught.value.rcvd.code, caught.value.rcvd.reason
 
 
 def test_the_browser_is_told_when_the_screen_is_gone(tmp_path):
@@ -101,15 +112,9 @@ def test_the_browser_is_told_when_the_screen_is_gone(tmp_path):
 
     async def go():
         async with screen(tmp_path, leave) as url:
-            wire = await websocket_connect(url.replace("http:", "ws:") + "rfb")
-            assert await wire.read_message() is None
-            assert (wire.close_code, wire.close_reason) == (1000, "the screen is gone")
-            wire.close()
+            assert await ending(url) == (1000, "the screen is gone")
             (tmp_path / "rfb").unlink()
-            wire = await websocket_connect(url.replace("http:", "ws:") + "rfb")
-            assert await wire.read_message() is None
-            assert wire.close_code == 1011
-            wire.close()
+            assert await ending(url) == (1011, "the screen is gone")
 
     asyncio.run(go())
 
