@@ -65,9 +65,7 @@ def _packages(deed: str) -> int:
     if deed == "dismiss":
         here.dismiss()
         return 0
-    plan = (
-        here.plan() if deed == "plan" else here.restore(_tell)
-    )
+    plan = here.plan() if deed == "plan" else here.restore(_tell)
     lines = report(plan, done=deed == "restore") if plan else ["There is nothing to restore."]
     for line in lines:
         _say(line)
