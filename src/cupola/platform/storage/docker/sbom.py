@@ -47,7 +47,9 @@ def write_sbom(engine: Engine, *, image: str, name: str, file: Path, key: str) -
         image=image,
         entrypoint=["/run/syft"],
         # The folders of the kernel, and syft itself, are no part of the image.
+        # As for an image: what is installed, and not what a file of some package would have liked to be.
         command=["scan", "dir:/", "--quiet", "--output", "spdx-json", "--source-name", name]
+        + ["--override-default-catalogers", "image"]
         + [word for folder in ("proc", "sys", "dev", "run") for word in ("--exclude", f"./{folder}/**")],
         user="0:0",
         environment={
