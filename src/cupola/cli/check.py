@@ -91,6 +91,7 @@ def findings(config: Config) -> list[Finding]:
         _disk,
         _port,
         _containers,
+        _sign_in,
         _lab,
         _volumes,
     ]
@@ -211,6 +212,21 @@ def _containers(config: Config) -> Iterator[Finding]:
     yield Finding(
         "containers", found is None, text or f"the Docker engine at {config.docker.host} answers", fix
     )
+
+
+def _sign_in(config: Config) -> Iterator[Finding]:
+    """Look whether other people could sign in, where they are to."""
+    from cupola.exceptions import ConfigError
+    from cupola.hub.signin.start import check_sign_in
+
+    try:
+        check_sign_in(config)
+    except ConfigError as exc:
+        text, _, fix = str(exc).partition("; ")
+        yield Finding("sign-in", False, text, fix)
+        return
+    names = ", ".join(method.known_as for method in config.sign_in.methods)
+    yield Finding("sign-in", True, names or "with a link")
 
 
 def _lab(config: Config) -> Iterator[Finding]:

@@ -73,9 +73,11 @@ def up(config: ConfigOption = None, state: StateOption = None, port: PortOption 
     start finds the same state.
     """
     from cupola.hub import platform
+    from cupola.hub.signin.start import check_sign_in
     from cupola.hub.supervisor import Supervisor
 
     settings = configuration(config, state, port)
+    check_sign_in(settings)
     screen = Screen(Console())
     # A stop that comes while the start is still preparing must run the same way out as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

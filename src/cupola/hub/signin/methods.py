@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from jupyterhub.auth import Authenticator
 from oauthenticator.github import GitHubOAuthenticator
 from oauthenticator.gitlab import GitLabOAuthenticator
-from oauthenticator.oauth2 import OAuthenticator
 
 from cupola.config import MethodKind
-from cupola.exceptions import ConfigError, NotAllowedError
+from cupola.exceptions import NotAllowedError
 from cupola.hub.signin.admission import Proof
+from cupola.hub.signin.custom import make_custom
 from cupola.hub.signin.local import LocalMethod
 from cupola.hub.signin.names import LONGEST_LOGIN, Identity
 from cupola.hub.signin.openid import OpenIDMethod
 
 if TYPE_CHECKING:
+    from jupyterhub.auth import Authenticator
     from jupyterhub.handlers.base import BaseHandler
+    from oauthenticator.oauth2 import OAuthenticator
 
     from cupola.config import MethodSettings
 
@@ -178,33 +177,6 @@ class GitLabMethod(_Remote):
         return False
 
 
-class CustomMethod:
-    """An administrator's own class: a form for name and password, or a page of a provider where it speaks OAuth."""
-
-    wants_nonce = False
-    sign_out_address = ""
-
-    def __init__(self, settings: MethodSettings, protocol: Authenticator) -> None:
-        self.settings = settings
-        self.protocol = protocol
-
-    async def ready(self) -> None:
-        """Do nothing: the class knows."""
-
-    def check_issuer(self, named: str) -> None:
-        """Do nothing: the class knows."""
-
-    async def prove(self, handler: BaseHandler, data: dict[str, str]) -> Proof | None:
-        """Find out who came, as the hub itself would with this class alone."""
-        model = await self.protocol.get_authenticated_user(handler, data)
-        if model is None:
-            return None
-        identity = Identity(
-            self.settings.known_as, self.settings.authenticator or "", model["name"], model["name"]
-        )
-        return Proof(identity, rule="class", admin=model.get("admin"))
-
-
 def _client(settings: MethodSettings, callback: str, scopes: list[str]) -> dict[str, Any]:
     """Return what every OAuth client is made with."""
     return {
@@ -219,32 +191,6 @@ def _client(settings: MethodSettings, callback: str, scopes: list[str]) -> dict[
         "validate_server_cert": True,
         "http_request_kwargs": {"connect_timeout": 10, "request_timeout": 20, "max_redirects": 3},
     }
-
-
-def _custom(settings: MethodSettings, callback: str, parent: Any) -> CustomMethod:
-    module, _, name = str(settings.authenticator).partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as exc:
-        raise ConfigError(
-            f"the sign-in method {settings.known_as} names {settings.authenticator}, which cannot be imported ({exc}); "
-            "install its package where the platform runs"
-        ) from exc
-    if not (inspect.isclass(found) and issubclass(found, Authenticator)):
-        raise ConfigError(
-            f"{settings.authenticator} is no Authenticator of JupyterHub; name a class that is one"
-        )
-    made: Any = found
-    unknown = sorted(set(settings.options) - set(made.class_traits(config=True)))
-    if unknown:
-        raise ConfigError(
-            f'{settings.authenticator} has no option "{unknown[0]}"; take it out of the options'
-        )
-    extra = {"oauth_callback_url": callback} if issubclass(found, OAuthenticator) else {}
-    try:
-        return CustomMethod(settings, made(parent=parent, **extra, **settings.options))
-    except Exception as exc:
-        raise ConfigError(f"{settings.authenticator} does not start with these options: {exc}") from exc
 
 
 def make_method(settings: MethodSettings, callback: str, parent: Authenticator) -> Method:
@@ -275,4 +221,4 @@ def make_method(settings: MethodSettings, callback: str, parent: Authenticator) 
             scopes = ["openid", "profile", "email"]
             return OpenIDMethod(settings, **_client(settings, callback, scopes))
         case MethodKind.CUSTOM:
-            return _custom(settings, callback, parent)
+            return make_custom(settings, callback, parent)
