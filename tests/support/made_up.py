@@ -522,6 +522,7 @@ def factory():
             url=None,
             address="http://cupola.test",
             custom_volumes=CustomVolumeSettings(),
+            sign_in=SimpleNamespace(methods=[]),
         ),
         hub_settings=SETTINGS,
         catalogue=Catalogue("datalab", datalabs, "name"),
