@@ -119,12 +119,19 @@ def test_one_without_a_record_is_replaced(keeper, spec, tmp_path):
     assert (next_one.target("hst") / "readme.txt").read_text() == "far away\n"
 
 
-def test_another_bucket_under_the_same_name_takes_its_place(keeper, spec, store):
+def test_another_bucket_under_the_same_name_takes_its_place(keeper, spec, store, tmp_path):
     keeper.mount(spec)
     (store.folder / "other").mkdir()
     (store.folder / "other" / "x").write_text("x")
+    assert (keeper.target("hst") / "readme.txt").read_text() == "far away\n"
+    cache = tmp_path / "state" / "cache" / "hst"
+    assert list(cache.rglob("readme.txt"))
     keeper.mount(MountSpec("hst", bucket=Bucket(endpoint=store.endpoint, bucket="other")))
     assert names(keeper.target("hst")) == ["x"]
+    # Nothing of the one before is left to be seen through the new one, nor of that one in the end.
+    assert not list(cache.rglob("readme.txt"))
+    keeper.unmount("hst", forget=True)
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

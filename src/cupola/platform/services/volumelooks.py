@@ -73,9 +73,19 @@ class VolumeLooks:
         Seconds to wait for a disk.
     is_up
         Tells whether a volume is mounted.
+    open_way
+        Opens what the buckets of people are read through; takes its time.
     """
 
-    def __init__(self, *, notes: VolumeNotes, patience: float, is_up: Callable[[MountSpec], bool]) -> None:
+    def __init__(
+        self,
+        *,
+        notes: VolumeNotes,
+        patience: float,
+        is_up: Callable[[MountSpec], bool],
+        open_way: Callable[[], None],
+    ) -> None:
+        self._open_way = open_way
         self._notes = notes
         self._patience = patience
         self._is_up = is_up
@@ -176,11 +186,16 @@ class VolumeLooks:
     async def _probe(self, place: Place) -> str | None:
         async with self._probes:
             try:
+                await self._open_guarded(place)
                 unavailable = await _why_far(place)
             except CupolaError as error:
                 unavailable = str(error)
         self._reached[place.volume.name] = (time.monotonic(), unavailable)
         return unavailable
+
+    async def _open_guarded(self, place: Place) -> None:
+        if place.spec is not None and place.spec.proxy is not None:
+            await in_thread(self._open_way)
 
     async def _scan(self, place: Place) -> None:
         """Look for collections where the last look is old; wait for what a near disk tells at once."""
@@ -214,6 +229,7 @@ class VolumeLooks:
         name, spec = place.volume.name, place.spec
         self._sizes_failed.pop(name, None)
         try:
+            await self._open_guarded(place)
             if spec is not None and spec.bucket is not None:
                 remote = rclone.Remote(spec.bucket, spec.keys, spec.proxy)
                 size = await asyncio.to_thread(rclone.total_size, remote, seconds=_MEASURE_S)

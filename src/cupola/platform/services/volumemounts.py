@@ -89,6 +89,10 @@ class VolumeMounts:
         """Return whether `spec` is mounted."""
         return self._keeper.is_up(spec)
 
+    def open_way(self) -> None:
+        """See to it that people's buckets can be reached; takes its time."""
+        self._way.open()
+
     async def prepare(self) -> None:
         """Make the folders of the mounts, once.
 
@@ -165,12 +169,12 @@ class VolumeMounts:
             recent = time.monotonic() - self._wanted.setdefault(name, time.monotonic()) < self._idle
             if name in specs and (name in used or busy or recent):
                 continue
-            await self.drop(name)
+            await self.drop(name, forget=name not in specs)
 
-    async def drop(self, name: str) -> None:
-        """Take a mount away."""
+    async def drop(self, name: str, *, forget: bool = False) -> None:
+        """Take a mount away; with `forget` also what is kept of its files on this host."""
         self._wanted.pop(name, None)
-        work = in_thread(partial(self._keeper.unmount, name))
+        work = in_thread(partial(self._keeper.unmount, name, forget=forget))
         done, _ = await asyncio.wait([work], timeout=_WAIT_S)
         if done and isinstance(error := work.exception(), CupolaError):
             log.warning("a mount stays", volume=name, error=str(error))

@@ -98,6 +98,7 @@ class VolumeService:
             notes=VolumeNotes(paths.volume_notes),
             patience=patience,
             is_up=mounts.is_up if mounts else lambda _: False,
+            open_way=mounts.open_way if mounts else lambda: None,
         )
         self._platform = [self._place(_from_settings(volume, paths), _keys(volume)) for volume in settings]
         if samples:
@@ -249,7 +250,7 @@ class VolumeService:
         await custom.remove(person, place.volume, users=[use.person for use in await self.uses(person, name)])
         self._looks.forget(name)
         if self._mounts:
-            await self._mounts.drop(name)
+            await self._mounts.drop(name, forget=True)
 
     async def reconcile(self) -> None:
         """Mend the mounts that sessions use, take away the others, and tell sessions what changed."""
@@ -257,6 +258,8 @@ class VolumeService:
             return
         if self._containers:
             await self._mounts.prepare()
+        if self._custom:
+            await self._custom.tidy()
         places = {place.volume.name: place for place in await self._all_places()}
         specs = {name: place.spec for name, place in places.items() if place.spec}
         active = [stored.session for stored in await self._sessions.active()]

@@ -96,8 +96,9 @@ class Keeper:
             raise UnavailableError("There is no such thing.")
         self.up.add(spec.name)
 
-    def unmount(self, name):
+    def unmount(self, name, *, forget):
         self.up.discard(name)
+        self.calls.append((name, forget))
 
     def known(self):
         return set(self.up)
@@ -136,3 +137,5 @@ async def test_what_nobody_uses_is_taken_away_and_what_is_used_stays():
     # One that is no volume any more goes even while it is used.
     await mounts.tend({}, used={"a"}, busy=True)
     assert keeper.up == set()
+    assert keeper.calls[-1] == ("a", True)
+    assert ("b", False) in keeper.calls

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -164,8 +165,15 @@ class MountKeeper:
             elif spec.folder is not None:
                 self._bind(spec.folder, self.target(spec.name), write=spec.write)
 
-    def unmount(self, name: str) -> None:
-        """Take a mount away, end its program and forget it.
+    def unmount(self, name: str, *, forget: bool = False) -> None:
+        """Take a mount away and end its program.
+
+        Parameters
+        ----------
+        name
+            Which one.
+        forget
+            Whether what was read through it is removed from this host's disk too.
 
         Raises
         ------
@@ -174,6 +182,8 @@ class MountKeeper:
         """
         with self._alone(name):
             self._clear(name)
+            if forget:
+                shutil.rmtree(self._cache / name, ignore_errors=True)
             # Both are empty, or something is wrong and they stay.
             with contextlib.suppress(OSError):
                 self.target(name).rmdir()
@@ -194,7 +204,7 @@ class MountKeeper:
             remote,
             target=self.target(spec.name),
             name=f"cupola-{spec.name}",
-            cache=self._cache / spec.name,
+            cache=self._own_cache(spec),
             cache_gib=self._cache_gib,
             log=self._log_file(spec.name),
             write=spec.write,
@@ -211,6 +221,15 @@ class MountKeeper:
             words = self.last_words(spec.name)
             self._clear(spec.name)
             raise UnavailableError(words or "rclone ended without a word.")
+
+    def _own_cache(self, spec: MountSpec) -> Path:
+        """Return the cache of just this bucket with just these keys; another one of the same name must see none of it."""
+        own = self._cache / spec.name / spec.digest
+        with contextlib.suppress(OSError):
+            for other in (self._cache / spec.name).iterdir():
+                if other != own:
+                    shutil.rmtree(other, ignore_errors=True)
+        return own
 
     @staticmethod
     def _bind(folder: Path, target: Path, *, write: bool) -> None:

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ class GuardedWay:
         self._allow = ",".join(allow)
         self._programs = Programs(self._records)
         self._door: _Door | None = None
+        self._opening = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -72,6 +74,10 @@ class GuardedWay:
         UnavailableError
             If it does not start.
         """
+        with self._opening:
+            self._open()
+
+    def _open(self) -> None:
         for folder in (self._records, self._log):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         record = self._programs.find(_NAME)
