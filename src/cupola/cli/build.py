@@ -110,7 +110,7 @@ class _Care:
         self.store: ImageStore | EnvironmentStore = (
             ImageStore(config.paths.images, Engine(config.docker.host))
             if self.containers
-            else EnvironmentStore(config.paths.environments, environments_source())
+            else EnvironmentStore(config.paths.environments, environments_source(), config.datalabs)
         )
         self.catalogue: CatalogueService = CatalogueService(
             folder=self.folder, versions=self.store, compute=config.compute
@@ -126,13 +126,16 @@ class _Care:
             for datalab in self.folder.datalabs()
             if not datalab.unavailable
             and datalab.build is BuildWhen.ALWAYS
-            and self._has_recipe(datalab.name)
+            and self._has_recipe(datalab)
         ]
         return sorted(wanted, key=lambda name: (name != "lab", name))
 
-    def _has_recipe(self, name: str) -> bool:
-        place = self.folder.place(name)
-        return place is not None and (place / self.recipe).is_file()
+    def _has_recipe(self, datalab: Datalab) -> bool:
+        from cupola.models.datalab import DatalabKind
+
+        place = self.folder.place(datalab.name)
+        fits = self.containers or datalab.kind is DatalabKind.JUPYTERLAB
+        return fits and place is not None and (place / self.recipe).is_file()
 
     @property
     def recipe(self) -> str:

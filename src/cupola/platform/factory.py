@@ -159,7 +159,7 @@ class Factory:
     def _version_store(self) -> EnvironmentStore | ImageStore:
         if self.config.compute is Compute.DOCKER:
             return ImageStore(self.config.paths.images, Engine(self.config.docker.host))
-        return EnvironmentStore(self.config.paths.environments, self._source)
+        return EnvironmentStore(self.config.paths.environments, self._source, self.config.datalabs)
 
     def _build_teams(self) -> TeamService:
         store, groups = TeamStore(self._database), HubGroups(self._hub)

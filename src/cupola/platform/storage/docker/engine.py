@@ -24,7 +24,7 @@ LABEL_DATALAB = "cupola.datalab"
 LABEL_RECIPE = "cupola.recipe"
 FRESH_S = 3.0
 """So long what the engine said last is taken for true."""
-QUICK_S = 10
+QUICK_S = 20
 SLOW_S = 120
 PULL_S = 3600
 TIMED_OUT = 124

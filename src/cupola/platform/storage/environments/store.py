@@ -29,7 +29,7 @@ from cupola.platform.storage.environments.locks import alone, is_held
 from cupola.platform.storage.environments.wheel import source_digest, write_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["BuiltVersion", "EnvironmentStore"]
 
@@ -59,11 +59,14 @@ class EnvironmentStore:
         Where they are: ``DATALAB/DIGEST12``.
     source
         The shipped datalabs: ``NAME/requirements.lock`` and, if there are any, ``NAME/notebooks`` and ``NAME/share``.
+    own
+        The operator's own datalabs, a folder each.
     """
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    def __init__(self, folder: Path, source: Path, own: Iterable[Path] = ()) -> None:
         self.folder = folder
-        self.source = source
+        self._shipped = source
+        self._own = {place.name: place for place in own}
 
     def versions(self, datalab: str) -> list[BuiltVersion]:
         """Return the versions of a datalab that are built, newest first."""
@@ -251,7 +254,7 @@ class EnvironmentStore:
         return BuiltVersion(version, python) if python.exists() else None
 
     def _lock_file(self, datalab: str) -> Path:
-        file = self.source / datalab / "requirements.lock"
+        file = self._source(datalab) / "requirements.lock"
         if not file.is_file():
             raise NotFoundError(f"the datalab {datalab} has no locked environment: {file} is missing")
         return file
@@ -262,12 +265,16 @@ class EnvironmentStore:
         The notebooks become the examples; ``share`` holds settings of programs, at their places in the environment.
         """
         places = {"notebooks": EXAMPLES, "share": Path("share")}
+        source = self._source(datalab)
         return sorted(
-            (place / file.relative_to(self.source / datalab / name), file)
+            (place / file.relative_to(source / name), file)
             for name, place in places.items()
-            for file in (self.source / datalab / name).rglob("*")
-            if file.is_file() and not _is_left_over(file.relative_to(self.source / datalab))
+            for file in (source / name).rglob("*")
+            if file.is_file() and not _is_left_over(file.relative_to(source))
         )
+
+    def _source(self, datalab: str) -> Path:
+        return self._own.get(datalab, self._shipped / datalab)
 
 
 def _is_left_over(file: Path) -> bool:
