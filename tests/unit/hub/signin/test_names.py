@@ -74,7 +74,8 @@ def test_look_alikes_never_meet():
     assert [login for login in LOOK_ALIKES if name_for(login) == "ada"] == ["ada", "ADA", "Ada"]
 
 
-def test_a_hundred_thousand_logins_do_not_collide():
+@pytest.mark.row(16)
+def test_a_hundred_thousand_logins_do_not_collide(matrix):
     """Row 16: random logins of all scripts, cases, dots and lengths up to 200."""
     chance = random.Random(16)  # noqa: S311 - the same names each time
     alphabets = [
@@ -88,12 +89,13 @@ def test_a_hundred_thousand_logins_do_not_collide():
     while len(logins) < 100_000:
         alphabet = chance.choice(alphabets) + chance.choice(["", "", string.ascii_lowercase])
         logins.add("".join(chance.choices(alphabet, k=chance.choice([4, 8, 12, 30, 64, 65, 200]))))
-    owner = {}
+    owner, collisions = {}, 0
     for login in logins:
         name = name_for(login)
         assert is_name(name), login
         other = owner.setdefault(name, folded(login))
-        assert other == folded(login), (login, other, name)
+        collisions += other != folded(login)
+    matrix("names that two of 100000 logins share", collisions, limit=0)
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
