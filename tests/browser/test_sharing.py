@@ -96,7 +96,8 @@ def make_team(ada, mike, root):
     link = ada.get_by_role("region", name="Invitation link").inner_text().strip()
     mike.goto(link)
     mike.locator("#join").click()
-    playwright.expect(mike.get_by_role("heading", name="Mars crew")).to_be_visible()
+    mike.get_by_role("heading", name="Mars crew").wait_for()
+    mike.get_by_text("You are in the team.").wait_for()
 
 
 def notebook_of(place):

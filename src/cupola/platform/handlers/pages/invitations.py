@@ -17,8 +17,8 @@ router = APIRouter()
 async def invitation(token: str, request: Request, person: PersonIn, factory: FactoryIn) -> HTMLResponse:
     """Show what a link invites to; looking at it changes nothing."""
     found = await factory.teams.invitation(person, token)
-    # The address is a secret: it goes to nobody else.
-    headers = {"Referrer-Policy": "no-referrer"}
+    # The address is a secret: it goes to nobody else. ("no-referrer" would take the origin from our own form too.)
+    headers = {"Referrer-Policy": "strict-origin"}
     roles = await factory.teams.roles_of(person.name)
     return page(
         request,
