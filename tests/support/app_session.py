@@ -37,6 +37,7 @@ class DoorHub:
         self.reports = []
         self.codes = {}
         self.asked = 0
+        self.visits = {}  # what the portal allows whom: "full" or "view"
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,12 +53,15 @@ class DoorHub:
                 self.wfile.write(content)
 
             def do_GET(self):
+                where = urlsplit(self.path)
+                if where.path == "/portal/sessions/topcat-1/access":
+                    person = parse_qs(where.query)["person"][0]
+                    return self.answer(200, {"person": person, "access": hub.visits.get(person)})
                 token = self.headers.get("Authorization", "").removeprefix("token ")
                 hub.asked += 1
                 if token in hub.people:
-                    self.answer(200, hub.people[token])
-                else:
-                    self.answer(403, {"message": "Forbidden"})
+                    return self.answer(200, hub.people[token])
+                return self.answer(403, {"message": "Forbidden"})
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -117,6 +121,8 @@ class AppSession:
             "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{self.port}{PREFIX}",
             "JUPYTERHUB_SERVER_NAME": "topcat-1",
             "JUPYTERHUB_USER": "maria",
+            "CUPOLA_API_URL": f"http://127.0.0.1:{hub.port}/portal",
+            "CUPOLA_SESSION": "topcat-1",
             **more,
         }
         command = command or [sys.executable, str(TOOL), "{port}"]

@@ -67,6 +67,7 @@ class Session:
             "JUPYTERHUB_API_TOKEN": "token-of-the-session",
             "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub_port}/hub/api",
             "JUPYTERHUB_BASE_URL": "/",
+            "JUPYTERHUB_USER": OWNER,
             "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-verify-check",
             "JUPYTERHUB_OAUTH_ACCESS_SCOPES": json.dumps(SCOPES[OWNER]),
             "JUPYTERHUB_OAUTH_CALLBACK_URL": PREFIX + "oauth_callback",

@@ -22,6 +22,8 @@ from tornado import web
 from tornado.log import app_log
 
 from cupola.lab.app.activity import Activity, is_input
+from cupola.lab.visits import Unanswered, Visits
+from cupola.models.share import ShareAccess
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -48,10 +50,12 @@ class Visitors:
     ----------
     sign_in
         The hub's OAuth as this session's environment describes it.
+    visits
+        What the portal allows visitors.
     """
 
-    def __init__(self, sign_in: HubOAuth) -> None:
-        self.sign_in = sign_in
+    def __init__(self, sign_in: HubOAuth, visits: Visits) -> None:
+        self.sign_in, self.visits = sign_in, visits
         self.inside: set[Door] = set()
         self._known: dict[str, tuple[float, dict[str, Any]]] = {}
 
@@ -79,10 +83,25 @@ class Visitors:
         when, model = self._known.get(token, (-WITHOUT_HUB, None))
         return model if time.monotonic() - when < WITHOUT_HUB else None
 
-    def allowed(self, model: dict[str, Any]) -> bool:
-        """Return whether the visitor may enter: by the scopes that the hub gives for this very session."""
+    async def refusal(self, model: dict[str, Any]) -> str | None:
+        """Return why somebody may not enter, in a sentence; nothing where they may.
+
+        The hub's scopes have to name this very session; whoever is not its owner needs the portal's word too.
+        """
+        name, owner = str(model.get("name", "")), self.visits.owner
+        outside = f"you are signed in as {name}, and this session is not shared with you; ask its owner"
         needed = self.sign_in.access_scopes
-        return bool(needed) and bool(self.sign_in.check_scopes(needed, model))
+        if not needed or not self.sign_in.check_scopes(needed, model) or model.get("kind") != "user":
+            return outside
+        if name == owner:
+            return None
+        try:
+            access = await self.visits.access(name)
+        except Unanswered:
+            return "the platform does not answer, so nobody can say whether you may be here; try again in a moment"
+        if access is ShareAccess.VIEW:
+            return f"this tool cannot be looked at without using it; ask {owner} for full access"
+        return None if access is ShareAccess.FULL else outside
 
     async def look_again(self) -> None:
         """Close the websockets of those whom the hub lets in no longer."""
@@ -92,7 +111,7 @@ class Visitors:
                 model = await self.sign_in.user_for_token(token, session_id=session, sync=False)
             except web.HTTPError:
                 continue  # The hub restarts: nobody is thrown out for that.
-            if model is None or not self.allowed(model):
+            if model is None or await self.refusal(model) is not None:
                 self._known.pop(token, None)
                 door.close(4403, "access to this session has ended")
 
@@ -118,16 +137,14 @@ class Door(HubOAuthenticated, LocalProxyHandler):  # type: ignore[misc]
         if not self._from_here():
             raise web.HTTPError(403, "this was sent by a page of another site")
         model = await self.visitors.identify(self)
-        if model is not None and self.visitors.allowed(model):
-            self.current_user = model
-            return
         if model is not None:
-            name = model.get("name", "")
+            reason = await self.visitors.refusal(model)
+            if reason is None:
+                self.current_user = model
+                return
             # This sign-in would stay without access when a share is granted later: the next visit begins anew.
             self.hub_auth.clear_cookie(self)
-            raise web.HTTPError(
-                403, f"you are signed in as {name}, and this session is not shared with you; ask its owner"
-            )
+            raise web.HTTPError(403, reason)
         mode = self.request.headers.get("Sec-Fetch-Mode", "navigate")
         if self._is_websocket or self.request.method not in {"GET", "HEAD"} or mode != "navigate":
             raise web.HTTPError(403, "sign in first: open the session from the platform's first page")

@@ -21,6 +21,7 @@ from cupola.lab.app.activity import Activity
 from cupola.lab.app.door import ASK_AGAIN, LARGEST_BODY, Visitors, make_door
 from cupola.lab.app.tool import Tool, exit_code, fill, free_port, say, verdict
 from cupola.lab.home import link_volumes
+from cupola.lab.visits import Visits
 from cupola.models.volume import Mount
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "main", "serve"]
 
-NEEDED = ("JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL", "JUPYTERHUB_CLIENT_ID", "JUPYTERHUB_SERVICE_PREFIX")
+NEEDED = (
+    "JUPYTERHUB_API_TOKEN",
+    "JUPYTERHUB_API_URL",
+    "JUPYTERHUB_CLIENT_ID",
+    "JUPYTERHUB_OAUTH_ACCESS_SCOPES",
+    "JUPYTERHUB_SERVICE_PREFIX",
+    "JUPYTERHUB_USER",
+)
 NO_SUCH_PROGRAM = 127
 CANNOT_RUN = 126
 
@@ -52,8 +60,6 @@ class Place:
             If the hub did not start this: without it nobody could sign in.
         """
         missing = [name for name in NEEDED if not environ.get(name)]
-        if not environ.get("JUPYTERHUB_OAUTH_ACCESS_SCOPES"):
-            missing.append("JUPYTERHUB_OAUTH_ACCESS_SCOPES")
         if missing:
             raise StartError(
                 f"this tool stands behind the platform's sign-in, and {missing[0]} is not set; launch it from the catalogue"
@@ -122,7 +128,7 @@ async def _live(tool: Tool, place: Place, stop: asyncio.Event, *, whole_paths: b
         if not await _first(tool.answers(), ended, told):
             return _result(tool, ended)
         activity = Activity.from_environment()
-        visitors = Visitors(HubOAuth.instance(cache_max_age=ASK_AGAIN))
+        visitors = Visitors(HubOAuth.instance(cache_max_age=ASK_AGAIN), Visits())
         background += [asyncio.ensure_future(activity.keep_reporting())]
         background += [asyncio.ensure_future(visitors.keep_looking())]
         app = make_door(

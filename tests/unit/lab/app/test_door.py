@@ -82,6 +82,7 @@ def test_the_owner_signs_in_and_reaches_the_tool(session, hub):
 
 
 def test_the_tool_never_sees_keys_to_the_platform(session, hub):
+    hub.visits["guest"] = "full"
     client = sign_in(session, hub, "guest", SCOPE)
     client.cookies.set("mine", "kept", path=PREFIX)
     client.cookies.set("jupyterhub-session-id", "s1", path="/")
@@ -99,6 +100,27 @@ def test_who_is_signed_in_but_not_invited_gets_403(session, hub):
     with pytest.raises(InvalidStatus) as caught:
         chat(session, cookies(client), "hello")
     assert caught.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("access", "sentence"),
+    [
+        (None, "this session is not shared with you"),
+        ("view", "this tool cannot be looked at without using it; ask maria for full access"),
+    ],
+)
+def test_the_hubs_word_is_not_enough_for_a_visitor(session, hub, access, sentence):
+    hub.visits["guest"] = access
+    client = sign_in(session, hub, "guest", SCOPE)
+    page = client.get(PREFIX)
+    assert page.status_code == 403
+    assert sentence in page.text
+
+
+def test_a_service_of_the_hub_is_no_owner(session, hub):
+    token = hub.person("maria", SCOPE)
+    hub.people[token]["kind"] = "service"
+    assert session.get(headers={"Authorization": f"token {token}"}).status_code == 403
 
 
 def test_a_page_of_another_site_changes_nothing(session, hub):
@@ -150,7 +172,7 @@ class SignIn:
 
 
 def test_who_was_let_in_goes_on_while_the_hub_restarts():
-    visitors = Visitors(SignIn())
+    visitors = Visitors(SignIn(), None)
     assert asyncio.run(visitors.identify(None)) == {"name": "maria"}
     visitors.sign_in.down = True
     assert asyncio.run(visitors.identify(None)) == {"name": "maria"}
@@ -163,6 +185,7 @@ def test_who_is_shut_out_loses_the_open_websocket(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(AppSession, "PROGRAM", QUICK)
     session = AppSession(hub, tmp_path).ready()
     try:
+        hub.visits["guest"] = "full"
         client = sign_in(session, hub, "guest", SCOPE)
 
         async def go():
