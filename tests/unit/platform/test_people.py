@@ -30,12 +30,12 @@ async def service(settings, hub, now):
     await client.aclose()
 
 
-async def test_the_hub_is_asked_once_in_thirty_seconds(service, hub, now):
+async def test_the_hub_is_asked_once_in_fifteen_seconds(service, hub, now):
     assert (await service.person("token-of-paul")).admin
-    now[0] = 29
+    now[0] = 14
     await service.person("token-of-paul")
     assert len(hub.calls("GET", "^/user$")) == 1
-    now[0] = 31
+    now[0] = 16
     await service.person("token-of-paul")
     assert len(hub.calls("GET", "^/user$")) == 2
 

@@ -66,8 +66,8 @@ class Guard:
 
     async def look(self) -> None:
         """End what must end, if anything changed since the last look."""
-        if not hasattr(self._app, "users"):
-            return  # the hub is still starting
+        if getattr(self._app, "http_server", None) is None:
+            return  # the hub is still finding out which servers run: what it does not know it could not stop
         admission = self._authenticator.admission
         admission.list.refresh()
         if admission.list.problem and admission.list.problem != self._told:
