@@ -92,7 +92,7 @@ class Storage(list["StorageUsage"]):
         return "\n".join(sentence(usage) for usage in self) or "nothing is known of your storage"
 
 
-def storage() -> Storage:
+def storage() -> list[StorageUsage]:
     """Return what your home and the volumes of your teams hold, and how much they may hold.
 
     Returns
