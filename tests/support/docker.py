@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -53,6 +54,10 @@ class Engine:
         return self._client
 
     def answers(self) -> bool:
+        # First without the library, which leaves a socket open where nobody listens.
+        with socket.socket(socket.AF_UNIX) as knock:
+            if knock.connect_ex(self.host.removeprefix("unix://")) != 0:
+                return False
         try:
             with contextlib.closing(docker.DockerClient(base_url=self.host, timeout=5)) as client:
                 return bool(client.ping())
