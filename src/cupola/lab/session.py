@@ -18,7 +18,7 @@ from cupola.exceptions import CupolaError
 from cupola.lab.home import copy_examples, link_volumes
 from cupola.lab.overlay import Overlay, write_kernel
 from cupola.lab.packages import Packages
-from cupola.lab.storage import make_room
+from cupola.lab.storage import leave, make_room
 from cupola.models.volume import Mount
 
 __all__ = ["main", "prepare", "settings"]
@@ -138,6 +138,8 @@ def main(args: list[str]) -> None:
         serve()
     finally:
         record_packages()
+        # A process forked by the fork server ends without Python's own clean-up.
+        leave()
 
 
 def record_packages() -> None:

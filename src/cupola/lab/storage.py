@@ -15,12 +15,14 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from cupola.models.storage import StorageUsage
 
-__all__ = ["FULL_VARIABLE", "is_full", "make_room", "storage"]
+__all__ = ["FULL_VARIABLE", "is_full", "leave", "make_room", "storage"]
 
 FULL_VARIABLE = "CUPOLA_HOME_FULL"
 """Set in sessions that were started in a full home."""
 _PROBE = 64 * 1024
 """Less than this is as good as nothing: a notebook would not fit."""
+_outside: dict[int, Path] = {}
+"""By the process that made it."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -57,8 +59,8 @@ def make_room(home: Path) -> str | None:
         A sentence for the log where the home is full.
     """
     place = Path(tempfile.mkdtemp(prefix="cupola-session-"))
-    owner = os.getpid()
-    atexit.register(_remove, place, owner)
+    _outside[os.getpid()] = place
+    atexit.register(leave)
     # A home may become full while the session runs: kernels must start then too.
     os.environ.setdefault("JUPYTER_RUNTIME_DIR", str(place / "runtime"))
     if not is_full(home):
@@ -77,9 +79,10 @@ def make_room(home: Path) -> str | None:
     return "your home is full: the session has started, but nothing can be saved before you delete something"
 
 
-def _remove(place: Path, owner: int) -> None:
-    """Remove what was outside, at the end of the server itself and not of a process it forked."""
-    if os.getpid() == owner:
+def leave() -> None:
+    """Remove what :func:`make_room` put outside; a process that the server forked removes nothing."""
+    place = _outside.pop(os.getpid(), None)
+    if place is not None:
         shutil.rmtree(place, ignore_errors=True)
 
 
