@@ -19,6 +19,13 @@ SECOND = 1000
 OUT_WITHIN = 60
 """Seconds after which whoever is shut out must be out: the promise."""
 
+START_KERNEL = """async (address) => {
+  const token = document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "";
+  const options = {method: "POST", headers: {"X-XSRFToken": token}, body: "{}"};
+  const answer = await fetch(address, options);
+  return {status: answer.status, message: (await answer.json()).message};
+}"""
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.system,
@@ -84,7 +91,7 @@ def test_a_team_in_one_session(place, people):
     ada.get_by_text(re.compile("has changed on disk|File Changed", re.IGNORECASE)).first.wait_for()
     assert "6 * 7" in notebook_of(place).read_text()
 
-    look_on(ada, olga, root, lab, session)
+    look_on(place, ada, olga, lab, session)
     shut_out(ada, mike, root, lab, session)
 
 
@@ -154,14 +161,20 @@ def edit_run_and_save(page, code):
     page.keyboard.press("Control+s")
 
 
-def look_on(ada, olga, root, lab, session):
-    """Whoever may only look sees the notebook, and is told why it has no kernel."""
-    share(ada, root, session, "view", who="olga")
+def look_on(place, ada, olga, lab, session):
+    """Whoever may only look sees the notebook, starts no kernel and reaches none."""
+    share(ada, f"{place.address}/services/cupola", session, "view", who="olga")
     olga.goto(lab)
     enter(olga, lab)
     olga.goto(f"{lab}/tree/shared.ipynb")
     olga.locator(".jp-Notebook .cm-content", has_text="6 * 7").wait_for()
-    olga.get_by_text("ask ada for full access").first.wait_for()
+    before = notebook_of(place).read_text()
+    refused = olga.evaluate(START_KERNEL, f"{lab.removesuffix('/lab')}/api/kernels")
+    assert refused["status"] == 403
+    assert "ask ada for full access" in refused["message"]
+    # The notebook's own kernel runs already; nobody who only looks gets through to it.
+    playwright.expect(olga.get_by_text("| Idle")).to_have_count(0)
+    assert notebook_of(place).read_text() == before
 
 
 def shut_out(ada, mike, root, lab, session):
