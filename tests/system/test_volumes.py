@@ -216,9 +216,8 @@ volumes:
             assert await kernel.value("n") > 1
             assert await kernel.value("open('volumes/late/here.txt').read()") == "here"
             assert await kernel.value("__import__('os').environ['HST_DATA']") == "/volumes/hst/data"
-            await kernel.run(
-                "try:\n    open('volumes/late/new', 'w')\n    why = ''\nexcept OSError as error:\n    why = error.strerror"
-            )
-            assert await kernel.value("why") == "Read-only file system"
+            read_only = "__import__('os').statvfs('volumes/{}').f_flag & __import__('os').ST_RDONLY"
+            assert await kernel.value(read_only.format("late")) == 1
+            assert await kernel.value(read_only.format("hst")) == 1
     platform.stop()
     assert not mounts_below(platform.paths.mounts)
