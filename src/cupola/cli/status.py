@@ -55,8 +55,8 @@ def _look(config: Config) -> dict[str, Any]:
         "started": living.started.isoformat() if living else None,
         "hub": parts.hub is not None,
         "proxy": parts.proxy is not None,
-        "sessions": list(parts.sessions),
-        "running_jobs": len(parts.pools),
+        "sessions": [*parts.sessions, *(found.session for found in parts.containers if not found.job)],
+        "running_jobs": len(parts.pools) + sum(found.job for found in parts.containers),
     }
 
 
