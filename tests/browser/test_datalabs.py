@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support.images import IMAGES
-
 playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -62,7 +60,7 @@ def browser():
 
 @pytest.fixture
 def place(images, new_platform):
-    one = new_platform(settings=f"  images: {IMAGES}\n{images.settings}")
+    one = new_platform(settings=images.settings)
     one.images = images
     return one
 
@@ -112,12 +110,12 @@ def colours_within(page, seconds):
 
 
 def open_programs(page):
-    """Open DS9 and a terminal from the menu of the empty desktop."""
-    for row in (6, 1):
+    """Open a terminal and DS9 from the menu of the empty desktop."""
+    for below in (9, 67):  # pixels from the click to the menu's entry
         page.mouse.click(1100, 120, button="right")
         page.wait_for_timeout(SECOND)
-        page.mouse.click(1130, 120 + 22 * row)
-        page.wait_for_timeout(6 * SECOND)
+        page.mouse.click(1130, 120 + below)
+        page.wait_for_timeout(8 * SECOND)
 
 
 def refused(page, address):
