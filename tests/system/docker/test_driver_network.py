@@ -30,6 +30,11 @@ def ip(*words):
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
+def iptables(*words):
+    done = subprocess.run(["iptables", "-w", *words], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
 class Elsewhere:
     """A machine elsewhere, in a network namespace: it has some addresses and answers on port 80 of each.
 
@@ -114,12 +119,12 @@ async def test_a_session_reaches_the_door_and_the_outside_alone(engine, tmp_path
         assert await session.ask("api") == "{}"
         # A flush, as a restart of a firewall does, is seen and mended.
         assert grounds.firewall.intact()
-        subprocess.run(["iptables", "-w", "-F", grounds.firewall.host_chain], check=True)
+        iptables("-F", grounds.firewall.host_chain)
         assert not grounds.firewall.intact()
         assert "host" in await reached(session, places)
         grounds.firewall.apply()
         assert grounds.firewall.intact()
-        subprocess.run(["iptables", "-w", "-D", "INPUT", *_jump(grounds.firewall)], check=True)
+        iptables("-D", "INPUT", *_jump(grounds.firewall))
         assert not grounds.firewall.intact()
         grounds.firewall.apply()
         assert await reached(session, places) == {"door", "outside"}
@@ -159,10 +164,10 @@ async def test_rules_are_made_again_and_again_without_growing_and_go_with_the_la
 ):
     with grounds_in(tmp_path, engine) as grounds:
         session = await grounds.session("stays").start()
-        before = subprocess.run(["iptables", "-w", "-S"], capture_output=True, text=True, check=True).stdout
+        before = iptables("-S")
         for _ in range(3):
             grounds.firewall.apply()
-        after = subprocess.run(["iptables", "-w", "-S"], capture_output=True, text=True, check=True).stdout
+        after = iptables("-S")
         mine = grounds.config.paths.key
         assert [line for line in after.splitlines() if mine in line] == [
             line for line in before.splitlines() if mine in line
@@ -173,7 +178,7 @@ async def test_rules_are_made_again_and_again_without_growing_and_go_with_the_la
         assert grounds.firewall.intact()
         await session.driver.stop()
         assert clear(network, grounds.config.paths)
-        left = subprocess.run(["iptables", "-w", "-S"], capture_output=True, text=True, check=True).stdout
+        left = iptables("-S")
         assert mine not in left
         assert engine.client.networks.list(names=[grounds.network.name]) == []
         assert known(grounds.config.paths) is None
