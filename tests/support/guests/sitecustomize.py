@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import sys
 
-if any("jupyterhub" in word and "singleuser" not in word for word in sys.orig_argv) or "users" in sys.orig_argv:
+if (
+    any("jupyterhub" in word and "singleuser" not in word for word in sys.orig_argv)
+    or "users" in sys.orig_argv
+):
     from cupola.hub.signin.admission import Admission
 
     decide = Admission.__init__
