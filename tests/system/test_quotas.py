@@ -105,6 +105,13 @@ class Server:
         self.http = httpx.Client(
             base_url=self.address, headers={"Authorization": f"token {TOKEN}"}, timeout=60, trust_env=False
         )
+        try:
+            self._wait(log)
+        except AssertionError:
+            self.close()
+            raise
+
+    def _wait(self, log):
         until = time.monotonic() + 90
         while True:
             assert self.process.poll() is None, log.read_text()
