@@ -187,7 +187,7 @@ class DockerCommand:
             try:
                 for line in process.stdout or ():
                     output.write(line)
-                    full = full or _FULL in line
+                    full = full or _FULL in line.lower()
                     text = line.rstrip()
                     if match := _STEP.match(text):
                         tell(f"{match['where']}: {_first_words(match['what'])}")

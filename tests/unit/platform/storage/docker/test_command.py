@@ -99,7 +99,7 @@ def test_a_failure_tells_its_last_words(build):
         build("echo '#7 1.234 it is broken'; echo '#7 ERROR: exit code: 1'; exit 1")
     assert "\n" not in str(failed.value)
     with pytest.raises(StartError, match="disk of the Docker engine is full"):
-        build("echo '#7 1.2 cp: write error: no space left on device'; exit 1")
+        build("echo '#7 1.2 cp: write error: No space left on device'; exit 1")
     with pytest.raises(StartError, match="nothing"):
         build("exit 1")
 
