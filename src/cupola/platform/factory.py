@@ -10,8 +10,8 @@ from sqlalchemy import text
 from cupola.config import Compute, environments_source
 from cupola.config.root import RESERVED_VOLUMES
 from cupola.platform.services.accounts import AccountService
-from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.builds import BuildService
+from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.customvolumes import CustomVolumes
 from cupola.platform.services.jobplaces import JobPlaces
