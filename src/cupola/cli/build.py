@@ -124,9 +124,7 @@ class _Care:
         wanted = [
             datalab.name
             for datalab in self.folder.datalabs()
-            if not datalab.unavailable
-            and datalab.build is BuildWhen.ALWAYS
-            and self._has_recipe(datalab)
+            if not datalab.unavailable and datalab.build is BuildWhen.ALWAYS and self._has_recipe(datalab)
         ]
         return sorted(wanted, key=lambda name: (name != "lab", name))
 
