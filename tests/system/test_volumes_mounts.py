@@ -245,6 +245,16 @@ def test_a_running_container_sees_what_is_mounted_later_and_what_was_mended(
     assert "readme" not in container("ls", "/volumes/hst/data")
 
 
+def test_a_folder_that_comes_later_cannot_be_changed_in_a_container_either(keeper, container, tmp_path):
+    (tmp_path / "archive").mkdir(mode=0o777)
+    (tmp_path / "archive").chmod(0o777)
+    keeper.mount(MountSpec("hst", folder=tmp_path / "archive"))
+    assert "Read-only file system" in container("touch", "/volumes/hst/data/new")
+    keeper.mount(MountSpec("hst", folder=tmp_path / "archive", write=True))
+    # The container's own mount is read-only here, as the plan says for volumes to read.
+    assert mounts_below(keeper.target("hst"))[0].read_only is False
+
+
 def test_the_end_of_a_platform_leaves_no_mount_and_no_program(keeper, spec, tmp_path):
     keeper.mount(spec)
     way = GuardedWay(

@@ -256,8 +256,6 @@ class VolumeService:
         """Mend the mounts that sessions use, take away the others, and tell sessions what changed."""
         if self._mounts is None or self._sessions is None:
             return
-        if self._containers:
-            await self._mounts.prepare()
         if self._custom:
             await self._custom.tidy()
         places = {place.volume.name: place for place in await self._all_places()}

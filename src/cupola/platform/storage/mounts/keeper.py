@@ -136,7 +136,11 @@ class MountKeeper:
             return False
         record = self._programs.find(spec.name)
         if spec.bucket is None:
-            return True
+            # What was mounted for reading does not become writable by itself, nor the other way round.
+            target = self.target(spec.name)
+            return all(
+                point.read_only != spec.write for point in mounts_below(target) if point.path == target
+            )
         return (
             record is not None and record.process() is not None and record.told.get("digest") == spec.digest
         )
@@ -163,7 +167,8 @@ class MountKeeper:
                 command = nfs.mount_command(spec.export, target=self.target(spec.name), write=spec.write)
                 command_output(command, seconds=_NFS_S)
             elif spec.folder is not None:
-                self._bind(spec.folder, self.target(spec.name), write=spec.write)
+                aside = self._records / f"{spec.name}.aside"
+                self._bind(spec.folder, self.target(spec.name), aside, write=spec.write)
 
     def unmount(self, name: str, *, forget: bool = False) -> None:
         """Take a mount away and end its program.
@@ -232,17 +237,20 @@ class MountKeeper:
         return own
 
     @staticmethod
-    def _bind(folder: Path, target: Path, *, write: bool) -> None:
+    def _bind(folder: Path, target: Path, aside: Path, *, write: bool) -> None:
         if not folder.is_dir():
             raise UnavailableError(f"There is no folder {folder}.")
-        command_output(["mount", "--bind", str(folder), str(target)])
         options = "remount,bind,nosuid,nodev" + ("" if write else ",ro")
+        # Aside first, where no container looks: a mount that is made read-only in its place stays writable in those
+        # that have received it already. One that is bound from a read-only one is read-only everywhere.
+        aside.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            command_output(["mount", "-o", options, str(target)])
-        except UnavailableError:
-            # Better nothing than one that may be changed.
-            unmount(target)
-            raise
+            unmount(aside)
+            command_output(["mount", "--bind", str(folder), str(aside)])
+            command_output(["mount", "-o", options, str(aside)])
+            command_output(["mount", "--bind", str(aside), str(target)])
+        finally:
+            unmount(aside)
 
     @staticmethod
     def _wait_until(done: Callable[[], bool], over: Callable[[], bool]) -> None:
