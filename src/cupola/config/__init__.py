@@ -51,6 +51,7 @@ __all__ = [
     "LogSettings",
     "MethodKind",
     "MethodSettings",
+    "MountSettings",
     "NamedProfileSettings",
     "NetworkKind",
     "PriceSettings",

@@ -91,78 +91,78 @@ def test_an_unknown_key_names_file_line_and_suggestion(write):
     assert complaint(write(text)) == 'cupola.yaml, line 7: unknown key "prot" in server; did you mean "port"?'
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("port: 1\n", 'line 1: unknown key "port"; did you mean "server.port"?'),
-        ("xyzzy: 1\n", 'line 1: unknown key "xyzzy"; known are title, state, owner,'),
-        ("server:\n  port: abc\n", 'line 2: server.port is "abc"; expected a whole number from 1 to 65535'),
-        ("server:\n  port: 65536\n", "line 2: server.port is 65536; expected a whole number"),
-        ("server:\n  port: 80.5\n", "line 2: server.port is 80.5; expected a whole number"),
-        ("server:\n  port: true\n", "line 2: server.port is true; expected a whole number"),
-        ("server:\n  port:\n", "line 2: server.port is empty; expected a whole number"),
-        ("server: 8000\n", "line 1: server is 8000; expected settings of its own"),
-        ("url: ftp://x\n", 'line 1: url is "ftp://x"; expected an address'),
-        ("title: 2026\n", "line 1: title is 2026; expected text"),
-        ("sample_archive: no\n", 'line 1: sample_archive is "no"; expected true or false'),
-        ("compute: podman\n", 'line 1: compute is "podman"; expected one of process, docker'),
-        ("owner: Maria\n", 'line 1: owner is "Maria"; expected small letters'),
-        ("owner: ../x\n", "line 1: owner is"),
-        ("state: ''\n", 'line 1: state is ""; expected a folder'),
-        ("title: a\ntitle: b\n", 'line 2: the key "title" was given before, in line 1'),
-        (
-            "volumes:\n  - name: a\n    title: A\n",
-            'line 2: volumes, entry 1: it needs one of "path", "bucket"',
-        ),
-        (
-            "volumes:\n  - title: A\n    path: x\n    nam: a\n",
-            'line 4: unknown key "nam" in volumes, entry 1; did you mean "name"?',
-        ),
-        (
-            "volumes:\n  - {name: a, title: A, path: x, export: {server: nas, path: /x}}\n",
-            "line 2: volumes, entry 1: it has path and export: keep the one",
-        ),
-        (
-            "volumes:\n  - name: a\n    title: A\n    bucket: {endpoint: 'https://s3.example.org', buket: abc}\n",
-            'line 4: unknown key "buket" in volumes, entry 1, bucket; did you mean "bucket"?',
-        ),
-        (
-            "volumes:\n  - {name: a, title: A, bucket: {endpoint: 's3.example.org', bucket: abc}}\n",
-            'volumes, entry 1, bucket, endpoint is "s3.example.org"; expected an address with https://',
-        ),
-        (
-            "volumes:\n  - {name: a, title: A, path: x, example: ../../etc/passwd}\n",
-            'volumes, entry 1, example is "../../etc/passwd"; expected a relative path without . and ..',
-        ),
-        (
-            "volumes:\n  - {name: a, title: A, path: x, variable: PYTHONPATH}\n",
-            'volumes, entry 1: it has the variable "PYTHONPATH", which the session itself needs',
-        ),
-        ("volumes:\n  - {name: a, title: A, path: x, variable: isis}\n", "expected capital letters"),
-        ("custom_volumes: {allow: ['not a host']}\n", "custom_volumes.allow, entry 1 is"),
-        ("volumes:\n  - 5\n", "line 2: volumes, entry 1 is 5; expected settings such as name and title"),
-        ("volumes:\n  a: b\n", "line 1: volumes is a group of settings; expected a list of volumes"),
-        ("- a\n- b\n", 'line 1: settings are expected here, such as "title: Cupola"'),
-        ("just words\n", "line 1: settings are expected here"),
-        ("title: [\n", "line 2: this is no valid YAML"),
-        ("a: b: c\n", "line 1: this is no valid YAML: mapping values are not allowed here"),
-        ("title: x\n---\ntitle: y\n", "line 2: this is no valid YAML"),
-        ("title: !!python/name:os.system x\n", "line 1: this value cannot be read"),
-        ("title: !!int x\n", "line 1: this value cannot be read"),
-        ("title: &a [*a]\n", "line 1: an alias must not contain itself"),
-        ("? [a]\n: b\n", "line 1: a key must be a plain word"),
-        ("title: \x01\n", "line 1: there is a character that YAML does not allow"),
-        ("[" * 800, "it is nested too deeply"),
-        (
-            "volumes:\n  - {name: a, title: A, path: x}\n  - {name: a, title: B, path: y}\n",
-            'line 1: 2 volumes are named "a"; give each a name of its own',
-        ),
-        (
-            "volumes:\n  - {name: home, title: A, path: x}\n",
-            'line 1: a volume is named "home", which Cupola uses itself',
-        ),
-    ],
-)
+WRONG = [
+    ("port: 1\n", 'line 1: unknown key "port"; did you mean "server.port"?'),
+    ("xyzzy: 1\n", 'line 1: unknown key "xyzzy"; known are title, state, owner,'),
+    ("server:\n  port: abc\n", 'line 2: server.port is "abc"; expected a whole number from 1 to 65535'),
+    ("server:\n  port: 65536\n", "line 2: server.port is 65536; expected a whole number"),
+    ("server:\n  port: 80.5\n", "line 2: server.port is 80.5; expected a whole number"),
+    ("server:\n  port: true\n", "line 2: server.port is true; expected a whole number"),
+    ("server:\n  port:\n", "line 2: server.port is empty; expected a whole number"),
+    ("server: 8000\n", "line 1: server is 8000; expected settings of its own"),
+    ("url: ftp://x\n", 'line 1: url is "ftp://x"; expected an address'),
+    ("title: 2026\n", "line 1: title is 2026; expected text"),
+    ("sample_archive: no\n", 'line 1: sample_archive is "no"; expected true or false'),
+    ("compute: podman\n", 'line 1: compute is "podman"; expected one of process, docker'),
+    ("owner: Maria\n", 'line 1: owner is "Maria"; expected small letters'),
+    ("owner: ../x\n", "line 1: owner is"),
+    ("state: ''\n", 'line 1: state is ""; expected a folder'),
+    ("title: a\ntitle: b\n", 'line 2: the key "title" was given before, in line 1'),
+    (
+        "volumes:\n  - name: a\n    title: A\n",
+        'line 2: volumes, entry 1: it needs one of "path", "bucket"',
+    ),
+    (
+        "volumes:\n  - title: A\n    path: x\n    nam: a\n",
+        'line 4: unknown key "nam" in volumes, entry 1; did you mean "name"?',
+    ),
+    (
+        "volumes:\n  - {name: a, title: A, path: x, export: {server: nas, path: /x}}\n",
+        "line 2: volumes, entry 1: it has path and export: keep the one",
+    ),
+    (
+        "volumes:\n  - name: a\n    title: A\n    bucket: {endpoint: 'https://s3.example.org', buket: abc}\n",
+        'line 4: unknown key "buket" in volumes, entry 1, bucket; did you mean "bucket"?',
+    ),
+    (
+        "volumes:\n  - {name: a, title: A, bucket: {endpoint: 's3.example.org', bucket: abc}}\n",
+        'volumes, entry 1, bucket, endpoint is "s3.example.org"; expected an address with https://',
+    ),
+    (
+        "volumes:\n  - {name: a, title: A, path: x, example: ../../etc/passwd}\n",
+        'volumes, entry 1, example is "../../etc/passwd"; expected a relative path without . and ..',
+    ),
+    (
+        "volumes:\n  - {name: a, title: A, path: x, variable: PYTHONPATH}\n",
+        'volumes, entry 1: it has the variable "PYTHONPATH", which the session itself needs',
+    ),
+    ("volumes:\n  - {name: a, title: A, path: x, variable: isis}\n", "expected capital letters"),
+    ("custom_volumes: {allow: ['not a host']}\n", "custom_volumes.allow, entry 1 is"),
+    ("volumes:\n  - 5\n", "line 2: volumes, entry 1 is 5; expected settings such as name and title"),
+    ("volumes:\n  a: b\n", "line 1: volumes is a group of settings; expected a list of volumes"),
+    ("- a\n- b\n", 'line 1: settings are expected here, such as "title: Cupola"'),
+    ("just words\n", "line 1: settings are expected here"),
+    ("title: [\n", "line 2: this is no valid YAML"),
+    ("a: b: c\n", "line 1: this is no valid YAML: mapping values are not allowed here"),
+    ("title: x\n---\ntitle: y\n", "line 2: this is no valid YAML"),
+    ("title: !!python/name:os.system x\n", "line 1: this value cannot be read"),
+    ("title: !!int x\n", "line 1: this value cannot be read"),
+    ("title: &a [*a]\n", "line 1: an alias must not contain itself"),
+    ("? [a]\n: b\n", "line 1: a key must be a plain word"),
+    ("title: \x01\n", "line 1: there is a character that YAML does not allow"),
+    ("[" * 800, "it is nested too deeply"),
+    (
+        "volumes:\n  - {name: a, title: A, path: x}\n  - {name: a, title: B, path: y}\n",
+        'line 1: 2 volumes are named "a"; give each a name of its own',
+    ),
+    (
+        "volumes:\n  - {name: home, title: A, path: x}\n",
+        'line 1: a volume is named "home", which Cupola uses itself',
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG)
 def test_what_is_wrong_is_said_with_its_line(write, text, said):
     assert f"cupola.yaml{'' if said.startswith('it is') else ', '}" in complaint(write(text))
     assert said in complaint(write(text))

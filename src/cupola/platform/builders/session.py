@@ -182,6 +182,34 @@ def container_command(datalab: Datalab, python: Path) -> list[str]:
     return [str(python), "-P", "-m", "cupola.lab.app", "--", *datalab.command]
 
 
+def _environment_inside(  # noqa: PLR0913, PLR0917 - what a plan is made of
+    session: Session,
+    datalab: Datalab,
+    resources: Resources,
+    mounts: Sequence[Mount],
+    home: Path,
+    network: SessionNetwork,
+) -> dict[str, str]:
+    """Return what a container finds in its environment; the platform's own variables win."""
+    threads = str(max(1, math.ceil(resources.cores)))
+    environment = {
+        # Libraries count the cores of the machine, which are not the session's.
+        **dict.fromkeys(THREADS, threads),
+        **volume_variables(mounts),
+        **datalab.environment,
+        **session.environment,
+        "CUPOLA_API_URL": f"{network.door_url}/services/cupola/api",
+        "CUPOLA_SESSION": session.id,
+        "CUPOLA_VERSION": session.version,
+        "CUPOLA_VOLUMES": volumes_text(mounts),
+        "CUPOLA_RUNTIME": str(home / ".cupola"),
+        "HOME": str(home),
+    }
+    if session.clean:
+        environment["CUPOLA_CLEAN"] = "1"
+    return environment
+
+
 def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     *,
     session: Session,
@@ -220,22 +248,7 @@ def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     """
     owner, home = session.owner, Path(HOMES_INSIDE, session.owner)
     mounts = links_inside(volumes, home, paths.mounts, shared=shared)
-    threads = str(max(1, math.ceil(resources.cores)))
-    environment = {
-        # Libraries count the cores of the machine, which are not the session's.
-        **dict.fromkeys(THREADS, threads),
-        **volume_variables(mounts),
-        **datalab.environment,
-        **session.environment,
-        "CUPOLA_API_URL": f"{network.door_url}/services/cupola/api",
-        "CUPOLA_SESSION": session.id,
-        "CUPOLA_VERSION": session.version,
-        "CUPOLA_VOLUMES": volumes_text(mounts),
-        "CUPOLA_RUNTIME": str(home / ".cupola"),
-        "HOME": str(home),
-    }
-    if session.clean:
-        environment["CUPOLA_CLEAN"] = "1"
+    environment = _environment_inside(session, datalab, resources, mounts, home, network)
     names = [
         ContainerMount(source=paths.passwd(owner), target=Path("/etc/passwd"), read_only=True),
         ContainerMount(source=paths.group(owner), target=Path("/etc/group"), read_only=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, func, insert, select, union_all, update
 
 from cupola.exceptions import ConflictError, NotFoundError
 from cupola.models.volume import Volume
@@ -44,8 +44,10 @@ class VolumeStore:
             If a volume or a team has its name.
         """
         async with self._database.writing() as connection:
-            taken = select(volumes.c.name).where(volumes.c.name == volume.name)
-            taken = taken.union_all(select(teams.c.name).where(teams.c.name == volume.name))
+            taken = union_all(
+                select(volumes.c.name).where(volumes.c.name == volume.name),
+                select(teams.c.name).where(teams.c.name == volume.name),
+            )
             if (await connection.execute(taken)).first() is not None:
                 raise ConflictError(f"The name {volume.name} is taken: choose another one.")
             mine = select(func.count()).select_from(volumes).where(volumes.c.owner == volume.owner)
