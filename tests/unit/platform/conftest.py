@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from cupola.config import Config
+from cupola.hub.mounts import clear_mounts
 from cupola.platform.app import create_app
 from cupola.platform.storage.hub.settings import HubSettings
 from support.fake_hub import ACCESS, PREFIX, FakeHub
@@ -78,6 +79,8 @@ def open_portal(config, settings, hub):
                 client.app = app
                 yield client
         await sqlite_threads_end()
+        # They outlive a portal on purpose: `cupola down` ends them.
+        clear_mounts(config.paths, lambda _: None)
 
     return opened
 
