@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cupola.config import Compute, environments_source
 from cupola.exceptions import StartError
-from cupola.models.containers import HOMES_INSIDE, VOLUMES_INSIDE
+from cupola.models.containers import HOMES_INSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["second_opinion"]
 
 SECONDS = 900
+SAMPLES = "sample-archive"
 
 
 def second_opinion(settings: Config) -> Opinion:
@@ -60,11 +61,12 @@ def _in_container(settings: Config) -> Opinion:
         raise StartError("the Lab's image is not built yet; `cupola build lab` builds it")
 
     def run(script: Path, words: Sequence[str], person: str) -> tuple[int, bytes, bytes]:
-        inside = Path("/opinion.py")
+        inside, home = Path("/opinion.py"), settings.paths.home(person)
         seen = {
             str(script): inside,
-            str(settings.paths.home(person)): Path(HOMES_INSIDE, person),
-            str(settings.paths.sample_archive): Path(VOLUMES_INSIDE, "sample-archive"),
+            str(home): Path(HOMES_INSIDE, person),
+            # The link in the home says where the session has it.
+            str(settings.paths.sample_archive): (home / "volumes" / SAMPLES).readlink(),
             # What was fetched for the comparison.
             tempfile.gettempdir(): Path(tempfile.gettempdir()),
         }
