@@ -44,6 +44,7 @@ build: develop ## Build the wheel and the source distribution into dist
 
 lock: develop ## Compile the locked requirements anew
 	$(COMPILE) requirements/uv.in -o requirements/uv.lock
+	cp requirements/uv.lock environments/builder/uv.lock
 	$(COMPILE) --extra platform pyproject.toml requirements/build.in -o requirements/platform.lock
 	$(COMPILE) --extra lab pyproject.toml environments/lab/requirements.in -c requirements/platform.lock -o environments/lab/requirements.lock
 	$(COMPILE) --extra app pyproject.toml -c environments/lab/requirements.lock -o environments/web-base/requirements.lock
