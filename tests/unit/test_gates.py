@@ -107,7 +107,9 @@ def test_no_committed_file_names_a_registry_or_a_place_of_one_machine(tracked):
     places = ["/work/" + "main", "/work/" + "shared", "/root" + "/."]
     for name, file in tracked.items():
         text = file.read_text(encoding="utf-8")
-        for word in [*HOSTS, *places]:
+        # Recipes speak of the home of root in an image, not of this machine's.
+        recipe = name.startswith(("environments/", "src/cupola/platform/storage/docker/", "deploy/"))
+        for word in [*HOSTS, *(places[:2] if recipe else places)]:
             assert word not in text, f"{name} names {word}"
 
 

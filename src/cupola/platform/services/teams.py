@@ -229,10 +229,12 @@ class TeamService:
         Raises
         ------
         NotFoundError
-            If there is none (any more), or this person came in by it before.
+            If there is none (any more), or this person came in by it before and left.
         """
         stored = await self._by_token(token)
-        _check(stored, person.name)
+        # Whoever opens the link again from a mail is to read that all is well.
+        if await self.role(person.name, stored.invitation.team) is None:
+            _check(stored, person.name)
         return stored.invitation
 
     async def accept(

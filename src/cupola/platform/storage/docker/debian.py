@@ -22,12 +22,6 @@ __all__ = ["MADE", "have_debian"]
 
 MADE = f"cupola/debian:{RELEASE}"
 """The name of the one that is made here."""
-_PUBLIC = """\
-deb http://deb.debian.org/debian bookworm main
-deb http://deb.debian.org/debian bookworm-updates main
-deb http://security.debian.org/debian-security bookworm-security main
-"""
-"""What stands in the image: where its users get packages, wherever it was made."""
 _EPOCH = "1686355200"
 """No file is newer: the day of this Debian's release, so that the same packages make the same files."""
 _LEFT_OUT = (
@@ -89,9 +83,6 @@ def _make(engine: Engine, wanted: str, reason: str, tell: Callable[[str], None])
     docker = find_docker(engine.host)
     with tempfile.TemporaryDirectory(prefix="cupola-debian-") as name:
         folder = Path(name)
-        sources, public = folder / "sources.list", folder / "public.list"
-        sources.write_text(debian_sources() or _PUBLIC, encoding="utf-8")
-        public.write_text(_PUBLIC, encoding="utf-8")
         command = [program, "--variant=minbase", "--format=tar", "--include=ca-certificates"]
         command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
         command += [f"--dpkgopt=path-include={_KEPT}"]
@@ -99,8 +90,13 @@ def _make(engine: Engine, wanted: str, reason: str, tell: Callable[[str], None])
         command += [
             '--customize-hook=rm -f "$1"/etc/apt/sources.list.d/* "$1"/etc/resolv.conf "$1"/etc/hostname'
         ]
-        command += [f"--customize-hook=upload {public} /etc/apt/sources.list"]
-        command += [RELEASE, "-", str(sources)]
+        if said := debian_sources():
+            # Builds bring the sources of this machine along; else mmdebstrap knows Debian's own, which stay in the image.
+            sources = folder / "sources.list"
+            sources.write_text(said, encoding="utf-8")
+            command += ['--customize-hook=: > "$1"/etc/apt/sources.list', RELEASE, "-", str(sources)]
+        else:
+            command += [RELEASE, "-"]
         _pipe(
             command,
             [docker, "import", "--message=Debian 12 by mmdebstrap", "-", MADE],
