@@ -147,7 +147,7 @@ class _Care:
 
         used: set[str] = set()
         if self.config.database.url_file or self.config.paths.portal_database.exists():
-            database = Database.at(self.config.paths.portal_database)
+            database = Database.of(self.config)
             try:
                 await database.migrate()
                 used = await VersionUses(database).in_use()

@@ -64,7 +64,9 @@ class Datalab(Model):
     ready_path: str = "/"
     """The path, under the session's prefix, that a person is sent to."""
     icon: str = "datalab"
-    """A name in the design system's set of icons."""
+    """A name in the design system's set of icons, where the datalab brings no picture of its own."""
+    pictured: bool = False
+    """Whether it has a picture of its own, ``icon.svg``."""
     tags: list[str] = Field(default_factory=list)
     licence: str = ""
     maintainer: str = ""

@@ -55,6 +55,19 @@ class CatalogueService:
         self._versions = versions
         self._compute = compute
 
+    async def picture(self, name: str) -> bytes:
+        """Return the picture of a datalab, as SVG.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such datalab, or it has none.
+        """
+        found = await asyncio.to_thread(self._folder.picture, name)
+        if found is None:
+            raise NotFoundError(f"The datalab {name!r} has no picture.")
+        return found
+
     async def datalabs(self) -> list[Datalab]:
         """Return all datalabs by name, also those that cannot run; they say why."""
         return await asyncio.to_thread(

@@ -54,6 +54,18 @@ async def test_the_newest_version_is_recommended(service, tmp_path):
         await service.datalab("lib")
 
 
+async def test_a_datalab_may_bring_its_picture(service, source):
+    datalab(source, "sky", "title: Sky\nsummary: One sentence.\n")
+    (source / "sky" / "icon.svg").write_text("<svg/>")
+    assert await service.picture("sky") == b"<svg/>"
+    assert (await service.datalab("sky")).pictured
+    assert not (await service.datalab("lab")).pictured
+    (source / "sky" / "icon.svg").write_text("x" * 300_000)
+    for name in ("lab", "sky", "../source/sky", "nothing"):
+        with pytest.raises(NotFoundError, match="picture"):
+            await service.picture(name)
+
+
 async def test_one_without_a_version_says_how_to_get_one(service):
     assert "cupola up" in (await service.datalab("lab")).unavailable
     with pytest.raises(ConflictError, match="cupola up"):

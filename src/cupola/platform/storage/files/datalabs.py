@@ -21,7 +21,10 @@ __all__ = ["DatalabFolder"]
 
 log = structlog.get_logger("cupola.portal")
 
-_FROM_ELSEWHERE = {"name", "versions", "recommended", "unavailable"}
+PICTURE = "icon.svg"
+LARGEST_PICTURE = 2**18
+"""In bytes."""
+_FROM_ELSEWHERE = {"name", "pictured", "versions", "recommended", "unavailable"}
 """What no datalab.yaml says: the folder's name and what was built decide."""
 
 
@@ -56,6 +59,18 @@ class DatalabFolder:
         """Return one datalab, without versions; nothing where there is none of this name."""
         return next((datalab for datalab in self.datalabs() if datalab.name == name), None)
 
+    def picture(self, name: str) -> bytes | None:
+        """Return the picture of a datalab, as SVG; nothing where it has none or a huge one."""
+        place = self.place(name)
+        if place is None or self.datalab(name) is None:
+            return None
+        try:
+            with (place / PICTURE).open("rb") as file:
+                content = file.read(LARGEST_PICTURE + 1)
+        except OSError:
+            return None
+        return content if len(content) <= LARGEST_PICTURE else None
+
     def datalabs(self) -> list[Datalab]:
         """Return all datalabs by name, without versions; a broken one says that it is."""
         try:
@@ -88,7 +103,8 @@ def _parse(file: Path) -> Datalab:
         raise ValueError("it holds no fields")  # noqa: TRY004 - one kind of error for all that a file can say wrong
     if wrong := sorted(_FROM_ELSEWHERE & content.keys()):
         raise ValueError(f"{', '.join(wrong)}: not for this file")
-    return Datalab.model_validate({**content, "name": file.parent.name})
+    pictured = file.with_name(PICTURE).is_file()
+    return Datalab.model_validate({**content, "name": file.parent.name, "pictured": pictured})
 
 
 def _reason(error: Exception) -> str:
