@@ -79,10 +79,12 @@ def _make_version(root: Path, home: Path) -> None:
     (built / "bin" / "python").symlink_to(sys.executable)
     version = Version(digest=DIGEST, label="test", created=now(), ready=True)
     (built / "version.json").write_text(version.model_dump_json())
-    overlays = home / ".cupola" / "environments"
-    overlays.mkdir(parents=True)
-    # An environment is known by the pyvenv.cfg beside its bin: a link to the interpreter alone would not do.
-    (overlays / short).symlink_to(sys.prefix)
+    # What the owner installed: this environment. It is known by the pyvenv.cfg beside its bin, and is no link itself.
+    overlay = home / ".cupola" / "environments" / short
+    (overlay / "bin").mkdir(parents=True)
+    (overlay / "bin" / "python").symlink_to(sys.executable)
+    for name in ("pyvenv.cfg", "lib"):
+        (overlay / name).symlink_to(Path(sys.prefix) / name)
 
 
 def main(root: Path, port: int) -> None:
