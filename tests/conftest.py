@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.matrix import matrix  # noqa: F401 - a fixture for all
+# Once, here: a fixture that is imported in several places is made once for each of them.
+from support.fixtures import engine, new_platform, platform
+from support.images import images
+from support.matrix import matrix
 from support.matrix import write as write_matrix
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from _pytest.terminal import TerminalReporter
+
+__all__ = ["engine", "images", "matrix", "new_platform", "platform"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
