@@ -55,6 +55,60 @@ async def test_a_session_starts_answers_and_stops(grounds):
     assert "stub session of starts" in session.plan.log.read_text()
 
 
+PROBES = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+tried = {
+    "mount": lambda: libc.mount(b"none", b"/tmp", b"tmpfs", 0, None),
+    "unshare": lambda: libc.unshare(0x10000000),
+    "chroot": lambda: os.chroot("/tmp"),
+    "mknod": lambda: os.mknod("/tmp/disk", 0o60600, os.makedev(254, 0)),
+    "setuid": lambda: os.setuid(0),
+    "chown": lambda: os.chown("/etc/hostname", 0, 0),
+    "raw socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    "packet socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+    "host name": lambda: socket.sethostname("other"),
+    "clock": lambda: os.system("date -s 2001-01-01 >/dev/null 2>&1") and -1,
+    "kernel memory": lambda: open("/dev/mem"),
+    "kernel log": lambda: open("/dev/kmsg").read(1),
+    "engine": lambda: open("/var/run/docker.sock"),
+    "sysctl": lambda: open("/proc/sys/kernel/hostname", "w").write("x"),
+    "core pattern": lambda: open("/proc/sys/kernel/core_pattern", "w").write("|/x"),
+    "cgroup": lambda: open("/sys/fs/cgroup/memory/memory.limit_in_bytes", "w").write("1"),
+    "root": lambda: open("/etc/shadow").read(1),
+}
+for name, act in tried.items():
+    try:
+        if act() not in (-1, 65535):
+            print(name)
+    except (OSError, PermissionError):
+        pass
+"""
+
+
+@pytest.mark.row(21)
+async def test_what_only_an_administrator_may_do_is_denied(grounds, matrix):
+    session = await grounds.session("probes").start()
+    escapes = (await session.run(PROBES)).splitlines()
+    status = await session.run("print(open('/proc/self/status').read())")
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
+    # The same probes in a container as the engine makes it by itself: they do find something to do.
+    told = grounds.engine.client.containers.run(
+        session.container.image.id,
+        ["/opt/cupola/bin/python", "-c", PROBES],
+        entrypoint=[],
+        user="0",
+        network_mode="none",
+        remove=True,
+    )
+    red = {"chroot", "setuid", "raw socket"} <= set(told.decode().splitlines())
+    assert red, told
+    await session.driver.stop()
+    assert not escapes
+    matrix("escapes of 17 probes", len(escapes), limit=0, seen_red=red)
+    matrix("effective capabilities", int(effective, 16), limit=0, seen_red=red)
+
+
 async def test_limits_and_rights_are_those_of_the_plan(grounds):
     session = await grounds.session("rights").start()
     host = session.container.attrs["HostConfig"]

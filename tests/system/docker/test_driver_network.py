@@ -154,6 +154,30 @@ async def test_what_the_configuration_allows_and_blocks(engine, tmp_path):
         assert await reached(session, places) == {"door", "private"}
 
 
+async def found_beyond(engine, folder, weaken=""):
+    """Return what a session reaches beyond the list, with some rules away."""
+    options = {"weaken": frozenset(weaken.split())} if weaken else {}
+    async with looked_around(engine, folder, **options) as (_, session, places):
+        return await reached(session, places) - {"door", "outside"}
+
+
+@pytest.mark.row(18)
+async def test_sockets_of_the_host_and_of_others(engine, tmp_path, matrix):
+    beyond = await found_beyond(engine, tmp_path / "strong") - {"metadata"}
+    weak = await found_beyond(engine, tmp_path / "weak", "host icc private")
+    red = {"host", "bridge", "neighbour", "private"} <= weak
+    assert red, weak
+    matrix("reachable sockets beyond the list", len(beyond), limit=0, seen_red=red)
+
+
+@pytest.mark.row(19)
+async def test_the_metadata_of_a_cloud(engine, tmp_path, matrix):
+    hits = await found_beyond(engine, tmp_path / "strong") & {"metadata"}
+    red = "metadata" in await found_beyond(engine, tmp_path / "weak", "metadata")
+    assert red
+    matrix("answers of the metadata address", len(hits), limit=0, seen_red=red)
+
+
 async def test_an_internal_network_reaches_the_door_alone(engine, tmp_path):
     async with looked_around(engine, tmp_path, network="internal") as (_, session, places):
         assert await reached(session, places) == {"door"}
