@@ -73,6 +73,7 @@ try:
         made += 1
 except OSError as error:
     print("refused after", made)
+for _ in range(made): os.wait()
 """,
     "cores": """
 import multiprocessing, time
