@@ -43,6 +43,9 @@ SETTINGS = """
 compute: docker
 docker:
   host: {host}
+  build: false
+  cores: {cores}
+  memory_mib: {memory_mib}
 profile:
   sessions: {crowd}
   cores: {cores}
@@ -134,7 +137,7 @@ def main() -> None:
     took: dict[str, list[float]] = {"ours": [], "peer": []}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        limits = {"cores": LIMITS.cores, "memory_mib": LIMITS.memory_mib}
+        limits = {"cores": round(LIMITS.cores), "memory_mib": LIMITS.memory_mib}
         mine = stack.enter_context(ours(folder, SETTINGS.format(host=host, crowd=said.crowd, **limits)))
         image = good(mine.http.get("/services/cupola/api/datalabs/lab")).json()["recommended"]
         other = PEER_SPAWNER.format(
