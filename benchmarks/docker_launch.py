@@ -44,6 +44,7 @@ compute: docker
 docker:
   host: {host}
   build: false
+  overcommit: 32
   cores: {cores}
   memory_mib: {memory_mib}
 profile:
