@@ -45,6 +45,10 @@ async def test_an_outage_of_postgresql_is_told_and_survived(new_platform, postgr
         page = await visitor.http.get("/services/cupola/sessions")
         assert page.status_code == 503
         assert "try again" in page.text.lower()
+        # Nobody is signed out by it: a hub that cannot look does not say that it knows nobody.
+        hub = await visitor.http.get("/hub/api/user")
+        assert hub.status_code == 503
+        assert "try again" in hub.json()["message"]
         # What runs, runs on.
         assert (await kernel.run("print(6 * 7)")).text == "42\n"
         await asyncio.sleep(max(0.0, AWAY_S - (asyncio.get_event_loop().time() - started)))

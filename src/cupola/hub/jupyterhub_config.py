@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from cupola.config import load
+from cupola.config.database import postgresql_address
+from cupola.hub.outages import answer_unavailable
 from cupola.hub.settings import configure
 
-configure(get_config(), load())  # type: ignore[name-defined]  # noqa: F821 - traitlets puts it there
+_config = load()
+configure(get_config(), _config)  # type: ignore[name-defined]  # noqa: F821 - traitlets puts it there
+if postgresql_address(_config):
+    answer_unavailable()
