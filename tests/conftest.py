@@ -17,6 +17,7 @@ from support.fixtures import engine, new_platform, platform
 from support.images import images
 from support.matrix import matrix
 from support.matrix import write as write_matrix
+from support.weak_hub import weak_hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-__all__ = ["engine", "images", "matrix", "new_platform", "platform"]
+__all__ = ["engine", "images", "matrix", "new_platform", "platform", "weak_hub"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

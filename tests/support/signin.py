@@ -53,6 +53,8 @@ class Hub:
     sign_in: str
     """The lines below ``sign_in:``, indented by two."""
     owner: str = "ada"
+    more: str = ""
+    """Lines at the end of the hub's own configuration."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -99,7 +101,7 @@ class Hub:
         )
         paths.network.write_text(engine.model_dump_json())
         file = self.folder / "hub_config.py"
-        file.write_text(CONFIGURATION)
+        file.write_text(CONFIGURATION + self.more)
         kept = {
             name: value
             for name, value in os.environ.items()
