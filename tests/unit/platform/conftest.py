@@ -6,6 +6,7 @@ import sys
 
 import httpx
 import pytest
+from starlette.routing import Mount, Route
 
 from cupola.config import Config
 from cupola.hub.mounts import clear_mounts
@@ -16,6 +17,8 @@ from support.threads import sqlite_threads_end
 
 DIGEST = "sha256:" + "a1" * 32
 INTERNAL = "internal-token"
+ROUTES = []
+"""The handlers as the first portal of a run included them. To look at all their arguments takes longer than most tests."""
 
 
 @pytest.fixture
@@ -64,6 +67,16 @@ def add_version(config, digest, created="2026-11-01T00:00:00Z"):
     (place / "version.json").write_text(json.dumps(version))
 
 
+def share_handlers(app):
+    """Let a portal take the handlers that the first one included; what is bound to an application stays its own."""
+    ROUTES[:] = ROUTES or app.router.routes
+    assert len(ROUTES) == len(app.router.routes)
+    app.router.routes[:] = [
+        own if isinstance(own, (Route, Mount)) else shared
+        for own, shared in zip(app.router.routes, ROUTES, strict=True)
+    ]
+
+
 @pytest.fixture
 def open_portal(config, settings, hub):
     """Open the real application on the fake hub, also more than once on one state."""
@@ -71,6 +84,7 @@ def open_portal(config, settings, hub):
     @contextlib.asynccontextmanager
     async def opened():
         app = create_app(config, settings, hub_transport=hub.transport())
+        share_handlers(app)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(
