@@ -155,7 +155,11 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
         if self._driver is None:
             return 0
         ended = await self._driver.ended()
-        return None if ended is None else code_of(ended)
+        if ended is not None:
+            return code_of(ended)
+        if self._was_ready and (lost := self._driver.lost_inside()) is not None:
+            await self._tell(SessionState.READY, f"A program in the session {describe(lost)}", 100, lost)
+        return None
 
     @override
     async def stop(self, now: bool = False) -> None:

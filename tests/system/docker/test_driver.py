@@ -197,7 +197,14 @@ async def test_a_program_in_it_that_needs_too_much_memory_ends_alone(grounds):
     said = await session.run("x = [bytearray(2**20) for _ in range(500)]")
     assert said == "exit -9"
     assert await session.driver.ended() is None
-    assert session.driver._kills == 1
+    lost = session.driver.lost_inside()
+    assert lost.cause is EndCause.OUT_OF_MEMORY
+    assert lost.peak_memory_mib == lost.memory_limit_mib == 128
+    assert session.driver.lost_inside() is None, "it is told once"
+    later = session.another_driver()
+    later.load(session.driver.state())
+    assert await later.ended() is None
+    assert later.lost_inside() is None, "a hub that was restarted does not tell it again"
     end = await session.driver.stop()
     assert end.cause is EndCause.ASKED
 

@@ -230,6 +230,33 @@ async def test_a_session_that_ran_out_of_memory_says_so_and_is_restarted_bigger(
         await until(portal, new["id"], maria, "ready")
 
 
+async def test_a_program_killed_in_a_session_that_goes_on_is_told_and_a_bigger_one_offered(
+    open_portal, maria
+):
+    async with open_portal() as portal:
+        session = (await launch(portal, maria, resources=size(1, 2 * GIB)))["id"]
+        lost = {"cause": "out-of-memory", "signal": "SIGKILL", "memory_limit_mib": 2 * GIB}
+        await until(portal, session, maria, "ready")
+        for _ in range(2):
+            await report(portal, session, state="ready", message="A program in it was ended", end=lost)
+        seen = (await portal.get(f"api/sessions/{session}", headers=maria)).json()
+        assert (seen["state"], seen["end"]) == ("ready", None)
+        [notice] = seen["notices"]
+        assert "used up all of the 2 GiB that it may have" in notice
+        portal.cookies.update({"service-cupola": "token-of-maria"})
+        for path in ("sessions", f"sessions/{session}"):
+            page = (await portal.get(path, headers={"Accept": "text/html"})).text
+            assert "used up all of the 2 GiB" in page
+            assert "Bigger means 1 core, 4 GiB." in page
+            assert f'id="bigger-{session}"' in page
+        assert page.count("<span>A program in it") == 2, "each of the two is among what happened"
+        portal.cookies.clear()
+        await report(portal, session, state="stopped", message="Stopped", end={"cause": "asked"})
+        await report(portal, session, state="ready", message="too late", end=lost)
+        ended = (await portal.get(f"api/sessions/{session}", headers=maria)).json()
+        assert (ended["state"], ended["notices"]) == ("stopped", [notice])
+
+
 async def test_a_reason_that_comes_late_is_kept_all_the_same(open_portal, hub, maria):
     hub.mode = "refused"
     async with open_portal() as portal:

@@ -78,6 +78,10 @@ class Driver(Protocol):
         """Return how it ended by itself; nothing while it runs, or while nobody can tell."""
         ...
 
+    def lost_inside(self) -> SessionEnd | None:
+        """Return how a program in it was ended since the last call, while the session itself goes on; mostly nothing."""
+        ...
+
     async def stop(self) -> SessionEnd:
         """End it and all that it started, and say what is known of it."""
         ...

@@ -65,6 +65,7 @@ class SessionContainer:
         self._group: MemoryGroup | None = None
         self._peak_mib: int | None = None
         self._kills = 0
+        self._kills_told: int | None = None
         self._seen_end: SessionEnd | None = None
 
     @property
@@ -102,7 +103,7 @@ class SessionContainer:
         """
         container = _of(plan)
         self.log, self.limit_mib = container.log, container.resources.memory_mib
-        self._peak_mib, self._kills, self._seen_end = None, 0, None
+        self._peak_mib, self._kills, self._kills_told, self._seen_end = None, 0, 0, None
         env = {
             **container.environment,
             **environment,
@@ -216,6 +217,16 @@ class SessionContainer:
         if use is not None:
             self._peak_mib = max(self._peak_mib or 0, use.used_mib)
             self._kills = use.kills
+            if self._kills_told is None:
+                self._kills_told = use.kills  # the hub was restarted: what was before it has been told
+
+    def lost_inside(self) -> SessionEnd | None:
+        """Return that a program in it, such as a notebook's kernel, was ended for lack of memory; each is told once."""
+        if self._kills_told is None or self._kills <= self._kills_told:
+            return None
+        self._kills_told = self._kills
+        peak = max(self._peak_mib or 0, self.limit_mib or 0) or None
+        return self._end(EndCause.OUT_OF_MEMORY, signal="SIGKILL", peak_memory_mib=peak)
 
     def _ask(self) -> SessionEnd | None:
         """Ask the engine how it is."""

@@ -235,6 +235,10 @@ class SessionProcess:
         ended = self._status()
         return ended and ended.model_copy(update={"log": self._last_lines()})
 
+    def lost_inside(self) -> SessionEnd | None:
+        """Return nothing: processes have no limit of memory that a program in a session could reach."""
+        return None
+
     def _status(self) -> SessionEnd | None:
         if self._child is not None and (code := self._child.poll()) is not None:
             return end_of_return_code(code)

@@ -10,9 +10,9 @@ from cupola.platform.services.amounts import memory_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cupola.models.session import SessionEnd, SessionReport
+    from cupola.models.session import Session, SessionEnd, SessionReport
 
-__all__ = ["final_state", "sentence"]
+__all__ = ["final_state", "loss_inside", "sentence", "starved"]
 
 _LOG_TELLS = "its last lines of output say more"
 
@@ -33,6 +33,24 @@ def final_state(report: SessionReport) -> SessionState:
     if end.cause is EndCause.CRASH and end.exit_code == 0 and end.signal is None:
         return report.state  # its owner shut it down from within
     return SessionState.FAILED
+
+
+_STARVED = "A program in it, such as a notebook's kernel, was ended: "
+"""How the sentence begins that a session keeps among its notices."""
+
+
+def loss_inside(end: SessionEnd) -> str:
+    """Return what happened to a program in a session that goes on."""
+    limit = memory_text(end.memory_limit_mib) if end.memory_limit_mib else "memory"
+    return (
+        f"{_STARVED}the session had used up all of the {limit} that it may have. "
+        "Work on less at a time, or restart the session bigger."
+    )
+
+
+def starved(session: Session) -> bool:
+    """Return whether a running session has lost a program for lack of memory."""
+    return any(notice.startswith(_STARVED) for notice in session.notices)
 
 
 def _out_of_memory(end: SessionEnd) -> str:

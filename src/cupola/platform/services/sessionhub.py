@@ -11,7 +11,7 @@ import structlog
 from cupola.exceptions import NotFoundError, UnavailableError
 from cupola.models.base import now
 from cupola.models.session import EndCause, Session, SessionEnd, SessionState
-from cupola.platform.services.sessionlife import step_to
+from cupola.platform.services.sessionlife import step_note, step_to
 from cupola.platform.storage.hub.client import RefusedError, Started
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ class SessionHub:
         )
         self._bells.ring(session)
         return after
+
+    async def note(self, session: str, sentence: str) -> None:
+        """Tell of something that happened in a session that goes on."""
+        await self._store.move(session, step_note(sentence, at=now()))
+        self._bells.ring(session)
 
     def start(self, session: Session, *, after: str | None = None) -> None:
         """Let the hub start a session; this returns at once.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cupola.platform.storage.database.sessions import Step
 
-__all__ = ["step_aside", "step_to"]
+__all__ = ["step_aside", "step_note", "step_to"]
 
 _ORDER = {state: place for place, state in enumerate(SessionState)}
 _FULL = 100
@@ -91,6 +91,19 @@ def step_aside(message: str, *, at: datetime, reason: str) -> Step:
             update={"state": SessionState.STOPPING, "reason": session.reason or reason}
         )
         return after, _event(last, SessionState.STOPPING, message, at, _FULL)
+
+    return step
+
+
+def step_note(message: str, *, at: datetime) -> Step:
+    """Return the step that notes something in a session that goes on: as an event each time, among its notices once."""
+
+    def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent | None] | None:
+        if session.state is not SessionState.READY:
+            return None
+        notices = session.notices if message in session.notices else [*session.notices, message]
+        after = session.model_copy(update={"notices": notices})
+        return after, _event(last, session.state, message, at, _FULL)
 
     return step
 

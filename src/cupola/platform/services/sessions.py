@@ -19,7 +19,7 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
-from cupola.platform.services.ends import final_state, sentence
+from cupola.platform.services.ends import final_state, loss_inside, sentence, starved
 from cupola.platform.services.launches import other_volumes
 from cupola.platform.services.prices import cost_so_far
 from cupola.platform.services.sessionlife import step_aside
@@ -165,14 +165,16 @@ class SessionService:
         return self._present(kept)
 
     async def bigger(self, person: Person, sessions: Sequence[Session]) -> dict[str, Bigger]:
-        """Return the next sensible size for those of the ended `sessions` that a larger one may help, by id.
+        """Return the next sensible size for those of `sessions` that a larger one may help, by id.
+
+        Those are the ones that ended for want of memory, or may have, and those that run and lost a program by it.
 
         Raises
         ------
         UnavailableError
             If the engine does not tell what is free.
         """
-        small = [one for one in sessions if not one.state.active and one.end and one.end.cause in _GROW]
+        small = [one for one in sessions if _too_small(one)]
         if not small:
             return {}
         capacity = await self._capacity.capacity()
@@ -347,11 +349,16 @@ class SessionService:
     async def report(self, session: str, report: SessionReport) -> None:
         """Take what the spawner tells; what comes too late changes nothing.
 
+        An end that comes with the state ``ready`` is that of a program in the session, which itself goes on.
+
         Raises
         ------
         NotFoundError
             If there is no such session.
         """
+        if report.state is SessionState.READY and report.end is not None:
+            await self._at_hub.note(session, loss_inside(report.end))
+            return
         state = final_state(report)
         reason = None if state.active else sentence(report)
         await self._at_hub.move(
@@ -399,6 +406,12 @@ def request_of(session: Session, resources: Resources | None = None) -> LaunchRe
         resources=resources or session.resources,
         environment=session.environment,
     )
+
+
+def _too_small(session: Session) -> bool:
+    if session.state is SessionState.READY:
+        return starved(session)
+    return not session.state.active and session.end is not None and session.end.cause in _GROW
 
 
 def _first_event(session: Session) -> SessionEvent:

@@ -173,7 +173,7 @@ async def _sessions_part(request: Request, person: Person, factory: Factory, cur
         active=active,
         ended=ended,
         uses=await factory.sessions.usages(active),
-        bigger=await factory.sessions.bigger(person, ended),
+        bigger=await factory.sessions.bigger(person, found.items),
         titles={datalab.name: datalab.title for datalab in datalabs},
         icons={datalab.name: datalab.icon for datalab in datalabs},
         labels={version.digest: version.label for lab in datalabs for version in lab.versions},
