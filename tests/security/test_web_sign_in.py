@@ -68,15 +68,18 @@ def test_without_a_lie_he_comes_in(edwin):
     assert edwin.name == "edwin"
 
 
+LATER, EARLIER = int(time.time()) + 9000, int(time.time()) - 9000
+
+
 def called(bend):
-    """Return a short name for a lie, the same each time."""
+    """Return a short name for a lie, the same in each run."""
+    words = {str(LATER): "later", str(EARLIER): "earlier"}
     what, said = next(iter(bend.items()))
     if not isinstance(said, dict):
         return f"{what}: another" if what == "key" else what
-    return f"{what}: " + ", ".join(f"{name}={str(value)[:24]!r}" for name, value in said.items())
-
-
-LATER, EARLIER = int(time.time()) + 9000, int(time.time()) - 9000
+    return f"{what}: " + ", ".join(
+        f"{name} {words.get(str(value), str(value)[:24])!r}" for name, value in said.items()
+    )
 
 
 @pytest.mark.parametrize(
