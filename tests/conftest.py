@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import lanes
+
 # Once, here: a fixture that is imported in several places is made once for each of them.
 from support.fixtures import engine, new_platform, platform
 from support.images import images
 from support.matrix import matrix
+from support.matrix import take as take_figures
 from support.matrix import write as write_matrix
 from support.weak_hub import weak_hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import ModuleType
     from typing import Any
 
@@ -89,6 +92,31 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own platform out of the tests."""
     for name in ("CUPOLA_CONFIG", "CUPOLA_STATE", "CUPOLA_PORT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the lanes
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bring the tests into an order that is quick where they run in several processes."""
+    lanes.sort(config, items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Hand files out as a whole, and all tests of the engine to one process."""
+    return lanes.make_scheduler(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of a test's timeout starts
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test that measures time have the machine for itself."""
+    with lanes.turn(item):
+        return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the figures of a process that ends."""
+    take_figures(node.config, getattr(node, "workeroutput", None) or {})
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -33,7 +33,7 @@ OLDEST = (3, 11)
 DEBIAN = (
     *("chromium", "fonts-dejavu-core"),
     *("docker.io", "mmdebstrap", "iptables", "fuse3"),
-    *("btrfs-progs", "xfsprogs", "nginx-light", "postgresql"),
+    *("btrfs-progs", "xfsprogs", "nginx-light", "postgresql", "pebble"),
 )
 """The Debian packages that tests take: a browser, a container engine, file systems, the servers Cupola works with."""
 PROGRAMS = (
@@ -46,6 +46,7 @@ PROGRAMS = (
     "mkfs.xfs",
     "nginx",
     "psql",
+    "pebble",
 )
 """One of each package, by which it is known to be there."""
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

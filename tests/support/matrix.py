@@ -59,15 +59,25 @@ def matrix(request):
     """Take the figures of the row that the test is marked with."""
     mark = request.node.get_closest_marker("row")
     assert mark is not None, "a test that gives figures says of which row: @pytest.mark.row(NUMBER)"
-    row = Row(mark.args[0], request.node.nodeid, request.config.stash.setdefault(FIGURES, []))
+    test = request.node.nodeid.removesuffix("@engine")  # its lane, see lanes.py
+    row = Row(mark.args[0], test, request.config.stash.setdefault(FIGURES, []))
     yield row
     assert row.given, f"row {row.number} got no figure"
+
+
+def take(config: pytest.Config, told: dict[str, object]) -> None:
+    """Take the figures of one of several processes that run the tests."""
+    figures = config.stash.setdefault(FIGURES, [])
+    figures.extend(Figure(**figure) for figure in told.get("figures", ()))
 
 
 def write(config: pytest.Config, root: Path) -> None:
     """Write what this run found: one file per run, all rows in it."""
     figures = config.stash.get(FIGURES, [])
     if not figures:
+        return
+    if hasattr(config, "workeroutput"):  # one of several processes: the first one writes
+        config.workeroutput["figures"] = [asdict(figure) for figure in figures]
         return
     place = Path(os.environ.get("CUPOLA_MATRIX", root / "matrix.json"))
     commit = subprocess.run(

@@ -1,0 +1,79 @@
+"""Several tests at once: which of them share a process, in which order they come, and which want the machine for themselves.
+
+``make test`` runs two processes, each with a lane of its own: tests that take the container engine go through one of them,
+since there is one engine and some tests kill it; other files go to whichever process is free. A test that measures time
+is marked ``@pytest.mark.alone``: it waits until the test of the other process is done, and the next one there waits for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["make_scheduler", "sort", "turn"]
+
+ENGINE = "engine"
+"""The name of the fixture that is one for all, and of its lane."""
+LATE = ("tests/browser/", "tests/system/", "tests/security/")
+"""Files that take long; they are spread over the processes while there is much to spread."""
+
+
+def sort(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bring the tests of a process that is one of several into the order in which they are handed out."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if ENGINE in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(ENGINE))
+
+    def rank(item: pytest.Item) -> tuple[bool, bool]:
+        # The engine's lane is the longest, so it begins first; the many short files at the end fill what is left.
+        return item.get_closest_marker("xdist_group") is None, not item.nodeid.startswith(LATE)
+
+    items.sort(key=rank)
+
+
+def make_scheduler(config: pytest.Config, log: object) -> object:
+    """Return what hands tests out: a lane or a file as a whole, so that fixtures of a module are made once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Lanes(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            lane = super()._split_scope(nodeid)
+            return nodeid.partition("::")[0] if lane == nodeid else lane
+
+    return Lanes(config, log)
+
+
+@contextmanager
+def turn(item: pytest.Item) -> Iterator[None]:
+    """Let a test wait for its turn where another process runs tests too."""
+    together = getattr(item.config, "workerinput", None)
+    if together is None:
+        yield
+        return
+    folder = Path(item.config.rootpath, ".cache")
+    folder.mkdir(exist_ok=True)
+    alone = item.get_closest_marker("alone") is not None
+    with ExitStack() as files:
+        gate, room = (
+            files.enter_context((folder / f"tests-{name}.lock").open("w")) for name in ("gate", "room")
+        )
+        # Whoever wants the room alone stands in the gate meanwhile, so that nobody goes in before.
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            # Closing would not do: a child that a test forked may have the files open still.
+            fcntl.flock(room, fcntl.LOCK_UN)
+            fcntl.flock(gate, fcntl.LOCK_UN)
