@@ -19,6 +19,7 @@ from cupola.lab.home import copy_examples, link_volumes
 from cupola.lab.overlay import Overlay, write_kernel
 from cupola.lab.packages import Packages
 from cupola.lab.storage import leave, make_room
+from cupola.lab.unused import leave_out
 from cupola.models.volume import Mount
 
 __all__ = ["main", "prepare", "settings"]
@@ -130,6 +131,7 @@ def main(args: list[str]) -> None:
     args
         More settings for the Jupyter server.
     """
+    leave_out()
     prepare()
     sys.argv = ["jupyterhub-singleuser", *settings(), *args]
     from jupyterhub.singleuser import main as serve

@@ -22,6 +22,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cupola.lab.unused import leave_out
+
 __all__ = ["Zygote", "main"]
 
 PRELOAD = (
@@ -196,6 +198,7 @@ def preload() -> None:
     os.environ.setdefault("JUPYTERHUB_SINGLEUSER_EXTENSION", "1")
     # numpy would start a thread per core here, which no fork takes along; kernels have an environment of their own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    leave_out()
     for name in PRELOAD:
         try:
             importlib.import_module(name)

@@ -25,10 +25,8 @@ from tornado import web
 from typing_extensions import override
 
 from cupola.exceptions import CupolaError, InputError
-from cupola.lab.tiles.encode import error_png
 from cupola.lab.tiles.problems import TileProblem
 from cupola.lab.tiles.service import Kind, Rendered, TileAddress, TileService
-from cupola.lab.tiles.styles import Style
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -107,6 +105,9 @@ class TileHandler(_Handler):
     @authorized
     async def get(self, chain: str, tms: str, z: str, x: str, y: str, kind: Kind) -> None:
         """Answer with the tile."""
+        # Brings NumPy: sessions without a map do without it.
+        from cupola.lab.tiles.styles import Style
+
         query = {name: self.get_query_argument(name, "") for name in ("cmap", "vmin", "vmax", "size", "v")}
         # Hash, tile, style and revision say all that the pixels depend on: the address itself names the content.
         key = f"{self.request.path}?{sorted(query.items())}"
@@ -127,6 +128,8 @@ class TileHandler(_Handler):
 
     def _answer(self, rendered: Rendered, kind: Kind, size: int) -> None:
         """Send a tile, or a picture of the sentence why there is none (a map shows it despite the status)."""
+        from cupola.lab.tiles.encode import error_png
+
         problem = rendered.problem
         if problem is None:
             self.set_header("Cache-Control", f"private, max-age={ONE_YEAR}, immutable")
