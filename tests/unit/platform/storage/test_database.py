@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import stat
 
 import pytest
@@ -70,6 +72,20 @@ async def test_two_portals_may_start_at_once_on_an_empty_folder(connect):
     await asyncio.gather(*(database.migrate() for database in databases))
     for database in databases:
         await database.aclose()
+
+
+async def test_who_comes_while_another_makes_the_file_waits(path):
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE begun (x)")
+        other.execute("BEGIN IMMEDIATE")
+        database = Database.at(path)
+        waiting = asyncio.create_task(database.migrate())
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        other.execute("ROLLBACK")
+    assert not done
+    await waiting
+    await database.aclose()
 
 
 async def test_a_file_that_is_no_database_is_told(path):
