@@ -12,21 +12,25 @@ import rasterio
 from cupola.models.job import JobState
 from cupola.models.session import SessionState
 from cupola.monitor.visitor import Visitor
+from support.platform import Platform
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 MOON = "ulcn2005_lpo_downsampled.cub"
 
 
-@pytest.fixture
-def real_platform(new_platform, shared_data):
+@pytest.fixture(scope="module")
+def real_platform(tmp_path_factory, shared_data):
     volumes = "".join(
         f"  - {{name: {name}, title: Real data, path: {shared_data / folder}}}\n"
         for name, folder in (("earth", "s2"), ("moon", "isis3"))
     )
-    platform = new_platform(settings=f"volumes:\n{volumes}")
-    platform.start()
-    return platform
+    platform = Platform(tmp_path_factory.mktemp("real"), settings=f"volumes:\n{volumes}")
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.clean()
 
 
 async def open_session(visitor, platform):
