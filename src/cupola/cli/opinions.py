@@ -61,23 +61,26 @@ def _in_container(settings: Config) -> Opinion:
         raise StartError("the Lab's image is not built yet; `cupola build lab` builds it")
 
     def run(script: Path, words: Sequence[str], person: str) -> tuple[int, bytes, bytes]:
-        inside, home = Path("/opinion.py"), settings.paths.home(person)
+        home, folder = settings.paths.home(person), tempfile.gettempdir()
         seen = {
-            str(script): inside,
             str(home): Path(HOMES_INSIDE, person),
             # The link in the home says where the session has it.
             str(settings.paths.sample_archive): (home / "volumes" / SAMPLES).readlink(),
             # What was fetched for the comparison.
-            tempfile.gettempdir(): Path(tempfile.gettempdir()),
+            folder: Path(folder),
         }
-        return engine.run(
-            SECONDS,
-            image=built[0].version.digest,
-            entrypoint=[],
-            command=[str(built[0].python), "-P", str(inside), *words],
-            volumes={source: {"bind": str(target), "mode": "ro"} for source, target in seen.items()},
-            network_mode="none",
-            user="0:0",
-        )
+        with tempfile.NamedTemporaryFile(suffix=".py", dir=folder) as copy:
+            # The engine's machine need not have this installation: a platform in a container shares folders with it.
+            copy.write(script.read_bytes())
+            copy.flush()
+            return engine.run(
+                SECONDS,
+                image=built[0].version.digest,
+                entrypoint=[],
+                command=[str(built[0].python), "-P", copy.name, *words],
+                volumes={source: {"bind": str(target), "mode": "ro"} for source, target in seen.items()},
+                network_mode="none",
+                user="0:0",
+            )
 
     return run

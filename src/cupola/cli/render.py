@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import os
-import secrets
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cupola.cli.options import ConfigOption, configuration
 from cupola.exceptions import InputError, StartError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cupola.config import Config
+
 __all__ = ["compose_file", "register"]
+
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+"""The authorities that this machine trusts: an institution's own may be among them."""
+SOCKETS = "/run/postgresql"
+"""Where the platform's container finds the database's socket."""
+WRITTEN = "rshared"
+"""What the platform mounts in a folder of its own, buckets and homes, appears on the host, and so in sessions."""
+SHORTEST = 2
+"""Parts of a path, the root among them, that a folder of the system has: /etc."""
+RIGHTS: dict[str, Any] = {
+    # Packet filter, mounts, and the processes of other containers.
+    "cap_add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
+    # The engine's profile forbids mounts whatever the capabilities say; the labels of SELinux forbid its socket.
+    "security_opt": ["apparmor:unconfined", "label:disable"],
+    # Mounts of buckets (fuse), homes with a limit (loop, loop-control).
+    "device_cgroup_rules": ["c 10:229 rwm", "c 10:237 rwm", "b 7:* rwm"],
+}
+"""What the platform's container may do. Who has the engine's socket is root on the machine in any case."""
 
 
 class What(StrEnum):
@@ -36,6 +58,10 @@ def render(
     image: Annotated[
         str, typer.Option("--image", help="The name of the platform's image.")
     ] = "cupola/platform",
+    database_image: Annotated[
+        str,
+        typer.Option("--database-image", help="The name of PostgreSQL's official image, or of one like it."),
+    ] = "postgres:15",
     config: ConfigOption = None,
 ) -> None:
     """Write a compose file with the platform and PostgreSQL, and what belongs to it."""
@@ -46,8 +72,12 @@ def render(
             "The platform in a container starts its sessions in containers too; set `compute: docker` in cupola.yaml."
         )
     folder = into.expanduser().absolute()
+    if settings.file is not None and folder == settings.file.parent:
+        raise InputError(
+            f"{folder} holds the cupola.yaml that is read; name another folder with --into, which gets one of its own."
+        )
     try:
-        _write_all(folder, image, settings)
+        _write_all(folder, settings, image=image, database_image=database_image)
     except OSError as exc:
         raise StartError(f"{exc.filename or folder} cannot be written: {exc.strerror or exc}") from exc
     typer.echo(
@@ -55,94 +85,161 @@ def render(
     )
 
 
-def _write_all(folder: Path, image: str, settings: Any) -> None:
+def _write_all(folder: Path, settings: Config, *, image: str, database_image: str) -> None:
     import yaml
 
-    private = folder / "secrets"
-    private.mkdir(parents=True, exist_ok=True, mode=0o700)
-    password = private / "postgres-password"
-    if not password.exists():
-        # Kept by a second run: PostgreSQL takes it at its first start only.
-        _write(password, secrets.token_urlsafe(32), 0o600)
-    word = password.read_text(encoding="utf-8").strip()
-    _write(private / "database", f"postgresql://cupola:{word}@127.0.0.1:5432/cupola\n", 0o600)
-    state = settings.paths.state
+    plan = compose_file(settings, folder=folder, image=image, database_image=database_image)
+    for place in (folder, *_state(settings), _scratch(settings)):
+        place.mkdir(parents=True, exist_ok=True)  # the engine mounts nothing that is not there
     told = settings.model_dump(mode="json", exclude_unset=True)
-    told |= {"state": str(state), "database": {"url_file": "/run/secrets/database"}}
-    told["docker"] = {**told.get("docker", {}), "host": "unix:///var/run/docker.sock"}
+    # In the container all runs as root, who would be the owner otherwise; the folder beside the file too is another.
+    told |= {"state": str(settings.paths.state), "owner": settings.owner}
+    told["database"] = {"url_file": str(folder / "database")}
+    _write(folder / "database", f"postgresql://cupola@/cupola?host={SOCKETS}\n", 0o600)
     _write(folder / "cupola.yaml", yaml.safe_dump(told, sort_keys=False, allow_unicode=True), 0o600)
-    socket = settings.docker.host.removeprefix("unix://")
-    plan = compose_file(image=image, state=state, socket=socket, folder=folder)
     _write(folder / "compose.yaml", yaml.safe_dump(plan, sort_keys=False), 0o644)
 
 
-def compose_file(*, image: str, state: Path, socket: str, folder: Path) -> dict[str, Any]:
+def compose_file(settings: Config, *, folder: Path, image: str, database_image: str) -> dict[str, Any]:
     """Return the compose file.
+
+    It is read by docker-compose 1.29 of Debian 12 as by newer ones, so it has no ``name`` of its own.
 
     Parameters
     ----------
-    image
-        The platform's image.
-    state
-        The state folder. It has the same path in the container, since the engine mounts homes from the host.
-    socket
-        Where the engine listens on the host.
+    settings
+        The configuration.
     folder
-        Where the compose file lies, with ``cupola.yaml`` and ``secrets``.
+        Where the compose file lies, with ``cupola.yaml``.
+    image, database_image
+        The images of the platform and of PostgreSQL.
     """
     return {
-        "name": "cupola",
         "services": {
-            "database": {
-                "image": "postgres:15",
-                "restart": "unless-stopped",
-                # The platform is on the host's network: the database is for this machine alone.
-                "ports": ["127.0.0.1:5432:5432"],
-                "environment": {
-                    "POSTGRES_USER": "cupola",
-                    "POSTGRES_DB": "cupola",
-                    "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres-password",
-                },
-                "secrets": ["postgres-password"],
-                "volumes": ["database:/var/lib/postgresql/data"],
-                "healthcheck": {
-                    "test": ["CMD-SHELL", "pg_isready -U cupola -d cupola"],
-                    "interval": "5s",
-                    "timeout": "5s",
-                    "retries": 20,
-                },
-            },
-            "platform": {
-                "image": image,
-                "restart": "unless-stopped",
-                # It makes the network of the sessions and its rules on the host, and listens where people come.
-                "network_mode": "host",
-                "pid": "host",
-                "privileged": True,
-                "init": True,
-                "stop_grace_period": "60s",
-                "depends_on": {"database": {"condition": "service_healthy"}},
-                "command": ["cupola", "up", "--config", "/etc/cupola/cupola.yaml"],
-                "secrets": ["database"],
-                "volumes": [
-                    f"{folder / 'cupola.yaml'}:/etc/cupola/cupola.yaml:ro",
-                    f"{socket}:/var/run/docker.sock",
-                    {
-                        "type": "bind",
-                        "source": str(state),
-                        "target": str(state),
-                        # What is mounted in it later, buckets and homes, appears on the host and in sessions.
-                        "bind": {"propagation": "rshared", "create_host_path": True},
-                    },
-                ],
-            },
+            "database": _database(database_image),
+            "platform": _platform(settings, folder=folder, image=image),
         },
-        "secrets": {
-            "database": {"file": str(folder / "secrets" / "database")},
-            "postgres-password": {"file": str(folder / "secrets" / "postgres-password")},
-        },
-        "volumes": {"database": {}},
+        "volumes": {"database": {}, "database-socket": {}},
     }
+
+
+def _database(image: str) -> dict[str, Any]:
+    return {
+        "image": image,
+        "restart": "unless-stopped",
+        # Only who has its socket reaches it: the platform's container. So it takes no password, and no port of this machine.
+        "network_mode": "none",
+        "environment": {
+            "POSTGRES_USER": "cupola",
+            "POSTGRES_DB": "cupola",
+            "POSTGRES_HOST_AUTH_METHOD": "trust",
+        },
+        "volumes": ["database:/var/lib/postgresql/data", "database-socket:/var/run/postgresql"],
+        "healthcheck": {
+            # While it sets itself up, another server answers, started by a script.
+            "test": ["CMD-SHELL", "grep -qx postgres /proc/1/comm && pg_isready -q -U cupola -d cupola"],
+            "interval": "2s",
+            "timeout": "5s",
+            "retries": 60,
+        },
+    }
+
+
+def _platform(settings: Config, *, folder: Path, image: str) -> dict[str, Any]:
+    socket = settings.docker.host.removeprefix("unix://")
+    secrets = [
+        method.client_secret_variable for method in settings.sign_in.methods if method.client_secret_variable
+    ]
+    return {
+        "image": image,
+        **_build(settings),
+        "restart": "unless-stopped",
+        # It makes the network of the sessions and its rules on the host, listens where people come, mounts their
+        # volumes and looks at the processes of their containers.
+        "network_mode": "host",
+        "pid": "host",
+        **RIGHTS,
+        "stop_grace_period": "120s",
+        "depends_on": {"database": {"condition": "service_healthy"}},
+        "environment": {
+            "CUPOLA_CONFIG": str(folder / "cupola.yaml"),
+            # Some of it is handed to other containers: it has to be on the host, by the same path.
+            "TMPDIR": str(_scratch(settings)),
+            # Without a value it is that of whoever runs compose.
+            **dict.fromkeys(secrets),
+        },
+        "volumes": [
+            f"database-socket:{SOCKETS}",
+            f"{socket}:{socket}",
+            "/dev:/dev",
+            "/sys/fs/cgroup:/sys/fs/cgroup:ro",
+            *([f"{BUNDLE}:{BUNDLE}:ro"] if BUNDLE.is_file() else []),
+            *(_bind(place, propagation) for place, propagation in sorted(_places(settings, folder).items())),
+        ],
+    }
+
+
+def _build(settings: Config) -> dict[str, Any]:
+    """Return how the image is made, in a checkout; elsewhere it has to be there."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / "deploy" / "Dockerfile").is_file():
+        return {}
+    return {
+        "build": {
+            "context": str(checkout),
+            "dockerfile": "deploy/Dockerfile",
+            "network": "host",
+            "args": {"BASE": settings.docker.base},
+        }
+    }
+
+
+def _bind(place: Path, propagation: str) -> dict[str, Any]:
+    """Return how a place of the host is seen in the container: by its own path, which the engine too is told."""
+    return {
+        "type": "bind",
+        "source": str(place),
+        "target": str(place),
+        **({} if propagation == WRITTEN else {"read_only": True}),
+        "bind": {"propagation": propagation},
+    }
+
+
+def _places(settings: Config, folder: Path) -> dict[Path, str]:
+    """Return the places of the host that the platform works with, and how mounts in them spread."""
+    found = dict.fromkeys([folder, *settings.datalabs], "rprivate")
+    for file in _files(settings):
+        # With its folder: a file that is replaced as a whole would stay the old one in the container. A folder such as
+        # /etc would hide the container's own.
+        for place in (file, file.resolve()):
+            found[place.parent if len(place.parent.parts) > SHORTEST else place] = "rprivate"
+    for volume in settings.volumes:
+        if volume.path is not None:
+            # An export that the host mounts later is seen then.
+            found[volume.path] = WRITTEN if volume.access == "write" else "rslave"
+    return found | dict.fromkeys(_state(settings), WRITTEN)
+
+
+def _state(settings: Config) -> list[Path]:
+    """Return the folders that are the platform's own."""
+    folders = settings.folders
+    others = [place for place in (folders.environments, folders.images, folders.homes) if place]
+    return [settings.paths.state, *others]
+
+
+def _scratch(settings: Config) -> Path:
+    """Return the folder for temporary files."""
+    return settings.paths.state / "tmp"
+
+
+def _files(settings: Config) -> Iterator[Path]:
+    """Yield the single files that the configuration names."""
+    server, sign_in = settings.server, settings.sign_in
+    yield from filter(None, (server.certificate, server.certificate_key, sign_in.allow_list))
+    yield from (method.client_secret_file for method in sign_in.methods if method.client_secret_file)
+    for volume in settings.volumes:
+        if volume.bucket is not None and volume.bucket.keys is not None:
+            yield volume.bucket.keys
 
 
 def _write(file: Path, text: str, mode: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def write_sbom(engine: Engine, *, image: str, name: str, file: Path, key: str) -
     image, name
         The image's id, and what it is called in the list.
     file
-        Where the list goes.
+        Where the list goes; syft lies beside it for the time.
     key
         Marks the container as one of this platform's builds.
 
@@ -42,6 +43,10 @@ def write_sbom(engine: Engine, *, image: str, name: str, file: Path, key: str) -
     StartError
         If syft cannot do it.
     """
+    # The engine's machine need not have this installation: a platform in a container shares its state folder with it.
+    program = file.with_name("syft")
+    shutil.copyfile(_syft(), program)
+    program.chmod(0o755)
     code, said, errors = engine.run(
         SECONDS,
         image=image,
@@ -63,9 +68,10 @@ def write_sbom(engine: Engine, *, image: str, name: str, file: Path, key: str) -
         security_opt=["no-new-privileges"],
         network_mode="none",
         tmpfs={"/tmp": "rw,nosuid,nodev,size=1g"},  # noqa: S108 - the container's own
-        mounts=[Mount("/run/syft", str(_syft()), type="bind", read_only=True)],
+        mounts=[Mount("/run/syft", str(program), type="bind", read_only=True)],
         labels={LABEL_BUILD: key},
     )
+    program.unlink()
     try:
         if code != 0:
             raise ValueError(errors.decode(errors="replace"))  # noqa: TRY301 - both ends are one error
