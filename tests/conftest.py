@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from support import lanes
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["engine", "images", "matrix", "new_platform", "platform", "weak_hub"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Give requests the time that a loaded machine takes: where a test names no timeout, httpx gives up after 5 s."""
+    for wait in ("connect", "read", "write", "pool"):
+        setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, wait, 60)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

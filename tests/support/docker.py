@@ -59,7 +59,7 @@ class Engine:
             if knock.connect_ex(self.host.removeprefix("unix://")) != 0:
                 return False
         try:
-            with contextlib.closing(docker.DockerClient(base_url=self.host, timeout=5)) as client:
+            with contextlib.closing(docker.DockerClient(base_url=self.host, timeout=20)) as client:
                 return bool(client.ping())
         except (docker.errors.DockerException, OSError):
             return False

@@ -113,7 +113,7 @@ def nginx(folder: Path, upstream: int, headers: dict[str, str], port: int) -> It
             yield certificate
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def until_listening(port: int, seconds: float = 30) -> None:

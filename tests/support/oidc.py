@@ -269,7 +269,7 @@ def provider_mock() -> Iterator[str]:
     )
     issuer = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while True:
             with contextlib.suppress(httpx.TransportError):
                 metadata = httpx.get(f"{issuer}/.well-known/openid-configuration").json()
@@ -279,4 +279,4 @@ def provider_mock() -> Iterator[str]:
         yield metadata["issuer"]
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

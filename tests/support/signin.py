@@ -154,7 +154,7 @@ class Hub:
     def as_portal(self, method: str, path: str, **content) -> httpx.Response:
         """Ask the hub's REST API as the portal does."""
         headers = {"Authorization": f"token {Keys(self.config.paths.secrets).portal}"}
-        return httpx.request(method, f"{self.address}/hub/api{path}", headers=headers, timeout=30, **content)
+        return httpx.request(method, f"{self.address}/hub/api{path}", headers=headers, timeout=90, **content)
 
 
 class Browser:
@@ -162,7 +162,7 @@ class Browser:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.http = httpx.Client(timeout=30, headers={"Accept": "text/html"})
+        self.http = httpx.Client(timeout=90, headers={"Accept": "text/html"})
         self.seen: list[str] = []
 
     def get(self, address: str) -> httpx.Response:

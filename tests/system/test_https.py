@@ -97,7 +97,7 @@ def authority(tmp_path):
     yield start
     for process in processes:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("challenge", ["http", "tls"])

@@ -42,11 +42,11 @@ def nothing_left(tmp_path):
     yield
     found = [process for process in psutil.process_iter() if _belongs(process, tmp_path)]
     # A supervisor tells the end of its job a moment before its own.
-    _, left = psutil.wait_procs(found, timeout=5)
+    _, left = psutil.wait_procs(found, timeout=30)
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=10)
+    psutil.wait_procs(left, timeout=30)
     assert left == []
 
 

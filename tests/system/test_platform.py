@@ -294,7 +294,7 @@ async def test_ctrl_c_leaves_nothing_and_the_next_start_finds_the_state(ours):
     assert (ours.paths.home(OWNER) / "kept.txt").read_text() == "mine"
     down = ours.run("down")
     assert down.returncode == 0, down.stderr
-    assert ours.process.wait(timeout=10) == 0
+    assert ours.process.wait(timeout=60) == 0
     assert ours.processes() == []
 
 

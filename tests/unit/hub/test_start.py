@@ -259,7 +259,7 @@ def _lives(pid):
         return False
 
 
-def _until(question, seconds=30):
+def _until(question, seconds=60):
     end = time.monotonic() + seconds
     while not question():
         assert time.monotonic() < end

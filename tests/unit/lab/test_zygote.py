@@ -43,10 +43,10 @@ def zygote(tmp_path):
     until(made.socket.exists)
     yield made
     process.terminate()
-    assert process.wait(timeout=10) in {0, -signal.SIGKILL}
+    assert process.wait(timeout=60) in {0, -signal.SIGKILL}
 
 
-def until(question, seconds=30):
+def until(question, seconds=60):
     end = time.monotonic() + seconds
     while not (said := question()):
         assert time.monotonic() < end

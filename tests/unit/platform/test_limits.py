@@ -84,7 +84,7 @@ async def launch(portal, headers, **wish):
 
 
 async def until(portal, session, headers, *states):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = (await portal.get(f"api/sessions/{session}", headers=headers)).json()
             if found["state"] in states:
@@ -345,7 +345,7 @@ async def test_what_it_uses_costs_and_prints_is_told(open_portal, engine, config
             "memory_stats": {"usage": 700 * 2**20},
             "cpu_stats": {"cpu_usage": {"total_usage": 1}},
         }
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             # What was seen before is remembered for two seconds.
             while (  # noqa: ASYNC110 - there is no event for it
                 answer := await portal.get(f"api/sessions/{session}/usage", headers=maria)

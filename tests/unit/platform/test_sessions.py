@@ -26,13 +26,13 @@ async def follow(portal, session, headers):
 
 
 async def at_hub(hub, session):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while session not in hub.users["maria"].servers:  # noqa: ASYNC110 - a real hub has no event for it either
             await asyncio.sleep(0.01)
 
 
 async def until(portal, session, headers, *states):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = (await portal.get(f"api/sessions/{session}", headers=headers)).json()
             if found["state"] in states:

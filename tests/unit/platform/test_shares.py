@@ -57,7 +57,7 @@ class Running:
         await self.until("ready")
 
     async def until(self, state):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await self.get(f"sessions/{self.session}")).json()["state"] != state:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -199,7 +199,7 @@ async def test_what_a_dead_portal_left_at_the_hub_goes_at_the_next_start(running
     async with running() as r:
         hub.shares[("maria", r.session)] = {("user", "olga")}
     async with open_portal():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while at_hub(hub, r.session):  # noqa: ASYNC110 - the timer does it
                 await asyncio.sleep(0.01)
 

@@ -72,7 +72,7 @@ async def run_session(portal, person, team):
 
 
 async def until(portal, person, session, *states):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = (await portal.get(f"api/sessions/{session}", headers=token(person))).json()
             if found["state"] in states:

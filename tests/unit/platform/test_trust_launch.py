@@ -192,7 +192,7 @@ async def test_a_hundred_launches_stops_and_restarts_at_once_make_no_second_serv
     monkeypatch.setattr(sessionhub, "_AGAIN_S", 0.01)
 
     async def ready(portal, session):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (  # noqa: ASYNC110 - the portal is asked as a script does it
                 await portal.get(f"api/sessions/{session}", headers=maria)
             ).json()["state"] != "ready":

@@ -85,7 +85,7 @@ def server(runtime: Path) -> Iterator[Server]:
             yield Server(http, url, process.pid)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _wait(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
