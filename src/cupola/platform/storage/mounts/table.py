@@ -42,6 +42,15 @@ def mounts_below(folder: Path) -> list[MountPoint]:
     return [point for point in found if point.path == folder or folder in point.path.parents]
 
 
+def _lies_on(folder: Path) -> MountPoint | None:
+    """Return the mount that a folder lies on."""
+    above = [
+        point for point in mounts_below(Path("/")) if point.path == folder or point.path in folder.parents
+    ]
+    # Later ones lie on top of earlier ones.
+    return max(reversed(above), key=lambda point: len(point.path.parts), default=None)
+
+
 def _parsed(line: str) -> MountPoint:
     before, _, after = line.partition(" - ")
     fields, (kind, source, *_) = before.split(" "), after.split(" ")
@@ -65,6 +74,10 @@ def make_shared(folder: Path) -> bool:
     Without the right to mount it stays a plain folder, which is all that processes of this host need.
     """
     if any(point.path == folder and point.shared for point in mounts_below(folder)):
+        return True
+    # A platform in a container is given its state folder from the host, where the sessions are: what is mounted in that
+    # appears there, but not what is mounted in a mount of its own.
+    if (below := _lies_on(folder)) is not None and below.path != Path("/") and below.shared:
         return True
     if os.geteuid() != 0:
         return False
