@@ -34,6 +34,7 @@ DEBIAN = (
     *("chromium", "fonts-dejavu-core"),
     *("docker.io", "mmdebstrap", "iptables", "fuse3"),
     *("btrfs-progs", "xfsprogs", "nginx-light", "postgresql", "pebble"),
+    "docker-registry",
 )
 """The Debian packages that tests take: a browser, a container engine, file systems, the servers Cupola works with."""
 PROGRAMS = (
@@ -47,6 +48,7 @@ PROGRAMS = (
     "nginx",
     "psql",
     "pebble",
+    "docker-registry",
 )
 """One of each package, by which it is known to be there."""
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

@@ -14,6 +14,7 @@ from cupola.platform.services.builds import BuildService
 from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.customvolumes import CustomVolumes
+from cupola.platform.services.fetches import FetchService
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
 from cupola.platform.services.launches import Launches
@@ -111,12 +112,13 @@ class Factory:
         self.quotas = self._build_quotas()
         self.packages = PackageService(paths=config.paths)
         self._bells = Bells()
-        self._at_hub = SessionHub(store=SessionStore(self._database), hub=self._hub, bells=self._bells)
+        versions = self._version_store()
+        self._at_hub = self._build_at_hub(versions)
         self.teams = self._build_teams()
         self.volumes = self._build_volumes()
         self.catalogue = CatalogueService(
             folder=DatalabFolder.of(config, self._source),
-            versions=(versions := self._version_store()),
+            versions=versions,
             compute=config.compute,
         )
         self.builds = BuildService(
@@ -219,6 +221,14 @@ class Factory:
             teams=self.teams,
             sessions=SessionStore(self._database),
             jobs=JobStore(self._database),
+        )
+
+    def _build_at_hub(self, versions: EnvironmentStore | ImageStore) -> SessionHub:
+        return SessionHub(
+            store=SessionStore(self._database),
+            hub=self._hub,
+            bells=self._bells,
+            fetches=FetchService(versions) if isinstance(versions, ImageStore) else None,
         )
 
     def _build_sessions(self) -> SessionService:

@@ -152,7 +152,7 @@ async def test_the_usual_size_is_lowered_to_a_small_profile_and_told(open_portal
         ({"resources": size(gpus=3)}, 429, "your profile default allows 2 GPUs"),
         ({"resources": size(cores=0.01)}, 422, "at least"),
         ({"resources": size(memory_mib=1)}, 422, "at least"),
-        ({"version": AWAY}, 409, "must be fetched first"),
+        ({"version": AWAY}, 409, "in no registry"),
         ({"version": "sha256:0"}, 404, "has no version sha256:0"),
         ({"volumes": ["nothing"]}, 404, "There is no volume 'nothing'"),
         ({"environment": {"LD_PRELOAD": "x.so"}}, 422, "The variable LD_PRELOAD cannot be set"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from cupola.config import Compute
 from cupola.exceptions import ConflictError, NotFoundError
 from cupola.models.datalab import BuildWhen, Datalab, DatalabKind
+from cupola.platform.storage.docker.images import in_registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,8 +88,15 @@ class CatalogueService:
                 return datalab
         raise NotFoundError(f"There is no datalab {name!r}: the catalogue shows which there are.")
 
-    async def version(self, name: str, digest: str | None = None) -> BuiltVersion:
-        """Return a version of a datalab that can start here at once; the recommended one if none is named.
+    async def version(self, name: str, digest: str | None = None, *, fetched: bool = False) -> BuiltVersion:
+        """Return a version of a datalab that can start here; the recommended one if none is named.
+
+        Parameters
+        ----------
+        name, digest
+            Of the datalab, and of the version.
+        fetched
+            Whether the caller fetches it where it is in a registry only; else it can start at once.
 
         Raises
         ------
@@ -103,11 +111,8 @@ class CatalogueService:
         wanted = digest or datalab.recommended
         for built in await asyncio.to_thread(self._versions.versions, name):
             if built.version.digest == wanted:
-                if not built.version.ready:
-                    raise ConflictError(
-                        f"Version {built.version.label} of {datalab.title} is not on this machine now, so it must be "
-                        "fetched first: try again in a while, or choose another version."
-                    )
+                if not built.version.ready and not (fetched and in_registry(built.version)):
+                    raise ConflictError(_not_here(datalab, built.version))
                 return built
         raise NotFoundError(
             f"{datalab.title} has no version {wanted}: its page in the catalogue shows which it has."
@@ -145,6 +150,14 @@ class CatalogueService:
         return _why_no_image(datalab, built=bool(versions))
 
 
+def _not_here(datalab: Datalab, version: Version) -> str:
+    """Return that a version cannot start now, and the way out, in a sentence."""
+    where = f"Version {version.label} of {datalab.title} is not on this machine"
+    if in_registry(version):
+        return f"{where} now, so it must be fetched first: try again in a while, or choose another version."
+    return f"{where} any more and in no registry: choose another version."
+
+
 def _why_no_image(datalab: Datalab, *, built: bool) -> str:
     """Return why the engine has no image of a datalab, in a sentence."""
     if built:
@@ -163,11 +176,13 @@ def _why_no_image(datalab: Datalab, *, built: bool) -> str:
 def _recommended(versions: Sequence[Version], marked: str | None) -> str | None:
     """Return what one click starts: what an operator marked, else the newest one that passed its check."""
     ready = [version for version in versions if version.ready]
-    for chosen in (
-        [version for version in ready if version.digest == marked],
-        [version for version in ready if version.verified],
-        ready,
-    ):
-        if chosen:
-            return chosen[0].digest
+    # What has to be fetched first takes minutes: only where nothing is here, one click does that too.
+    for able in (ready, [version for version in versions if in_registry(version)]):
+        for chosen in (
+            [version for version in able if version.digest == marked],
+            [version for version in able if version.verified],
+            able,
+        ):
+            if chosen:
+                return chosen[0].digest
     return None

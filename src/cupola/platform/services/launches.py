@@ -98,7 +98,7 @@ class Launches:
         """
         check_variables(request.environment)
         datalab = await self._catalogue.datalab(request.datalab)
-        built = await self._catalogue.version(request.datalab, request.version)
+        built = await self._catalogue.version(request.datalab, request.version, fetched=True)
         resources, notices = await self._size(person, request.resources, datalab)
         chosen, gone = await self._data(person, request.volumes, datalab, again=again)
         session = Session(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from cupola.platform.services.fetches import FetchService
     from cupola.platform.storage.database.sessions import SessionStore
     from cupola.platform.storage.hub.client import HubClient, HubServer
 
@@ -49,9 +50,14 @@ class SessionHub:
         The hub.
     bells
         Are rung at each change.
+    fetches
+        Brings versions here that are in a registry only, where there are such.
     """
 
-    def __init__(self, *, store: SessionStore, hub: HubClient, bells: Bells) -> None:
+    def __init__(
+        self, *, store: SessionStore, hub: HubClient, bells: Bells, fetches: FetchService | None = None
+    ) -> None:
+        self._fetches = fetches
         self._store = store
         self._hub = hub
         self._bells = bells
@@ -190,13 +196,16 @@ class SessionHub:
             del self._tasks[session]
 
     async def _start(self, session: Session, after: str | None = None) -> None:
-        try:
-            async with asyncio.timeout(_START_S):
-                if after is not None:
-                    await self._until_ended(after)
-                failure = await self._ask_until_answered(session)
-        except TimeoutError:
-            failure = NOT_STARTED
+        # A large image over a slow line takes longer than any start may.
+        failure = await self._fetched(session)
+        if failure is None:
+            try:
+                async with asyncio.timeout(_START_S):
+                    if after is not None:
+                        await self._until_ended(after)
+                    failure = await self._ask_until_answered(session)
+            except TimeoutError:
+                failure = NOT_STARTED
         if failure is None:
             await self.move(session.id, SessionState.READY, "Ready")
             return
@@ -206,6 +215,16 @@ class SessionHub:
             await self._hub.stop(session.owner, session.id)
         except (RefusedError, UnavailableError) as error:
             log.warning("a failed session is left at the hub", session=session.id, error=str(error))
+
+    async def _fetched(self, session: Session) -> str | None:
+        """Have the session's version on this machine; return why that cannot be, if it cannot."""
+        if self._fetches is None:
+            return None
+
+        async def tell(message: str, progress: int) -> None:
+            await self.move(session.id, SessionState.STARTING, message, progress=progress)
+
+        return await self._fetches.have(session, tell)
 
     async def _until_ended(self, session: str) -> None:
         while True:

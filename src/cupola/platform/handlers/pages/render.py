@@ -19,6 +19,7 @@ from cupola.platform.handlers.dependencies import get_factory, login_token
 from cupola.platform.handlers.forgery import FIELD, csrf_token
 from cupola.platform.handlers.pages import wording
 from cupola.platform.services.amounts import memory_text, size_text
+from cupola.platform.storage.docker.images import in_registry
 
 __all__ = ["STATIC", "answer_part", "page", "part"]
 
@@ -135,6 +136,7 @@ def _environment() -> Environment:
         bytes_of=wording.size,
         size=wording.size,
         span=wording.span,
+        in_registry=in_registry,
         session_states=wording.SESSION_STATES,
         job_states=wording.JOB_STATES,
     )

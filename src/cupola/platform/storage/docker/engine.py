@@ -131,8 +131,15 @@ class Engine:
             client.api.remove_image(name)
         self.forget()
 
-    def pull(self, name: str) -> None:
+    def pull(self, name: str, watch: Callable[[float], None] | None = None) -> None:
         """Fetch an image from its registry.
+
+        Parameters
+        ----------
+        name
+            Of the image, with its registry and a tag.
+        watch
+            Is called with the part that is done, 0 to 1: each layer counts the same.
 
         Raises
         ------
@@ -141,7 +148,17 @@ class Engine:
         """
         with self._client(seconds=PULL_S) as client:
             repository, _, tag = name.rpartition(":")
-            client.api.pull(repository, tag)
+            layers: dict[str, float] = {}
+            for said in client.api.pull(repository, tag, stream=True, decode=True):
+                if "error" in said:
+                    # What goes wrong on the way comes with status 200.
+                    raise UnavailableError(
+                        f"The Docker engine at {self.host} cannot pull {name}: {_one_line(said['error'])}."
+                    )
+                if (part := _part_of(said)) is not None:
+                    layers[said.get("id", "")] = part
+                    if watch is not None:
+                        watch(sum(layers.values()) / len(layers))
         self.forget()
 
     def run(self, seconds: float, **options: Any) -> tuple[int, bytes, bytes]:
@@ -215,6 +232,25 @@ class Engine:
         finally:
             if client is not None:
                 client.close()
+
+
+_STEPS = {"Pulling fs layer": 0.0, "Waiting": 0.0, "Pull complete": 1.0, "Already exists": 1.0}
+_DOWNLOADED = 0.8
+"""Of a layer's work, downloading it is so much, and unpacking it the rest."""
+
+
+def _part_of(said: dict[str, Any]) -> float | None:
+    """Return how much of a layer is done after a line of a pull; nothing if the line is about no layer."""
+    status = said.get("status", "")
+    detail = said.get("progressDetail") or {}
+    part = detail.get("current", 0) / detail["total"] if detail.get("total") else 0.0
+    if status == "Downloading":
+        return _DOWNLOADED * part
+    if status in {"Verifying Checksum", "Download complete"}:
+        return _DOWNLOADED
+    if status == "Extracting":
+        return _DOWNLOADED + (1 - _DOWNLOADED) * part
+    return _STEPS.get(status)
 
 
 def _one_line(said: object) -> str:

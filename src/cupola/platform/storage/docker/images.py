@@ -19,11 +19,11 @@ from cupola.platform.storage.environments.locks import is_held
 from cupola.platform.storage.environments.store import BuiltVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cupola.platform.storage.docker.engine import Engine
 
-__all__ = ["PYTHON", "ImageStore"]
+__all__ = ["PYTHON", "ImageStore", "in_registry"]
 
 MARKER = "version.json"
 PYTHON = Path("/opt/cupola/bin/python")
@@ -142,8 +142,15 @@ class ImageStore:
         (place / MARKER).unlink(missing_ok=True)
         shutil.rmtree(place, ignore_errors=True)
 
-    def fetch(self, datalab: str, version: Version) -> None:
+    def fetch(self, datalab: str, version: Version, watch: Callable[[float], None] | None = None) -> None:
         """Have a registered image that is not here: pull it.
+
+        Parameters
+        ----------
+        datalab, version
+            What it is.
+        watch
+            Is called with the part that is done, 0 to 1.
 
         Raises
         ------
@@ -152,12 +159,18 @@ class ImageStore:
         UnavailableError
             It could not be pulled, or something else lies under its name.
         """
-        if not version.image or "/" not in version.image or not _has_server(version.image):
+        if not version.image or not in_registry(version):
             raise NotFoundError(
                 f"Version {version.label} of {datalab} is no longer on this machine and in no registry: "
                 f"`cupola build {datalab}` makes a new one."
             )
-        self.engine.pull(version.image)
+        try:
+            self.engine.pull(version.image, watch)
+        except UnavailableError as exc:
+            raise UnavailableError(
+                f"Version {version.label} of {datalab} could not be fetched as {version.image} ({str(exc).rstrip('.')}): "
+                "try again later, or choose another version."
+            ) from exc
         image = self.engine.image(version.image)
         if image is None or image.id != version.digest:
             with contextlib.suppress(CupolaError):
@@ -167,10 +180,10 @@ class ImageStore:
             )
 
 
-def _has_server(image: str) -> bool:
-    """Tell whether a reference names its registry: of one without, anybody could have taken the name."""
-    first = image.partition("/")[0]
-    return "." in first or ":" in first or first == "localhost"
+def in_registry(version: Version) -> bool:
+    """Tell whether a version's reference names a registry: of one without, anybody could have taken the name."""
+    server, _, path = (version.image or "").partition("/")
+    return bool(path) and ("." in server or ":" in server or server == "localhost")
 
 
 def _read(marker: Path) -> Version | None:

@@ -26,7 +26,7 @@ class Shelf(Engine):
     def remove(self, name):
         self.here = [image for image in self.here if name not in {image.id, *image.tags}]
 
-    def pull(self, name):
+    def pull(self, name, watch=None):  # noqa: ARG002 - the engine's own shape
         self.pulled.append(name)
         if name not in self.registry:
             raise UnavailableError("no such image")
