@@ -123,6 +123,18 @@ def settings() -> list[str]:
     return chosen
 
 
+def pass_over_home() -> None:
+    """Let the Jupyter server read its settings nowhere in the home: a wrong line there would lock its owner out.
+
+    They are Python that runs in the server before anybody is asked who they are. How the Lab looks is kept elsewhere.
+    """
+    from jupyter_core.application import JupyterApp
+    from jupyter_core.paths import ENV_CONFIG_PATH, SYSTEM_CONFIG_PATH
+
+    places = [*ENV_CONFIG_PATH, *SYSTEM_CONFIG_PATH]
+    JupyterApp.config_file_paths = property(lambda _: list(places))  # type: ignore[assignment,method-assign]
+
+
 def main(args: list[str]) -> None:
     """Prepare and serve until told to end.
 
@@ -133,6 +145,7 @@ def main(args: list[str]) -> None:
     """
     leave_out()
     prepare()
+    pass_over_home()
     sys.argv = ["jupyterhub-singleuser", *settings(), *args]
     from jupyterhub.singleuser import main as serve
 

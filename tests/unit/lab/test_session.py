@@ -106,3 +106,18 @@ def test_the_server_asks_nothing_of_the_internet(home):
     assert "--LabApp.news_url=None" in chosen
     assert f"--ServerApp.root_dir={home}" in chosen
     assert "--ServerApp.jpserver_extensions={'cupola.lab.extension': True}" in chosen
+
+
+def test_settings_in_the_home_do_not_reach_the_server(home):
+    """They are Python: a wrong line, or one of a visitor's, would keep every session of its owner from starting."""
+    (home / ".jupyter").mkdir()
+    (home / ".jupyter" / "jupyter_server_config.py").write_text("raise SystemExit('locked out')\n")
+    read = (
+        "from jupyter_server.serverapp import ServerApp\n"
+        "server = ServerApp(); server.load_config_file(); print(*server.config_file_paths, sep='\\n')"
+    )
+    with pytest.raises(subprocess.CalledProcessError):
+        says(sys.executable, read)
+    places = says(sys.executable, f"from cupola.lab.session import pass_over_home; pass_over_home()\n{read}")
+    assert str(Path(sys.prefix) / "etc" / "jupyter") in places.splitlines()
+    assert str(home) not in places
