@@ -1,3 +1,9 @@
+"""Reading what ISIS and ASP print.
+
+The samples in the folder ``output`` were written from memory, after the programs' documentation: nobody recorded them from
+a run, since neither ISIS nor ASP could be installed where these tests were made. What real programs print may differ.
+"""
+
 from __future__ import annotations
 
 import datetime as dt

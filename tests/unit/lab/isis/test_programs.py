@@ -1,3 +1,9 @@
+"""Running programs as those of ISIS and ASP are run: shell scripts that print samples stand in for them.
+
+The samples in the folder ``output`` were written from memory, after the programs' documentation: nobody recorded them from
+a run, since neither ISIS nor ASP could be installed where these tests were made. What real programs print may differ.
+"""
+
 from __future__ import annotations
 
 import subprocess
@@ -22,7 +28,7 @@ cat "$here/$name.err" >&2 2>/dev/null
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """An ISISROOT whose programs print what real ones were seen to print."""
+    """An ISISROOT whose programs print the samples."""
     folder = tmp_path_factory.mktemp("isis")
     (folder / "bin" / "xml").mkdir(parents=True)
     for name in ("stats", "campt", "cam2map", "getkey", "silent", "endless", "killed", "pc_align"):
