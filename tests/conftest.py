@@ -101,14 +101,19 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the lanes
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Bring the tests into an order that is quick where they run in several processes."""
     lanes.sort(config, items)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+def pytest_configure_node(node: Any) -> None:
+    """Prepare a process that will run tests."""
+    lanes.tell(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Hand files out as a whole, and all tests of the engine to one process."""
     return lanes.make_scheduler(config, log)
 

@@ -8,46 +8,66 @@ is marked ``@pytest.mark.alone``: it waits until the test of the other process i
 from __future__ import annotations
 
 import fcntl
+import json
+import shutil
+import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["make_scheduler", "sort", "turn"]
+__all__ = ["make_scheduler", "sort", "tell", "turn"]
 
 ENGINE = "engine"
 """The name of the fixture that is one for all, and of its lane."""
+FOLDER = pytest.StashKey[Path]()
 LATE = ("tests/browser/", "tests/system/", "tests/security/")
 """Files that take long; they are spread over the processes while there is much to spread."""
 
 
+def tell(node: Any) -> None:
+    """Tell a process, before it starts, where to write which tests are in the engine's lane: only it can find out."""
+    if FOLDER not in node.config.stash:
+        node.config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="cupola-lanes-"))
+    node.workerinput["lane"] = str(node.config.stash[FOLDER] / "engine")
+
+
 def sort(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Bring the tests of a process that is one of several into the order in which they are handed out."""
-    if not hasattr(config, "workerinput"):
+    together = getattr(config, "workerinput", None)
+    if together is None:
         return
-    for item in items:
-        if ENGINE in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(ENGINE))
+    lane = {item.nodeid for item in items if ENGINE in getattr(item, "fixturenames", ())}
 
     def rank(item: pytest.Item) -> tuple[bool, bool]:
         # The engine's lane is the longest, so it begins first; the many short files at the end fill what is left.
-        return item.get_closest_marker("xdist_group") is None, not item.nodeid.startswith(LATE)
+        return item.nodeid not in lane, not item.nodeid.startswith(LATE)
 
     items.sort(key=rank)
+    # Each process finds the same, so it does not matter which of them writes last.
+    aside = Path(f"{together['lane']}-{together['workerid']}")
+    aside.write_text(json.dumps(sorted(lane)))
+    aside.replace(together["lane"])
 
 
-def make_scheduler(config: pytest.Config, log: object) -> object:
+def make_scheduler(config: pytest.Config, log: Any) -> object:
     """Return what hands tests out: a lane or a file as a whole, so that fixtures of a module are made once."""
-    from xdist.scheduler import LoadGroupScheduling
+    from xdist.scheduler import LoadScopeScheduling
 
-    class Lanes(LoadGroupScheduling):
+    class Lanes(LoadScopeScheduling):
+        def schedule(self) -> None:
+            folder = config.stash.get(FOLDER, None)
+            if folder is not None and folder.exists():
+                self.lane = set(json.loads((folder / "engine").read_text()))
+                shutil.rmtree(folder)
+            super().schedule()
+
         def _split_scope(self, nodeid: str) -> str:
-            lane = super()._split_scope(nodeid)
-            return nodeid.partition("::")[0] if lane == nodeid else lane
+            return ENGINE if nodeid in self.lane else nodeid.partition("::")[0]
 
     return Lanes(config, log)
 

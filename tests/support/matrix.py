@@ -59,8 +59,7 @@ def matrix(request):
     """Take the figures of the row that the test is marked with."""
     mark = request.node.get_closest_marker("row")
     assert mark is not None, "a test that gives figures says of which row: @pytest.mark.row(NUMBER)"
-    test = request.node.nodeid.removesuffix("@engine")  # its lane, see lanes.py
-    row = Row(mark.args[0], test, request.config.stash.setdefault(FIGURES, []))
+    row = Row(mark.args[0], request.node.nodeid, request.config.stash.setdefault(FIGURES, []))
     yield row
     assert row.given, f"row {row.number} got no figure"
 
