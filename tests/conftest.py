@@ -13,24 +13,39 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from support import lanes
-
 # Once, here: a fixture that is imported in several places is made once for each of them.
 from support.fixtures import engine, new_platform, platform
 from support.images import images
-from support.matrix import matrix
-from support.matrix import take as take_figures
-from support.matrix import write as write_matrix
+from support.lanes import (
+    pytest_collection_modifyitems,
+    pytest_configure_node,
+    pytest_runtest_protocol,
+    pytest_xdist_make_scheduler,
+)
+from support.matrix import matrix, pytest_sessionfinish, pytest_testnodedown
 from support.weak_hub import weak_hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
     from _pytest.terminal import TerminalReporter
 
-__all__ = ["engine", "images", "matrix", "new_platform", "platform", "weak_hub"]
+__all__ = [
+    "engine",
+    "images",
+    "matrix",
+    "new_platform",
+    "platform",
+    "pytest_collection_modifyitems",
+    "pytest_configure_node",
+    "pytest_runtest_protocol",
+    "pytest_sessionfinish",
+    "pytest_testnodedown",
+    "pytest_xdist_make_scheduler",
+    "weak_hub",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,41 +114,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own platform out of the tests."""
     for name in ("CUPOLA_CONFIG", "CUPOLA_STATE", "CUPOLA_PORT"):
         monkeypatch.delenv(name, raising=False)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Bring the tests into an order that is quick where they run in several processes."""
-    lanes.sort(config, items)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Prepare a process that will run tests."""
-    lanes.tell(node)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Hand files out as a whole, and all tests of the engine to one process."""
-    return lanes.make_scheduler(config, log)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of a test's timeout starts
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test that measures time have the machine for itself."""
-    with lanes.turn(item):
-        return (yield)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take the figures of a process that ends."""
-    take_figures(node.config, getattr(node, "workeroutput", None) or {})
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the matrix of trust."""
-    write_matrix(session.config, ROOT)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -18,9 +18,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
-__all__ = ["make_scheduler", "sort", "tell", "turn"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_configure_node",
+    "pytest_runtest_protocol",
+    "pytest_xdist_make_scheduler",
+]
 
 ENGINE = "engine"
 """The name of the fixture that is one for all, and of its lane."""
@@ -29,14 +34,15 @@ LATE = ("tests/browser/", "tests/system/", "tests/security/")
 """Files that take long; they are spread over the processes while there is much to spread."""
 
 
-def tell(node: Any) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
     """Tell a process, before it starts, where to write which tests are in the engine's lane: only it can find out."""
     if FOLDER not in node.config.stash:
         node.config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="cupola-lanes-"))
     node.workerinput["lane"] = str(node.config.stash[FOLDER] / "engine")
 
 
-def sort(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Bring the tests of a process that is one of several into the order in which they are handed out."""
     together = getattr(config, "workerinput", None)
     if together is None:
@@ -54,7 +60,8 @@ def sort(config: pytest.Config, items: list[pytest.Item]) -> None:
     aside.replace(together["lane"])
 
 
-def make_scheduler(config: pytest.Config, log: Any) -> object:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Return what hands tests out: a lane or a file as a whole, so that fixtures of a module are made once."""
     from xdist.scheduler import LoadScopeScheduling
 
@@ -72,8 +79,15 @@ def make_scheduler(config: pytest.Config, log: Any) -> object:
     return Lanes(config, log)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of a test's timeout starts
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test wait for its turn."""
+    with _turn(item):
+        return (yield)
+
+
 @contextmanager
-def turn(item: pytest.Item) -> Iterator[None]:
+def _turn(item: pytest.Item) -> Iterator[None]:
     """Let a test wait for its turn where another process runs tests too."""
     together = getattr(item.config, "workerinput", None)
     if together is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Figure", "Row", "matrix"]
+__all__ = ["Figure", "Row", "matrix", "pytest_sessionfinish", "pytest_testnodedown"]
 
 FIGURES = pytest.StashKey["list[Figure]"]()
 
@@ -64,23 +64,25 @@ def matrix(request):
     assert row.given, f"row {row.number} got no figure"
 
 
-def take(config: pytest.Config, told: dict[str, object]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
     """Take the figures of one of several processes that run the tests."""
-    figures = config.stash.setdefault(FIGURES, [])
-    figures.extend(Figure(**figure) for figure in told.get("figures", ()))
+    told = getattr(node, "workeroutput", None) or {}
+    node.config.stash.setdefault(FIGURES, []).extend(Figure(**figure) for figure in told.get("figures", ()))
 
 
-def write(config: pytest.Config, root: Path) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write what this run found: one file per run, all rows in it."""
+    config = session.config
     figures = config.stash.get(FIGURES, [])
     if not figures:
         return
     if hasattr(config, "workeroutput"):  # one of several processes: the first one writes
         config.workeroutput["figures"] = [asdict(figure) for figure in figures]
         return
-    place = Path(os.environ.get("CUPOLA_MATRIX", root / "matrix.json"))
+    place = Path(os.environ.get("CUPOLA_MATRIX", config.rootpath / "matrix.json"))
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=root, check=False
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=config.rootpath, check=False
     ).stdout.strip()
     content = {
         "commit": commit,
