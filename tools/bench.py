@@ -1,7 +1,8 @@
 """Run every benchmark in turn and write ``benchmarks/results.md`` from their last lines.
 
 Usage: ``python tools/bench.py [NAME ...]``. A benchmark is a script ``benchmarks/NAME.py`` whose last line is one
-JSON object ``{name, ours, peer, ratio, unit, target, runs, machine}``; files without that line are helpers.
+JSON object ``{name, ours, peer, ratio, unit, target, runs, machine}``; files without that line are helpers. One that measures
+more than one thing puts the others into a list ``also``, each with what differs. ``docker_launch`` needs root and a Docker engine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 RESULTS = FOLDER / "results.md"
 LAST = FOLDER / "results.json"
-NAMES = ("launch", "routes", "tiles", "fullres", "jobs")
+NAMES = ("launch", "routes", "tiles", "fullres", "jobs", "docker_launch")
 HEAD = """# Benchmarks
 
 Written by `make bench`; each row is one script in this folder, ours and the peer in turn in one run.
@@ -44,13 +45,14 @@ def run(name: str) -> dict[str, Any]:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the page with one row per benchmark."""
-    rows = [
-        "| [{name}]({name}.py) | {ours} | {peer} | **{ratio}** | {target} | {unit} | {runs} | {measured} | {machine} |".format(
-            **result
-        )
+    """Return the page with one row per figure."""
+    row = "| [{title}]({name}.py) | {ours} | {peer} | **{ratio}** | {target} | {unit} | {runs} | {measured} | {machine} |"
+    figures = [
+        result | {"title": result["name"]} | more
         for _, result in sorted(results.items())
+        for more in ({}, *result.get("also", ()))
     ]
+    rows = [row.format(**figure) for figure in figures]
     return HEAD + "\n".join(rows) + "\n"
 
 
