@@ -23,8 +23,6 @@ BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 """The authorities that this machine trusts: an institution's own may be among them."""
 SOCKETS = "/run/postgresql"
 """Where the platform's container finds the database's socket."""
-WRITTEN = "rshared"
-"""What the platform mounts in a folder of its own, buckets and homes, appears on the host, and so in sessions."""
 SHORTEST = 2
 """Parts of a path, the root among them, that a folder of the system has: /etc."""
 RIGHTS: dict[str, Any] = {
@@ -89,7 +87,7 @@ def _write_all(folder: Path, settings: Config, *, image: str, database_image: st
     import yaml
 
     plan = compose_file(settings, folder=folder, image=image, database_image=database_image)
-    for place in (folder, *_state(settings), _scratch(settings)):
+    for place in (folder, *_own(settings), _scratch(settings)):
         place.mkdir(parents=True, exist_ok=True)  # the engine mounts nothing that is not there
     told = settings.model_dump(mode="json", exclude_unset=True)
     # In the container all runs as root, who would be the owner otherwise; the folder beside the file too is another.
@@ -97,7 +95,8 @@ def _write_all(folder: Path, settings: Config, *, image: str, database_image: st
     told["database"] = {"url_file": str(folder / "database")}
     _write(folder / "database", f"postgresql://cupola@/cupola?host={SOCKETS}\n", 0o600)
     _write(folder / "cupola.yaml", yaml.safe_dump(told, sort_keys=False, allow_unicode=True), 0o600)
-    _write(folder / "compose.yaml", yaml.safe_dump(plan, sort_keys=False), 0o644)
+    # Compose would take what follows a dollar sign, in a path, for a variable.
+    _write(folder / "compose.yaml", yaml.safe_dump(plan, sort_keys=False).replace("$", "$$"), 0o644)
 
 
 def compose_file(settings: Config, *, folder: Path, image: str, database_image: str) -> dict[str, Any]:
@@ -174,7 +173,7 @@ def _platform(settings: Config, *, folder: Path, image: str) -> dict[str, Any]:
             "/dev:/dev",
             "/sys/fs/cgroup:/sys/fs/cgroup:ro",
             *([f"{BUNDLE}:{BUNDLE}:ro"] if BUNDLE.is_file() else []),
-            *(_bind(place, propagation) for place, propagation in sorted(_places(settings, folder).items())),
+            *_places(settings, folder),
         ],
     }
 
@@ -194,33 +193,42 @@ def _build(settings: Config) -> dict[str, Any]:
     }
 
 
-def _bind(place: Path, propagation: str) -> dict[str, Any]:
+def _bind(place: Path, *, writable: bool, propagation: str) -> dict[str, Any]:
     """Return how a place of the host is seen in the container: by its own path, which the engine too is told."""
     return {
         "type": "bind",
         "source": str(place),
         "target": str(place),
-        **({} if propagation == WRITTEN else {"read_only": True}),
-        "bind": {"propagation": propagation},
+        **({} if writable else {"read_only": True}),
+        # Where nothing is mounted later, the engine decides: it knows better if its own data lie there.
+        **({"bind": {"propagation": propagation}} if propagation else {}),
     }
 
 
-def _places(settings: Config, folder: Path) -> dict[Path, str]:
-    """Return the places of the host that the platform works with, and how mounts in them spread."""
-    found = dict.fromkeys([folder, *settings.datalabs], "rprivate")
+def _places(settings: Config, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the places of the host that the platform works with."""
+    # What the platform mounts among state and homes appears on the host, and so in sessions.
+    spread = {settings.paths.state, settings.folders.homes}
+    found = {place: (True, "rshared" if place in spread else "") for place in _own(settings)}
+    # An export that the host mounts later is seen then.
+    found |= {
+        volume.path: (volume.access == "write", "rslave")
+        for volume in settings.volumes
+        if volume.path is not None
+    }
+    read = {folder, *settings.datalabs}
     for file in _files(settings):
         # With its folder: a file that is replaced as a whole would stay the old one in the container. A folder such as
         # /etc would hide the container's own.
-        for place in (file, file.resolve()):
-            found[place.parent if len(place.parent.parts) > SHORTEST else place] = "rprivate"
-    for volume in settings.volumes:
-        if volume.path is not None:
-            # An export that the host mounts later is seen then.
-            found[volume.path] = WRITTEN if volume.access == "write" else "rslave"
-    return found | dict.fromkeys(_state(settings), WRITTEN)
+        read |= {
+            place.parent if len(place.parent.parts) > SHORTEST else place for place in (file, file.resolve())
+        }
+    found = dict.fromkeys(read, (False, "")) | found
+    for place, (writable, propagation) in sorted(found.items()):
+        yield _bind(place, writable=writable, propagation=propagation)
 
 
-def _state(settings: Config) -> list[Path]:
+def _own(settings: Config) -> list[Path]:
     """Return the folders that are the platform's own."""
     folders = settings.folders
     others = [place for place in (folders.environments, folders.images, folders.homes) if place]
