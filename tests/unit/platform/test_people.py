@@ -78,3 +78,24 @@ async def test_what_is_remembered_is_bounded(service, hub, monkeypatch):
         hub.add_token(f"t{number}", "maria")
         await service.person(f"t{number}")
     assert len(service._known) == 10
+
+
+OWN = "access:servers!server=paul/lab-1"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "session"),
+    [
+        ((ACCESS, OWN, "users:activity!user=paul"), True),
+        ((ACCESS, OWN, "access:servers!user=paul"), False),
+        ((ACCESS, OWN, "access:servers"), False),
+        ((ACCESS, OWN, "access:servers!user=paula"), True),
+        ((ACCESS,), False),
+    ],
+)
+async def test_a_session_is_its_owner_without_their_powers(service, hub, scopes, session):
+    hub.add_token("some", "paul", scopes=scopes)
+    assert await service.is_session("some") is session
+    person = await service.person("some")
+    assert person.name == "paul"
+    assert person.admin is not session

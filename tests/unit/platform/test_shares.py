@@ -11,6 +11,7 @@ from cupola.models.base import now
 from cupola.platform.services import sessionhub
 from cupola.platform.services import shares as shares_module
 from cupola.platform.storage.database.tables import shares
+from support.fake_hub import ACCESS
 
 pytestmark = pytest.mark.asyncio
 
@@ -281,3 +282,33 @@ async def test_a_deleted_team_has_no_shares(running, hub):
         assert (await r.get(f"sessions/{r.session}/shares")).json()["items"] == []
         assert await r.access("mike") is None
         assert at_hub(hub, r.session) == set()
+
+
+async def test_a_guest_with_the_sessions_own_token_goes_no_further_than_the_share(open_portal, hub):
+    """Whoever has full access to a session can read its token: it must not share, invite, or last longer than it."""
+    async with open_portal() as portal:
+        running = Running(portal)
+        await running.set_up()
+        scope = f"access:servers!server=maria/{running.session}"
+        hub.add_token("of-the-session", "maria", scopes=(ACCESS, scope))
+        stolen = {"Authorization": "token of-the-session"}
+        place = f"api/sessions/{running.session}"
+        for method, path, body in (
+            ("POST", f"{place}/shares", {"person": "mike", "access": "full", "hours": 72}),
+            ("DELETE", f"{place}/shares/x", None),
+            ("POST", "api/teams", {"name": "others", "title": "Others"}),
+            ("POST", "api/teams/mars-crew/invitations", {"person": "olga", "role": "owner"}),
+            ("DELETE", "api/teams/mars-crew", None),
+            ("POST", "api/invitations/accept", {"id": "x"}),
+            ("POST", "teams", {"name": "others", "title": "Others"}),
+            ("POST", f"sessions/{running.session}/shares", {"person": "mike"}),
+            ("POST", "logout", None),
+        ):
+            refused = await portal.request(method, path, headers=stolen, json=body)
+            assert refused.status_code == 403, path
+            assert "A session cannot do this" in refused.text, path
+        assert (await portal.get(f"{place}/shares", headers=stolen)).json()["items"] == []
+        # What the library in a session needs, it has.
+        renamed = await portal.patch(place, headers=stolen, json={"title": "Craters"})
+        assert renamed.status_code == 200
+        assert (await portal.get(f"{place}/access?person=mike", headers=stolen)).json()["access"] is None

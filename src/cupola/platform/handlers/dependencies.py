@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from cupola.exceptions import NotSignedInError
+from cupola.exceptions import NotAllowedError, NotSignedInError
 from cupola.models.person import Person
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.forgery import check_same_site
@@ -23,6 +24,11 @@ __all__ = [
 ]
 
 _KINDS = {"token", "bearer"}
+_READING = {"GET", "HEAD", "OPTIONS"}
+_BY_SESSIONS = re.compile(
+    r"api/(sessions(/[^/]+(/(stop|restart))?)?|jobs(/[^/]+(/[^/]+)?)?|volumes(/[^/]+(/measure)?)?)"
+)
+"""What a session may change in its owner's name."""
 
 
 def get_factory(request: Request) -> Factory:
@@ -57,7 +63,10 @@ async def current_person(request: Request, factory: Annotated[Factory, Depends(g
     token = header_token(request)
     if token is not None:
         # Only a program can set this header on a request to another site: nothing to forge.
-        return await factory.people.person(token)
+        person = await factory.people.person(token)
+        if request.method not in _READING and await factory.people.is_session(token):
+            _check_session_may(request, factory)
+        return person
     check_front(request, factory.config)
     token = login_token(request)
     if token is None:
@@ -65,6 +74,19 @@ async def current_person(request: Request, factory: Annotated[Factory, Depends(g
     person = await factory.people.person(token)
     await check_same_site(request, factory, token)
     return person
+
+
+def _check_session_may(request: Request, factory: Factory) -> None:
+    """Refuse what would let guests of a session stay longer, or go further, than its owner let them.
+
+    Raises
+    ------
+    NotAllowedError
+        If a session may not do this.
+    """
+    path = request.url.path.removeprefix(factory.hub_settings.prefix)
+    if _BY_SESSIONS.fullmatch(path) is None:
+        raise NotAllowedError("A session cannot do this in your name: do it on the platform's own pages.")
 
 
 PersonIn = Annotated[Person, Depends(current_person)]

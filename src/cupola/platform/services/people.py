@@ -80,7 +80,7 @@ class PeopleService:
         self._teams = teams
         self._clock = clock
         # By hash: a dump of the memory shows no token that was not just used.
-        self._known: OrderedDict[str, tuple[float, Person]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, Person, bool]] = OrderedDict()
 
     async def person(self, token: str) -> Person:
         """Return who holds `token`.
@@ -94,11 +94,29 @@ class PeopleService:
         UnavailableError
             If the hub does not answer.
         """
+        return (await self._holder(token))[0]
+
+    async def is_session(self, token: str) -> bool:
+        """Tell whether `token` is that of a session, which whoever works in it can read: guests, and any library.
+
+        Raises
+        ------
+        NotSignedInError
+            If nobody holds it (any more).
+        NotAllowedError
+            If it does not open this platform, or belongs to a program.
+        UnavailableError
+            If the hub does not answer.
+        """
+        return (await self._holder(token))[1]
+
+    async def _holder(self, token: str) -> tuple[Person, bool]:
+        """Return who holds `token`, and whether as a session of theirs."""
         key = _key(token)
-        until, person = self._known.get(key, (0.0, None))
-        if person is not None and self._clock() < until:
+        known = self._known.get(key)
+        if known is not None and self._clock() < known[0]:
             self._known.move_to_end(key)
-            return person
+            return known[1], known[2]
         self._known.pop(key, None)
         user = await self._hub.user_of(token)
         if user.kind != "user":
@@ -109,11 +127,14 @@ class PeopleService:
             )
         teams = sorted(user.groups if self._teams is None else await self._teams(user.name))
         profile = self._profiles.of(user.name, teams)
-        person = Person(name=user.name, admin=user.admin, teams=teams, profile=profile)
-        self._known[key] = (self._clock() + _REMEMBERED_S, person)
+        session = _is_session(user.name, user.scopes)
+        # Nobody becomes an administrator by being let into an administrator's session.
+        admin = user.admin and not session
+        person = Person(name=user.name, admin=admin, teams=teams, profile=profile)
+        self._known[key] = (self._clock() + _REMEMBERED_S, person, session)
         while len(self._known) > _MOST:
             self._known.popitem(last=False)
-        return person
+        return person, session
 
     async def sign_in(self, *, code: str, verifier: str, redirect_uri: str) -> str:
         """Return the token of the person whom the hub sent back with `code`.
@@ -129,12 +150,19 @@ class PeopleService:
 
     def forget_person(self, name: str) -> None:
         """Ask the hub anew the next time that a token of `name` comes."""
-        for key in [key for key, (_, person) in self._known.items() if person.name == name]:
+        for key in [key for key, (_, person, _) in self._known.items() if person.name == name]:
             del self._known[key]
 
     def forget(self, token: str) -> None:
         """Ask the hub anew the next time `token` comes."""
         self._known.pop(_key(token), None)
+
+
+def _is_session(name: str, scopes: list[str]) -> bool:
+    """Tell whether `scopes` are those of a session: it opens itself alone, a person opens all of theirs."""
+    if {"access:servers", f"access:servers!user={name}"} & set(scopes):
+        return False
+    return any(scope.startswith("access:servers!server=") for scope in scopes)
 
 
 def _key(token: str) -> str:
