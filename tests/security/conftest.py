@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from support.labs import together
+
+__all__ = ["together"]
