@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 
 import httpx
 import pytest
 
 from cupola.hub.signin.names import is_name
+from support.everywhere import Everywhere, hub_token, sign_in
 from support.oidc import CLIENT, SECRET, GitHub, GitLab, OpenID, provider_mock
 from support.signin import Browser, Hub, forms, problem, wait_until
 
@@ -67,10 +66,6 @@ def browser(hub):
     yield make
     for one in made:
         one.close()
-
-
-def sign_in(browser, method, next=""):  # noqa: A002 - as the address has it
-    return browser.get(f"/hub/sign-in/{method}/start" + (f"?next={next}" if next else ""))
 
 
 def strike(hub, line):
@@ -354,36 +349,6 @@ def test_the_provider_that_others_wrote(tmp_path):
             one.stop()
 
 
-class Everywhere:
-    """Fritz with everything open: a page, an API token, a server, and a channel into it."""
-
-    def __init__(self, hub, fritz):
-        self.hub, self.fritz = hub, fritz
-        wait_until(lambda: (sign_in(fritz, "institute"), fritz.name)[1] == "fritz", 20)
-        self.headers = {"Authorization": f"token {hub_token(fritz)}"}
-        started = hub.as_portal("POST", "/users/fritz/servers/lab-1")
-        assert started.status_code == 201, hub.log[-4000:]
-        self.channel = open_channel(hub, "fritz")
-        assert self.alive() == {"page", "token", "server", "channel"}
-
-    def alive(self):
-        """Return what still works."""
-        found = {"page"} if self.fritz.name == "fritz" else set()
-        token = httpx.get(f"{self.hub.address}/hub/api/user", headers=self.headers)
-        found |= {"token"} if token.status_code == 200 and token.json()["name"] == "fritz" else set()
-        user = self.hub.as_portal("GET", "/users/fritz?include_stopped_servers=1")
-        found |= {"server"} if user.is_success and user.json()["servers"]["lab-1"]["ready"] else set()
-        with contextlib.suppress(OSError):
-            # What came until now is read away; then one more tick must come, or the end.
-            self.channel.settimeout(0.01)
-            with contextlib.suppress(TimeoutError):
-                while self.channel.recv(4096):
-                    pass
-            self.channel.settimeout(60)
-            found |= {"channel"} if self.channel.recv(100) else set()
-        return found
-
-
 @pytest.mark.row(32)
 def test_who_is_struck_from_the_list_is_out_everywhere_within_a_minute(
     hub, browser, providers, matrix, weak_hub
@@ -413,40 +378,15 @@ def test_who_is_struck_from_the_list_is_out_everywhere_within_a_minute(
     assert "not been let in" in problem(sign_in(fritz, "institute"))
     # Back on the list: the same person finds the same name.
     write(hub, "institute:fritz")
-    wait_until(lambda: (sign_in(fritz, "institute"), fritz.name)[1] == "fritz", 20)
+    wait_until(lambda: (sign_in(fritz, "institute"), fritz.name)[1] == "fritz", 60)
     assert hub.as_portal("GET", "/users/fritz").json()["admin"] is False
-
-
-def hub_token(browser):
-    """Make a token as the page Tokens does."""
-    page = browser.http.get(f"{browser.hub.address}/hub/token")
-    assert page.status_code == 200
-    xsrf = next(cookie.value for cookie in browser.http.cookies.jar if cookie.name == "_xsrf")
-    made = browser.http.post(
-        f"{browser.hub.address}/hub/api/users/{browser.name}/tokens",
-        params={"_xsrf": xsrf},
-        json={"note": "script"},
-        headers={"Referer": f"{browser.hub.address}/hub/token", "Accept": "application/json"},
-    )
-    assert made.status_code == 201, made.text
-    return made.json()["token"]
-
-
-def open_channel(hub, name):
-    """Open a connection into the stub that stands for a session."""
-    file = hub.folder / "state" / "hub" / f"port-{name}"
-    channel = socket.create_connection(("127.0.0.1", int(file.read_text())))
-    channel.sendall(b"TICK\n")
-    channel.settimeout(60)
-    assert channel.recv(5).startswith(b"tick")
-    return channel
 
 
 def test_the_flag_in_the_list_makes_and_unmakes_an_administrator_at_once(hub, browser, providers):
     write(hub, "institute:karl")
     providers["institute"].person = {"sub": "6001", "preferred_username": "karl"}
     karl = browser()
-    wait_until(lambda: (sign_in(karl, "institute"), karl.name)[1] == "karl", 20)
+    wait_until(lambda: (sign_in(karl, "institute"), karl.name)[1] == "karl", 60)
 
     def admin():
         return hub.as_portal("GET", "/users/karl").json()["admin"]
@@ -466,15 +406,15 @@ def test_a_wrong_line_throws_nobody_out_and_is_told(hub, browser, providers):
     write(hub, "institute:lise")
     providers["institute"].person = {"sub": "7001", "preferred_username": "lise"}
     lise = browser()
-    wait_until(lambda: (sign_in(lise, "institute"), lise.name)[1] == "lise", 20)
+    wait_until(lambda: (sign_in(lise, "institute"), lise.name)[1] == "lise", 60)
     good = (hub.folder / "people.txt").read_text()
     (hub.folder / "people.txt").write_text("institut:lise\n")
-    wait_until(lambda: hub.as_portal("GET", "/cupola/people").json()["problem"], 20)
+    wait_until(lambda: hub.as_portal("GET", "/cupola/people").json()["problem"], 60)
     said = hub.as_portal("GET", "/cupola/people").json()["problem"]
     assert 'line 1: there is no sign-in method "institut"' in said
     assert lise.name == "lise"
     (hub.folder / "people.txt").write_text(good)
-    wait_until(lambda: not hub.as_portal("GET", "/cupola/people").json()["problem"], 20)
+    wait_until(lambda: not hub.as_portal("GET", "/cupola/people").json()["problem"], 60)
 
 
 def test_the_page_people_is_the_portals_alone(hub, browser):
@@ -504,10 +444,10 @@ def test_a_removed_person_stays_out_whatever_the_list_says(hub, browser, provide
     write(hub, "institute:emmy")
     providers["institute"].person = {"sub": "8001", "preferred_username": "emmy"}
     emmy = browser()
-    wait_until(lambda: (sign_in(emmy, "institute"), emmy.name)[1] == "emmy", 20)
+    wait_until(lambda: (sign_in(emmy, "institute"), emmy.name)[1] == "emmy", 60)
     answer = hub.as_portal("POST", "/cupola/people", json={"do": "remove", "name": "emmy"})
     assert answer.status_code == 200
     wait_until(lambda: emmy.name is None)
     assert problem(sign_in(emmy, "institute")) == "Your access has ended: ask it@example.org."
     assert hub.users("add", "emmy").returncode == 0
-    wait_until(lambda: (sign_in(emmy, "institute"), emmy.name)[1] == "emmy", 20)
+    wait_until(lambda: (sign_in(emmy, "institute"), emmy.name)[1] == "emmy", 60)
