@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import nbformat
 import pytest
 
 from support.jobs_portal import Portal
+from support.ports import free_port
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -70,9 +70,7 @@ class Lab:
 def lab(portal, tmp_path_factory):
     folder, work = tmp_path_factory.mktemp("lab"), portal.home / "work"
     work.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        made = Lab(probe.getsockname()[1], secrets.token_hex(), work)
+    made = Lab(free_port(), secrets.token_hex(), work)
     quiet = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"fetchNews": "false"}')

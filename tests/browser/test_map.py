@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ import pytest
 import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
+
+from support.ports import free_port
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -67,9 +68,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
     pictures = Path(os.environ.get("CUPOLA_PICTURES") or folder / "pictures")
     pictures.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     token = secrets.token_hex()
     for name in ("home", "home/work"):
         (folder / name).mkdir()

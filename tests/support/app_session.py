@@ -16,10 +16,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from support.ports import free_port
+
 PREFIX = "/user/maria/topcat-1/"
 SCOPE = "access:servers!server=maria/topcat-1"
 TOOL = Path(__file__).with_name("app_tool.py")
-PATIENCE = 60
+PATIENCE = 120
 QUICK = """
 import sys
 from cupola.lab.app import door, session
@@ -166,12 +168,6 @@ class AppSession:
             client.close()
         self.process.kill()
         self.process.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def sign_in(session, hub, name, *scopes):

@@ -18,7 +18,7 @@ from cupola.hub.drivers.docker import SessionContainer
 from cupola.models.containers import container_name
 from cupola.models.resources import Resources
 from cupola.models.session import ContainerPlan, Plan
-from support.platform import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from cupola.monitor.visitor import Visitor
-from support.platform import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

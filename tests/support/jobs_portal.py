@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import psutil
 from cupola.models.base import now
 from cupola.models.datalab import Version
 from cupola.models.person import Person, Profile
+from support.ports import free_port
 
 DIGEST = f"sha256:{'c' * 64}"
 ADA = Person(name="ada", profile=Profile(cores=2, memory_mib=4096))
@@ -29,9 +29,7 @@ SECONDS = 60
 class Portal:
     def __init__(self, root: Path) -> None:
         self.root = root
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/services/cupola/api"
         self.home = root / "homes" / "ada"
         _make_version(root, self.home)

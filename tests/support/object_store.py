@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cupola.platform.storage.mounts.rclone import program
-from support.platform import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

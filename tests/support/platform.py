@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import psutil
 from cupola.config import load
 from cupola.hub.shutdown import Leftovers
 from cupola.lab.samples import make as make_samples
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from cupola.config import StatePaths
@@ -35,12 +35,6 @@ KEPT = 3
 PATIENCE = 300
 """Seconds that a start may take: the first one builds the environment."""
 OWNER = "ada"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass

@@ -23,7 +23,7 @@ from cupola.config import load
 from cupola.hub.keys import Keys
 from cupola.hub.links import Links
 from cupola.models.containers import SessionNetwork
-from support.platform import free_port
+from support.ports import free_port
 
 CONFIGURATION = """
 from cupola.config import load
