@@ -32,7 +32,7 @@ LOCKS = {"platform": ("platform.lock",), "develop": ("platform.lock", "develop.l
 OLDEST = (3, 11)
 DEBIAN = (
     *("chromium", "fonts-dejavu-core"),
-    *("docker.io", "mmdebstrap", "iptables", "fuse3"),
+    *("docker.io", "docker-compose", "mmdebstrap", "iptables", "fuse3"),
     *("btrfs-progs", "xfsprogs", "nginx-light", "postgresql", "pebble"),
     "docker-registry",
 )
@@ -40,6 +40,7 @@ DEBIAN = (
 PROGRAMS = (
     "chromium",
     "dockerd",
+    "docker-compose",
     "mmdebstrap",
     "iptables",
     "fusermount3",
