@@ -45,12 +45,15 @@ async function lost() {
   tries += 1;
   tell("The connection to the session was lost. Trying again …", tries > GIVE_UP_ASKING ? "Reload" : null);
   try {
-    const answer = await fetch(location.href, { redirect: "manual", cache: "no-store" });
+    const asked = { redirect: "manual", cache: "no-store", headers: { Accept: "text/html" } };
+    const answer = await fetch(location.href, asked);
+    // A proxy that just came up knows no session yet, and says so in plain text.
+    const ended = [404, 424].includes(answer.status) && answer.headers.get("Content-Type")?.startsWith("text/html");
     if (answer.status === 403) {
       tell("You have no access to this session (any more). Ask its owner, or sign in again.", "Sign in");
       return;
     }
-    if (answer.type === "opaqueredirect" || answer.status === 404 || answer.status === 424) {
+    if (answer.type === "opaqueredirect" || ended) {
       location.reload(); // to the sign-in, or to the platform's page on how the session ended
       return;
     }
@@ -63,6 +66,7 @@ async function lost() {
 // -- the clipboard: by itself where the browser allows it (https, and asked), by the panel everywhere ---------------------
 
 let known = "";
+let read = ""; // what the browser's clipboard held last: only what is new there goes to the screen
 
 function keepClipboard(value) {
   known = text.value = value;
@@ -73,10 +77,11 @@ async function readClipboard() {
   if (!rfb || !navigator.clipboard?.readText || !document.hasFocus()) return;
   try {
     const value = await navigator.clipboard.readText();
-    if (value && value !== known) {
+    if (value && value !== known && value !== read) {
       known = text.value = value;
       rfb.clipboardPasteFrom(value);
     }
+    read = value;
   } catch {
     // Not allowed: there is the panel.
   }
