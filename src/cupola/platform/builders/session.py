@@ -33,6 +33,8 @@ __all__ = [
     "volumes_text",
 ]
 
+RUNTIME = ".cupola"
+"""The folder of a home that is the platform's."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -58,6 +60,21 @@ def volume_variables(mounts: Sequence[Mount]) -> dict[str, str]:
 def volumes_text(mounts: Sequence[Mount]) -> str:
     """Return ``CUPOLA_VOLUMES``: `mounts` as JSON, without what older versions of the Lab do not know."""
     return json.dumps([mount.model_dump(mode="json", exclude={"variable"}) for mount in mounts])
+
+
+def _own_variables(  # noqa: PLR0913 - what every session is told; each by its name
+    *, session: str, version: str, mounts: Sequence[Mount], home: Path, api_url: str, clean: bool
+) -> dict[str, str]:
+    """Return what every session finds in its environment, whatever else is set there."""
+    variables = {
+        "CUPOLA_API_URL": api_url,
+        "CUPOLA_SESSION": session,
+        "CUPOLA_VERSION": version,
+        "CUPOLA_VOLUMES": volumes_text(mounts),
+        "CUPOLA_RUNTIME": str(home / RUNTIME),
+        "HOME": str(home),
+    }
+    return variables | ({"CUPOLA_CLEAN": "1"} if clean else {})
 
 
 def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
@@ -92,21 +109,10 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     api_url
         The portal's REST root, as a process of this host reaches it.
     """
-    home = paths.home(owner)
-    runtime = home / ".cupola"
-    environment = {
-        **volume_variables(mounts),
-        **variables,
-        "CUPOLA_API_URL": api_url,
-        "CUPOLA_SESSION": session,
-        "CUPOLA_VERSION": digest,
-        "CUPOLA_VOLUMES": volumes_text(mounts),
-        "CUPOLA_RUNTIME": str(runtime),
-        "HOME": str(home),
-    }
-    if clean:
-        environment["CUPOLA_CLEAN"] = "1"
-    log = paths.session_log(session)
+    home, log = paths.home(owner), paths.session_log(session)
+    own = _own_variables(
+        session=session, version=digest, mounts=mounts, home=home, api_url=api_url, clean=clean
+    )
     return Plan(
         session=session,
         owner=owner,
@@ -117,9 +123,9 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
         process=ProcessPlan(
             # -P: a file of the user in the working folder must not shadow a library of the server.
             command=[str(python), "-P", "-m", "cupola.lab.session"],
-            environment=environment,
+            environment={**volume_variables(mounts), **variables, **own},
             folder=home,
-            folders=[home, runtime, log.parent],
+            folders=[home, home / RUNTIME, log.parent],
             log=log,
             zygote=paths.zygote(owner, digest),
         ),
@@ -192,22 +198,30 @@ def _environment_inside(  # noqa: PLR0913, PLR0917 - what a plan is made of
 ) -> dict[str, str]:
     """Return what a container finds in its environment; the platform's own variables win."""
     threads = str(max(1, math.ceil(resources.cores)))
-    environment = {
+    own = _own_variables(
+        session=session.id,
+        version=session.version,
+        mounts=mounts,
+        home=home,
+        api_url=f"{network.door_url}/services/cupola/api",
+        clean=session.clean,
+    )
+    return {
         # Libraries count the cores of the machine, which are not the session's.
         **dict.fromkeys(THREADS, threads),
         **volume_variables(mounts),
         **datalab.environment,
         **session.environment,
-        "CUPOLA_API_URL": f"{network.door_url}/services/cupola/api",
-        "CUPOLA_SESSION": session.id,
-        "CUPOLA_VERSION": session.version,
-        "CUPOLA_VOLUMES": volumes_text(mounts),
-        "CUPOLA_RUNTIME": str(home / ".cupola"),
-        "HOME": str(home),
+        **own,
     }
-    if session.clean:
-        environment["CUPOLA_CLEAN"] = "1"
-    return environment
+
+
+def _names(paths: StatePaths, owner: str) -> list[ContainerMount]:
+    """Return the files that tell a container how people and teams are called."""
+    return [
+        ContainerMount(source=paths.passwd(owner), target=Path("/etc/passwd"), read_only=True),
+        ContainerMount(source=paths.group(owner), target=Path("/etc/group"), read_only=True),
+    ]
 
 
 def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
@@ -248,21 +262,16 @@ def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     """
     owner, home = session.owner, Path(HOMES_INSIDE, session.owner)
     mounts = links_inside(volumes, home, paths.mounts, shared=shared)
-    environment = _environment_inside(session, datalab, resources, mounts, home, network)
-    names = [
-        ContainerMount(source=paths.passwd(owner), target=Path("/etc/passwd"), read_only=True),
-        ContainerMount(source=paths.group(owner), target=Path("/etc/group"), read_only=True),
-    ]
     container = ContainerPlan(
         name=container_name(network.key, session.id),
         image=session.version,
         command=container_command(datalab, python),
-        environment=environment,
+        environment=_environment_inside(session, datalab, resources, mounts, home, network),
         user=account.user,
         group=account.group,
         groups=list(account.groups.values()),
         folder=home,
-        mounts=[*binds_of(volumes, home, paths.mounts, shared=shared), *names],
+        mounts=[*binds_of(volumes, home, paths.mounts, shared=shared), *_names(paths, owner)],
         resources=resources,
         processes=settings.processes,
         scratch_mib=settings.scratch_mib,
@@ -271,14 +280,20 @@ def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
         publish=not network.internal,
         log=paths.session_log(session.id),
     )
+    return _plan_with(container, session, datalab, mounts, network.key)
+
+
+def _plan_with(
+    container: ContainerPlan, session: Session, datalab: Datalab, mounts: Sequence[Mount], key: str
+) -> Plan:
+    """Return the plan around `container`, which carries the labels that it is found by again."""
     plan = Plan(
         session=session.id,
-        owner=owner,
+        owner=session.owner,
         datalab=datalab.name,
         version=session.version,
         ready_path=datalab.ready_path,
-        mounts=mounts,
-        container=container,
+        mounts=list(mounts),
     )
-    labels = labels_of(plan, network.key)
-    return plan.model_copy(update={"container": container.model_copy(update={"labels": labels})})
+    labelled = container.model_copy(update={"labels": labels_of(plan, key)})
+    return plan.model_copy(update={"container": labelled})
