@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import psutil
 
 from support.ports import free_port
 
@@ -166,8 +168,15 @@ class AppSession:
     def close(self):
         for client in self.clients:
             client.close()
+        started = []
+        with contextlib.suppress(psutil.Error):
+            started = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait()
+        for process in started:
+            # Killed like this it leaves its tool behind, as it does on a machine without containers.
+            with contextlib.suppress(psutil.Error):
+                process.kill()
 
 
 def sign_in(session, hub, name, *scopes):
