@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import socket
-import threading
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from cupola.models.resources import Resources
 from cupola.models.volume import Volume, VolumeKind
 from support import made_up
+from support.pages import CHROMIUM, chromium_with, opened_pages, served
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = Path("/usr/bin/chromium")
 WIZARD = "datalabs/lab"
 
 pytestmark = [
@@ -36,17 +32,8 @@ def app():
 
 @pytest.fixture(scope="module")
 def address(app):
-    """Serve the pages, with Ada signed in."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}{made_up.PREFIX}"
-    server.should_exit = True
-    thread.join(30)
-    listener.close()
-    assert not thread.is_alive()
+    with served(app) as place:
+        yield place
 
 
 @pytest.fixture
@@ -58,33 +45,15 @@ def asked(app):
 
 @pytest.fixture(scope="module")
 def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
+    with chromium_with() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def opened(chromium, address):
     """Return a function that opens a page; whatever Chromium complains about fails the test."""
-    complaints = []
-    with contextlib.ExitStack() as contexts:
-
-        def open_page(path, *, width=1280, **options):
-            context = chromium.new_context(viewport={"width": width, "height": 850}, **options)
-            contexts.callback(context.close)
-            context.add_cookies([{"name": "service-cupola", "value": "token-of-ada", "url": address}])
-            page = context.new_page()
-            page.set_default_timeout(20_000)
-            page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(address + path)
-            return page
-
+    with opened_pages(chromium, address) as open_page:
         yield open_page
-    assert complaints == []
 
 
 def choose(page):

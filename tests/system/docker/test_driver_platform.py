@@ -2,73 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-import time
-from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 import pytest
 
-from cupola.client import AsyncClient
-from cupola.models.session import EndCause, LaunchRequest, SessionState
-from cupola.monitor.forms import forms_of
-from cupola.monitor.visitor import Visitor
+from cupola.models.session import EndCause, SessionState
 from support.platform import OWNER
+from support.visits import launch, portal_answers, signed_in
+from support.visits import until as until_within
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio, pytest.mark.timeout(1800)]
 
 PATIENCE = 180
-
-
-async def until(question, what, seconds=PATIENCE):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        said = question()
-        if asyncio.iscoroutine(said):
-            said = await said
-        if said:
-            return said
-        await asyncio.sleep(0.2)
-    raise AssertionError(f"this did not happen in {seconds} s: {what}")
-
-
-@asynccontextmanager
-async def signed_in(platform):
-    async with Visitor(platform.address) as visitor:
-        page = await visitor.http.get(platform.link())
-        form = forms_of(page.text)[0]
-        await visitor.http.post(form.action, data=form.fields)
-        await visitor.http.get("/hub/token")
-        answer = await visitor.http.post(
-            f"/hub/api/users/{OWNER}/tokens",
-            headers={"X-XSRFToken": visitor._cookie("_xsrf", "/hub/")},
-            json={"note": "test"},
-        )
-        async with AsyncClient(f"{platform.address}/services/cupola/api", answer.json()["token"]) as client:
-            yield visitor, client
-
-
-async def launch(client):
-    session = await client.launch(LaunchRequest(datalab="lab"))
-    async for _ in client.session_events(session.id):
-        pass
-    seen = await client.session(session.id)
-    assert seen.state is SessionState.READY, seen.reason
-    return seen
+until = partial(until_within, seconds=PATIENCE)
 
 
 async def answers(visitor, session):
     try:
         return (await visitor.http.get(f"/user/{OWNER}/{session.id}/api")).status_code == 200
     except httpx.HTTPError:
-        return False
-
-
-async def portal_answers(client):
-    try:
-        return bool(await client.me())
-    except Exception:  # noqa: BLE001 - whatever it says while it is away
         return False
 
 
