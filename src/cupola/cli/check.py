@@ -230,7 +230,7 @@ def _sign_in(config: Config) -> Iterator[Finding]:
 
 
 def _lab(config: Config) -> Iterator[Finding]:
-    from cupola.config import environments_source
+    from cupola.config import Compute, environments_source
     from cupola.exceptions import StartError
 
     try:
@@ -238,11 +238,8 @@ def _lab(config: Config) -> Iterator[Finding]:
     except StartError as exc:
         yield Finding("Lab", False, str(exc))
         return
-    text = (
-        "its environment is built"
-        if _lab_built(config)
-        else "`cupola up` builds its environment at first start"
-    )
+    what = "image" if config.compute is Compute.DOCKER else "environment"
+    text = f"its {what} is built" if _lab_built(config) else f"`cupola up` builds its {what} at first start"
     yield Finding("Lab", True, text)
 
 
@@ -284,4 +281,7 @@ def _exists(place: Path) -> bool:
 
 
 def _lab_built(config: Config) -> bool:
-    return any(config.paths.environments.glob("lab/*/version.json"))
+    from cupola.config import Compute
+
+    folder = config.paths.images if config.compute is Compute.DOCKER else config.paths.environments
+    return any(folder.glob("lab/*/version.json"))

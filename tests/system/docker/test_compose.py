@@ -22,6 +22,7 @@ import docker.errors
 import pytest
 import yaml
 
+from cupola.hub.platform import Living
 from cupola.models.session import SessionState
 from cupola.platform.storage.docker.command import engine_environment, find_docker
 from support.platform import CHECKOUT
@@ -181,7 +182,9 @@ async def test_a_platform_in_a_container_keeps_sessions_and_tables(compose):
     async def started():
         # Waiting itself is the test's: compose says only that the container runs.
         await asyncio.to_thread(project, "up", "-d")
-        await until(lambda: place.run("status").returncode == 0, "the platform answers", 120)
+        await until(
+            lambda: (living := Living.find(place.paths)) and living.ready, "the platform answers", 120
+        )
 
     await started()
     assert not (place.paths.hub / "jupyterhub.sqlite").exists()

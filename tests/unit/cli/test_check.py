@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from cupola.cli import check
-from cupola.config import Config, FolderSettings, ServerSettings, VolumeSettings
+from cupola.config import Compute, Config, FolderSettings, ServerSettings, VolumeSettings
 
 
 @pytest.fixture
@@ -89,11 +89,17 @@ def test_volumes_are_looked_at(tmp_path, free_port):
     assert "there is no folder" in found["volume gone"].text
 
 
-def test_a_built_lab_is_seen(tmp_path, free_port):
-    version = tmp_path / "environments" / "lab" / "0123456789ab"
+@pytest.mark.parametrize(
+    ("compute", "folder", "what"),
+    [(Compute.PROCESS, "environments", "environment"), (Compute.DOCKER, "images", "image")],
+)
+def test_a_built_lab_is_seen(tmp_path, free_port, compute, folder, what):
+    config = Config(state=tmp_path, server=ServerSettings(port=free_port), compute=compute)
+    assert f"builds its {what} at first start" in look(config)["Lab"].text
+    version = tmp_path / folder / "lab" / "0123456789ab"
     version.mkdir(parents=True)
     (version / "version.json").touch()
-    assert "is built" in look(Config(state=tmp_path, server=ServerSettings(port=free_port)))["Lab"].text
+    assert look(config)["Lab"].text == f"its {what} is built"
 
 
 def test_the_verb_ends_with_1_where_something_is_missing(tmp_path, free_port, capsys, monkeypatch):
