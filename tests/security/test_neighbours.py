@@ -156,7 +156,7 @@ async def test_a_burning_session_hurts_nobody_else(together, matrix):
         matrix("attacks of 2 that no limit of ours stopped", len(unstopped), limit=0, seen_red=len(red) == 2)
         with contextlib.suppress(TaskError, TimeoutError, ConnectionClosed):
             # Its own kernel dies of it, or its whole session: nobody says so to who waits for the cell.
-            await hostile.run("x = [bytearray(2**24) for _ in range(4000)]", seconds=15)
+            await hostile.run("x = [bytearray(2**24) for _ in range(4000)]", seconds=10)
         lost += not await remembers(quiet)
         # A kernel that shares its limits with the attack: the attacker's own.
         red = not await remembers(hostile)

@@ -308,6 +308,10 @@ async def test_a_guest_with_the_sessions_own_token_goes_no_further_than_the_shar
             assert refused.status_code == 403, path
             assert "A session cannot do this" in refused.text, path
         assert (await portal.get(f"{place}/shares", headers=stolen)).json()["items"] == []
+        # Put where browsers have theirs it opens nothing at all.
+        portal.cookies.update({"service-cupola": "of-the-session"})
+        assert (await portal.get("api/me")).status_code == 401
+        portal.cookies.clear()
         # What the library in a session needs, it has.
         renamed = await portal.patch(place, headers=stolen, json={"title": "Craters"})
         assert renamed.status_code == 200

@@ -72,6 +72,9 @@ async def current_person(request: Request, factory: Annotated[Factory, Depends(g
     if token is None:
         raise NotSignedInError("Nobody is signed in: sign in, or send a token in the Authorization header.")
     person = await factory.people.person(token)
+    if await factory.people.is_session(token):
+        # Pages would give it what makes a browser's request believed.
+        raise NotSignedInError("This is the token of a session, not of a browser: sign in.")
     await check_same_site(request, factory, token)
     return person
 
