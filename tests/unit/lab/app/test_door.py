@@ -31,6 +31,18 @@ def session(hub, tmp_path):
     one.close()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A session for all who are strangers to it: nothing they do leaves a trace."""
+    hub = DoorHub()
+    one = AppSession(hub, tmp_path_factory.mktemp("shared"))
+    try:
+        yield one.ready()
+    finally:
+        one.close()
+        hub.stop()
+
+
 def cookies(client):
     return {"Cookie": "; ".join(f"{one.name}={one.value}" for one in client.cookies.jar)}
 
@@ -48,8 +60,8 @@ def chat(session, headers, *messages, path="ws"):
     return asyncio.run(go())
 
 
-def test_a_stranger_is_sent_to_the_sign_in(session):
-    page = session.get("index.html")
+def test_a_stranger_is_sent_to_the_sign_in(shared):
+    page = shared.get("index.html")
     assert page.status_code == 302
     assert page.headers["location"].startswith(
         "/hub/api/oauth2/authorize?client_id=jupyterhub-user-maria-topcat-1"
@@ -57,17 +69,17 @@ def test_a_stranger_is_sent_to_the_sign_in(session):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_a_stranger_can_do_nothing(session, method):
-    assert httpx.request(method, session.url + "anything").status_code == 403
+def test_a_stranger_can_do_nothing(shared, method):
+    assert httpx.request(method, shared.url + "anything").status_code == 403
 
 
-def test_a_script_of_a_stranger_is_not_sent_to_the_sign_in(session):
-    assert session.get("a.js", headers={"Sec-Fetch-Mode": "cors"}).status_code == 403
+def test_a_script_of_a_stranger_is_not_sent_to_the_sign_in(shared):
+    assert shared.get("a.js", headers={"Sec-Fetch-Mode": "cors"}).status_code == 403
 
 
-def test_websockets_need_the_sign_in_too(session):
+def test_websockets_need_the_sign_in_too(shared):
     with pytest.raises(InvalidStatus) as caught:
-        chat(session, {}, "hello")
+        chat(shared, {}, "hello")
     assert caught.value.response.status_code == 403
 
 
@@ -134,9 +146,9 @@ def test_a_page_of_another_site_changes_nothing(session, hub):
     assert chat(session, cookies(client) | ours, "hello") == ["hello"]
 
 
-def test_what_lies_outside_the_prefix_does_not_exist(session):
-    assert httpx.get(session.address + "/").status_code == 404
-    assert httpx.get(session.address + "/user/maria/other/").status_code == 404
+def test_what_lies_outside_the_prefix_does_not_exist(shared):
+    assert httpx.get(shared.address + "/").status_code == 404
+    assert httpx.get(shared.address + "/user/maria/other/").status_code == 404
 
 
 def test_a_redirect_of_the_tool_stays_below_the_prefix(session, hub):
