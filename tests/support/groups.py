@@ -127,6 +127,7 @@ def cells_in(page, lab):
         additional_headers={"Cookie": cookies},
         origin=re.match(r"https?://[^/]+", session)[0],
         max_size=None,
+        open_timeout=90,
     ) as socket:
         yield lambda code: run_in(socket, code).strip()
 
