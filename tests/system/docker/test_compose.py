@@ -183,7 +183,7 @@ async def test_a_platform_in_a_container_keeps_sessions_and_tables(compose):
         # Waiting itself is the test's: compose says only that the container runs.
         await asyncio.to_thread(project, "up", "-d")
         await until(
-            lambda: (living := Living.find(place.paths)) and living.ready, "the platform answers", 120
+            lambda: (living := Living.find(place.paths)) and living.ready, "the platform answers", 300
         )
 
     await started()
