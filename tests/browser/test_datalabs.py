@@ -114,8 +114,7 @@ def test_the_desktop_shares_the_clipboard_and_keeps_its_windows(place, browser, 
     page = opened(place, browser, "desktop", permissions=["clipboard-read", "clipboard-write"])
     connected(page)
     page.mouse.click(*TERMINAL)
-    page.wait_for_timeout(6 * SECOND)
-    page.mouse.click(640, 400)
+    listens(place, page, lambda: page.mouse.click(640, 400))
     text = "größe 3 µm é"
     page.evaluate("text => navigator.clipboard.writeText(text)", text)
     page.evaluate("window.dispatchEvent(new Event('focus'))")
@@ -160,8 +159,9 @@ def test_the_editor_opens_files_and_a_terminal(place, browser, pictures):
     page.locator(".monaco-workbench").wait_for()
     page.get_by_role("treeitem").first.wait_for()
     page.keyboard.press("Control+`")
-    page.locator(".terminal.xterm").wait_for()
-    page.wait_for_timeout(3 * SECOND)
+    terminal = page.locator(".terminal.xterm")
+    terminal.wait_for()
+    listens(place, page, terminal.click)
     page.keyboard.type("echo 'print(6 * 7)' > sums.py && python3 sums.py > sums.txt\n")
     assert said(place, "sums.txt") == "42"
     page.get_by_role("treeitem", name="sums.py").dblclick()
@@ -169,6 +169,17 @@ def test_the_editor_opens_files_and_a_terminal(place, browser, pictures):
     page.wait_for_timeout(2 * SECOND)
     keep(page, pictures, "vscode")
     nobody_else_gets_in(browser, page, "stable/?type=Management")
+
+
+def listens(place, page, click):
+    """Wait until the terminal that `click` puts in front does what is typed."""
+    file = place.paths.home(OWNER) / "listens.txt"
+    end = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < end, "the terminal does nothing"
+        click()
+        page.keyboard.type("touch listens.txt\n")
+        page.wait_for_timeout(2 * SECOND)
 
 
 def pasted(place, page, name):
