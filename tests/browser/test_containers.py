@@ -264,7 +264,7 @@ def me(place, token):
 
 LOOK = """
 import os
-print(sorted(os.listdir("volumes")), sorted(os.listdir("/volumes")))
+print([name for name in ("inbox", "kernels", "unwanted") if os.path.exists(f"volumes/{name}")])
 for name in ("kernels", "inbox"):
     try:
         open(f"volumes/{name}/new.txt", "w").write("x")
@@ -281,7 +281,7 @@ def test_what_was_chosen_is_mounted_and_limits_bite(place, ada, root, engine):
     assert limits["Memory"] == 512 * 2**20
     with groups.cells_in(ada, lab) as run:
         assert run(LOOK).splitlines() == [
-            "['inbox', 'kernels'] ['inbox', 'kernels']",
+            "['inbox', 'kernels']",
             "kernels Read-only file system",
             "inbox written",
         ]
@@ -293,7 +293,7 @@ def test_what_was_chosen_is_mounted_and_limits_bite(place, ada, root, engine):
     assert id_of(larger) != id_of(lab)
     assert container_of(engine, larger).attrs["HostConfig"]["Memory"] == 2**30
     with groups.cells_in(ada, larger) as run:
-        assert run("import os; print(sorted(os.listdir('/volumes')))") == "['inbox', 'kernels']"
+        assert run(LOOK).splitlines()[0] == "['inbox', 'kernels']", "its choices are kept"
     groups.stop(ada, root, larger)
 
 
