@@ -19,7 +19,7 @@ from support.ports import free_port
 playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = Path("/usr/bin/chromium")
-SECONDS = 120
+SECONDS = 240
 
 pytestmark = [
     pytest.mark.browser,

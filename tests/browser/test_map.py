@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-SECONDS = 120
+SECONDS = 240
 
 
 @dataclass

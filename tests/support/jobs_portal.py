@@ -23,7 +23,7 @@ from support.ports import free_port
 
 DIGEST = f"sha256:{'c' * 64}"
 ADA = Person(name="ada", profile=Profile(cores=2, memory_mib=4096))
-SECONDS = 60
+SECONDS = 180
 
 
 class Portal:
