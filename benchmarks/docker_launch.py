@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 TARGET = 0.8
 SPAWNER = "dockerspawner==14.*"
 LIMITS = Resources(cores=2, memory_mib=2048)
+CROWD_MIB = 1024
+"""Of each session of the crowd: a platform promises no more memory than the machine has."""
 IDLE_S = 20
 """Until a session that nobody uses has come to rest."""
 SETTINGS = """
@@ -95,6 +97,7 @@ def idle_memory(engine: docker.DockerClient, sides: dict[str, Side]) -> dict[str
 async def crowd(mine: Ours, people: int) -> dict[str, Any]:
     """Press play that many times at once, wait for all, stop all; return how many failed and how long all took."""
     address = str(mine.http.base_url)
+    wanted = {"datalab": "lab", "resources": {"cores": 1, "memory_mib": CROWD_MIB}}
     token = mine.http.cookies.get("cupola-csrf", path="/services/cupola/") or ""
     async with httpx.AsyncClient(
         base_url=address, cookies=mine.http.cookies, headers={"X-CSRF-Token": token}, timeout=300
@@ -102,7 +105,7 @@ async def crowd(mine: Ours, people: int) -> dict[str, Any]:
         begun = time.perf_counter()
 
         async def one() -> dict[str, Any]:
-            asked = await http.post("/services/cupola/api/sessions", json={"datalab": "lab"})
+            asked = await http.post("/services/cupola/api/sessions", json=wanted)
             if asked.status_code != httpx.codes.ACCEPTED:
                 return {"state": "refused", "reason": asked.text}
             place = f"/services/cupola/api/sessions/{asked.json()['id']}"
