@@ -113,6 +113,7 @@ def test_a_tool_with_windows_opens_in_the_browser(place, browser, pictures, name
 def test_the_desktop_shares_the_clipboard_and_keeps_its_windows(place, browser, pictures):
     page = opened(place, browser, "desktop", permissions=["clipboard-read", "clipboard-write"])
     connected(page)
+    colours_within(page, 60)  # the bar at the bottom is there
     page.mouse.click(*TERMINAL)
     listens(place, page, lambda: page.mouse.click(640, 400))
     text = "größe 3 µm é"
