@@ -6,7 +6,7 @@ starts ``jupyterhub-singleuser`` in it, as DockerSpawner does by itself. What is
 
 - the time from the click to a usable JupyterLab, in turn,
 - the memory that an idle session holds, as ``docker stats`` counts it,
-- launches that fail when many are asked for at once, ours only.
+- launches that fail when many are asked for at once, each with 1 GiB, ours only.
 
 The last line is one JSON object, times in seconds, memory in MiB; memory and crowd are in its list ``also``.
 """
