@@ -1,5 +1,6 @@
 """Run one task of a job, that is a chunk of its inputs: ``python -m cupola.lab.task FOLDER K``.
 
+A scheduler counts what it was given from 0, so ``FOLDER --nth N`` names the task at that place of those that are to run.
 Every engine runs this, on whichever node. Each input leaves one file, written under another name and
 renamed, so that it is whole or absent however the process ends; an input that has one is not computed again.
 
@@ -276,14 +277,22 @@ def main(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments
-        The job's folder and the number of the task.
+        The job's folder and the number of the task, or its place among those that are to run.
     """
-    if len(arguments) != 2 or not arguments[1].isdigit():  # noqa: PLR2004
-        sys.stderr.write("Say which task to run: python -m cupola.lab.task FOLDER NUMBER\n")
-        return 2
-    folder, task = Path(arguments[0]).resolve(), int(arguments[1])
+    match arguments:
+        case [where, number] if number.isdigit():
+            place = False
+        case [where, "--nth", number] if number.isdigit():
+            place = True
+        case _:
+            sys.stderr.write("Say which task to run: python -m cupola.lab.task FOLDER NUMBER\n")
+            return 2
+    folder, task = Path(where).resolve(), int(number)
+    plan = Plan.read(folder)
+    if place and plan.only is not None:
+        task = plan.only[task]
     redirect_output(folder, task)
-    return run_task(folder, Plan.read(folder), task, load_payload(folder))
+    return run_task(folder, plan, task, load_payload(folder))
 
 
 def redirect_output(folder: Path, task: int) -> None:

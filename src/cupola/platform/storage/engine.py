@@ -39,6 +39,14 @@ class Array:
     python: Path
     """The interpreter that runs the tasks."""
     tasks: int
+    """How many tasks the job has in all."""
+    only: tuple[int, ...] | None = None
+    """The tasks to run, where not all of them are to run."""
+    attempt: int = 1
+    """Counts the submits of the job: an older one may still be found at the scheduler."""
+    owner: str = ""
+    retries: int = 1
+    """How often a task whose process was killed is run again."""
     cpus: int = 1
     """Per task."""
     memory_mib: int = 1024
@@ -50,6 +58,15 @@ class Array:
     container: ContainerPlan | None = None
     """The container that its tasks run in, where sessions are containers."""
 
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The tasks to run, in the order of the scheduler's own numbers: 0 is the first of them."""
+        return range(self.tasks) if self.only is None else self.only
+
+    def place_of(self, task: int) -> int:
+        """Return the scheduler's own number of a task."""
+        return task if self.only is None else self.only.index(task)
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -58,6 +75,8 @@ class Capacity:
     cores: int
     memory_mib: int
     """Most that one task can get."""
+    widest: int = 0
+    """Most cores that one task can get; 0 where that is all of them."""
 
 
 class Engine(Protocol):

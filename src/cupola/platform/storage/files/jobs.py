@@ -161,8 +161,12 @@ class JobFolder:
 
     def log(self, task: int | str) -> str:
         """Return the last part of what a task (or, as ``pool``, the engine's side) printed."""
+        return self.words(f"log/{task}.out")
+
+    def words(self, name: str) -> str:
+        """Return the last part of a text file of the folder; an absent one is empty."""
         try:
-            with self._files.open(f"log/{task}.out") as file:
+            with self._files.open(name) as file:
                 return _end(file, LONGEST_LOG)
         except OSError:
             return ""

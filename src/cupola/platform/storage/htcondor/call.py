@@ -1,0 +1,115 @@
+"""Calls to the process that owns HTCondor's bindings, each with a time limit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from cupola.exceptions import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Agent"]
+
+SECONDS = 20.0
+"""A query of 10,000 procs takes 0.1 s; a schedd that is busy with a large submit some seconds."""
+_PIECE = 1 << 20
+
+
+class Agent:
+    """The child process, started when it is first asked and anew after a call that hung.
+
+    Parameters
+    ----------
+    environment
+        What the child finds: `CONDOR_CONFIG` names the pool and the folder of the tokens.
+    seconds
+        Most time for one call.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, seconds: float = SECONDS) -> None:
+        self._environment = dict(environment)
+        self._seconds = seconds
+        self._child: subprocess.Popen[bytes] | None = None
+        # Calls come from several threads, and the pipe takes one after the other.
+        self._lock = threading.Lock()
+
+    def ask(self, call: str, **said: Any) -> dict[str, Any]:
+        """Make one call and return its answer.
+
+        Raises
+        ------
+        UnavailableError
+            HTCondor does not answer in time, or refuses.
+        """
+        with self._lock:
+            child = self._running()
+            try:
+                answer = self._exchange(child, json.dumps({"call": call, **said}).encode() + b"\n")
+            except (OSError, ValueError) as error:
+                # The pipe may hold half of an answer: it is not used again.
+                self._end()
+                raise UnavailableError(
+                    f"HTCondor does not answer ({error or type(error).__name__}): try again in a minute; its "
+                    "administrator finds the cause in the schedd's log."
+                ) from error
+        if "error" in answer:
+            reason = " ".join(str(answer["error"]).split())[:300].rstrip(".")
+            raise UnavailableError(f"HTCondor refuses to {call} ({reason}): its administrator can tell why.")
+        return answer
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._end()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is None or self._child.poll() is not None:
+            self._end()
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "cupola.platform.storage.htcondor.agent"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self._environment,
+                # Ctrl-C at the platform is not for it: it ends when its pipe does.
+                start_new_session=True,
+            )
+        return self._child
+
+    def _exchange(self, child: subprocess.Popen[bytes], line: bytes) -> dict[str, Any]:
+        assert child.stdin is not None  # noqa: S101 - both are pipes, see above
+        assert child.stdout is not None  # noqa: S101
+        child.stdin.write(line)
+        child.stdin.flush()
+        end = time.monotonic() + self._seconds
+        got = bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while not got.endswith(b"\n"):
+                if not selector.select(max(0.0, end - time.monotonic())):
+                    raise TimeoutError(f"no answer in {self._seconds:g} s")
+                piece = os.read(child.stdout.fileno(), _PIECE)
+                if not piece:
+                    raise BrokenPipeError("its bindings ended")
+                got += piece
+        answer: dict[str, Any] = json.loads(got)
+        return answer
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()

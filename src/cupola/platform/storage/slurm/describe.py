@@ -1,0 +1,72 @@
+"""From an array to what ``sbatch`` is given: pure, so that its tests are golden files."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cupola.platform.storage.engine import Array
+
+__all__ = ["Part", "name_of", "parts", "script", "words"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of an array's tasks, as many as Slurm takes in one array."""
+
+    start: int
+    """Place of its first task."""
+    tasks: int
+
+
+def name_of(array: Array) -> str:
+    """Return the name under which Slurm knows this submit of a job."""
+    return f"cupola-{array.tag}-{array.attempt}"
+
+
+def parts(array: Array, *, most: int) -> Iterator[Part]:
+    """Cut an array into arrays of at most `most` tasks."""
+    tasks = len(array.numbers)
+    for start in range(0, tasks, most):
+        yield Part(start, min(most, tasks - start))
+
+
+def words(array: Array, part: Part, *, extra: Sequence[str] = ()) -> list[str]:
+    """Return the command line of ``sbatch``; the script comes with `script` on its input.
+
+    Parameters
+    ----------
+    array
+        What is to run. Its folder and interpreter are on storage that every node sees.
+    part
+        Which of its tasks.
+    extra
+        What the administrator adds, such as ``--partition=short``.
+    """
+    return [
+        "sbatch",
+        "--parsable",
+        f"--array=0-{part.tasks - 1}%{array.at_once}",
+        # Lost nodes only: Slurm runs nothing again that ended by itself.
+        "--requeue",
+        "--open-mode=append",
+        "--export=NONE",
+        f"--chdir={array.folder}",
+        f"--cpus-per-task={array.cpus}",
+        f"--mem={array.memory_mib}",
+        f"--job-name={name_of(array)}",
+        "--comment=Cupola job",
+        f"--output={array.folder}/log/slurm-%A.out",
+        *extra,
+    ]
+
+
+def script(array: Array, part: Part) -> str:
+    """Return the script of each task: its environment, and nothing of whoever submits."""
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in array.environment.items())
+    task = shlex.join([str(array.python), "-P", "-m", "cupola.lab.task", str(array.folder), "--nth"])
+    return f"#!/bin/sh\n{exports}exec {task} $(({part.start} + SLURM_ARRAY_TASK_ID))\n"
