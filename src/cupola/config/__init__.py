@@ -7,6 +7,7 @@ them. An unknown key is refused, with file, line and suggestion.
 from __future__ import annotations
 
 from cupola.config.docker import DockerSettings, NetworkKind
+from cupola.config.engines import EngineSettings, HTCondorSettings, LocalEngineSettings, SlurmSettings
 from cupola.config.loader import load
 from cupola.config.paths import StatePaths, environments_source
 from cupola.config.root import Config
@@ -20,8 +21,6 @@ from cupola.config.server import (
 )
 from cupola.config.signin import MethodKind, MethodSettings, SignInSettings
 from cupola.config.usage import (
-    EngineSettings,
-    LocalEngineSettings,
     NamedProfileSettings,
     PriceSettings,
     ProfileSettings,
@@ -46,6 +45,7 @@ __all__ = [
     "EngineSettings",
     "ExportSettings",
     "FolderSettings",
+    "HTCondorSettings",
     "LocalEngineSettings",
     "LogLevel",
     "LogSettings",
@@ -60,6 +60,7 @@ __all__ = [
     "QuotaSettings",
     "ServerSettings",
     "SignInSettings",
+    "SlurmSettings",
     "StatePaths",
     "VolumeSettings",
     "environments_source",

@@ -13,11 +13,11 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cupola.config.base import EmptyIsDefault, Settings, UserPath
 from cupola.config.docker import DockerSettings
+from cupola.config.engines import EngineSettings
 from cupola.config.paths import StatePaths, default_state
 from cupola.config.server import Compute, DatabaseSettings, FolderSettings, LogSettings, ServerSettings
 from cupola.config.signin import SignInSettings
 from cupola.config.usage import (
-    EngineSettings,
     NamedProfileSettings,
     PriceSettings,
     ProfileSettings,

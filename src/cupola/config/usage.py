@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import Field
 
-from cupola.config.base import EmptyIsDefault, Settings, cores_here, memory_here
+from cupola.config.base import Settings, cores_here, memory_here
 from cupola.models.base import Slug
 
 __all__ = [
-    "EngineSettings",
-    "LocalEngineSettings",
     "NamedProfileSettings",
     "PriceSettings",
     "ProfileSettings",
@@ -215,27 +212,4 @@ class QuotaSettings(Settings):
         examples=[65_000],
         ge=1000,
         json_schema_extra={"expects": "a whole number, at least 1000"},
-    )
-
-
-class LocalEngineSettings(Settings):
-    """The embedded batch engine: a pool of processes on this machine."""
-
-    cores: int = Field(
-        default_factory=cores_here,
-        title="Cores",
-        description="How many cores the tasks of all jobs together may use.",
-        examples=[2],
-        ge=1,
-        json_schema_extra={"expects": "a whole number, at least 1", "default": "all cores of this machine"},
-    )
-
-
-class EngineSettings(Settings):
-    """The batch engines that run jobs."""
-
-    local: Annotated[LocalEngineSettings, EmptyIsDefault] = Field(
-        default_factory=LocalEngineSettings,
-        title="Local engine",
-        description="The embedded engine: a pool of processes on this machine.",
     )

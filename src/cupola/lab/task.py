@@ -9,11 +9,14 @@ Only the standard library is loaded before the user's own function: a task must 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import pickle
+import resource
 import sys
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,21 +54,27 @@ class Plan:
     at_once: int
     only: tuple[int, ...] | None
     attempt: int
+    ranges: tuple[tuple[int, int], ...] | None = None
+    budget_s: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
         """Read the plan of the job in `folder`."""
         said = json.loads((folder / "job.json").read_bytes())
         numbers = ("inputs", "chunk", "tasks", "cpus", "memory_mib", "retries", "at_once", "attempt")
-        only = said.get("only")
+        only, ranges = said.get("only"), said.get("ranges")
         return cls(
             tag=said["tag"],
             only=None if only is None else tuple(only),
+            ranges=None if ranges is None else tuple((start, stop) for start, stop in ranges),
+            budget_s=said.get("budget_s"),
             **{name: int(said[name]) for name in numbers},
         )
 
     def task_inputs(self, task: int) -> range:
         """Return the numbers of the inputs that `task` computes."""
+        if self.ranges is not None:
+            return range(*self.ranges[task])
         return range(task * self.chunk, min((task + 1) * self.chunk, self.inputs))
 
 
@@ -135,8 +144,15 @@ def _why_not_loaded(error: Exception, place: object) -> Failure:
     )
 
 
-def run_task(folder: Path, plan: Plan, task: int, payload: Payload) -> int:
+def run_task(folder: Path, plan: Plan, task: int, payload: Payload, computed: list[int] | None = None) -> int:
     """Compute the inputs of `task` that have neither a result nor a failure.
+
+    Parameters
+    ----------
+    folder, plan, task, payload
+        The job's, and which of its tasks.
+    computed
+        Gets the numbers of the inputs that were computed.
 
     Returns
     -------
@@ -145,7 +161,11 @@ def run_task(folder: Path, plan: Plan, task: int, payload: Payload) -> int:
     """
     results = os.path.join(folder, "results")  # noqa: PTH118 - in the loop over inputs pathlib would show
     code = Exit.DONE
+    computed = [] if computed is None else computed
+    begun = time.monotonic()
     for number in plan.task_inputs(task):
+        if computed and plan.budget_s is not None and time.monotonic() - begun > plan.budget_s:
+            break  # the platform cuts what is left anew
         target = f"{results}/{number}.pkl"
         if _is_whole(target):
             continue
@@ -153,6 +173,7 @@ def run_task(folder: Path, plan: Plan, task: int, payload: Payload) -> int:
             code = Exit.FAILED
             continue
         failure = _compute(payload, number, target)
+        computed.append(number)
         if failure is None:
             continue
         code = Exit.FAILED
@@ -292,7 +313,27 @@ def main(arguments: list[str]) -> int:
     if place and plan.only is not None:
         task = plan.only[task]
     redirect_output(folder, task)
-    return run_task(folder, plan, task, load_payload(folder))
+    computed: list[int] = []
+    begun = time.monotonic()
+    try:
+        return run_task(folder, plan, task, load_payload(folder), computed)
+    finally:
+        _tell_usage(folder, plan, task, inputs=len(computed), seconds=time.monotonic() - begun)
+
+
+def _tell_usage(folder: Path, plan: Plan, task: int, *, inputs: int, seconds: float) -> None:
+    """Write ``usage/K-ATTEMPT.json``, a `cupola.models.job.TaskUsage`; a full disk is no reason to fail."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    said = {
+        "attempt": plan.attempt,
+        "host": os.uname().nodename,
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 3),
+        "peak_memory_mib": max(own.ru_maxrss, children.ru_maxrss) // 1024,
+        "inputs": inputs,
+    }
+    with contextlib.suppress(OSError, DiskFullError):
+        _write(str(folder / "usage" / f"{task}-{plan.attempt}.json"), json.dumps(said).encode())
 
 
 def redirect_output(folder: Path, task: int) -> None:

@@ -10,6 +10,7 @@ A job's folder lies in its owner's home, where every node of the engine sees it:
     results/N.pkl      cloudpickle of the result of input N: written under another name, then renamed
     results/N.error    a TaskFailure as JSON; it counts only while there is no N.pkl
     log/K.out          what task K printed; log/pool.out: what the local engine's supervisor did
+    usage/K-A.json     a TaskUsage: what task K used in submit A, written at its end where no supervisor tells it
     failures/A/N.error the failures of submit A, set aside by a retry
     events.jsonl       a TaskEvent per line, written by whoever runs the tasks
     pool.json          local engine: pid and creation time of the supervisor
@@ -38,6 +39,7 @@ __all__ = [
     "TaskGrid",
     "TaskPlan",
     "TaskState",
+    "TaskUsage",
 ]
 
 
@@ -95,9 +97,19 @@ class JobRequest(Model):
     """``major.minor`` of the interpreter that pickled: the tasks need the same."""
     session: Slug | None = None
     """The session this comes from: its version runs the tasks."""
-    engine: Slug = "local"
+    engine: Slug | None = None
+    """The platform's default engine where nothing is said."""
     cpus: int = Field(default=1, ge=1)
     memory_mib: int = Field(default=1024, ge=16)
+    gpus: int = Field(default=0, ge=0, le=64)
+    time_s: int | None = Field(default=None, ge=1)
+    """Longest that a task may run, in seconds of the clock; as long as it needs where nothing is said."""
+    after: list[Slug] = Field(default_factory=list, max_length=100)
+    """Jobs of the same person that must be done first."""
+    team: Slug | None = None
+    """The team it counts for; the person where nothing is said."""
+    notify: bool | None = None
+    """Whether to tell its end by mail or webhook; as the person has set it where nothing is said."""
     chunk: int | None = Field(default=None, ge=1)
     """Inputs per task; chosen for you where nothing is said."""
     retries: int = Field(default=1, ge=0, le=10)
@@ -131,7 +143,18 @@ class Job(Model):
     started: Time | None = None
     ended: Time | None = None
     reason: str | None = None
-    """Why it failed, was cancelled or runs again, in a sentence."""
+    """Why it waits, failed, was cancelled or runs again, in a sentence."""
+    cpus: int = 1
+    memory_mib: int = 1024
+    gpus: int = 0
+    time_s: int | None = None
+    """What one task asks for."""
+    after: list[Slug] = Field(default_factory=list)
+    """Jobs that must be done before it starts."""
+    team: Slug | None = None
+    notify: bool | None = None
+    core_hours: float = 0.0
+    """What its tasks have used so far: cores asked for times hours of the clock."""
     source: str = ""
     session: Slug | None = None
     version: str
@@ -153,8 +176,14 @@ class TaskPlan(Model):
     inputs: int
     chunk: int
     tasks: int
+    ranges: list[tuple[int, int]] | None = None
+    """First input and the one after the last of each task, where tasks were cut anew; `chunk` of them each else."""
+    budget_s: int | None = None
+    """A task that has computed this long starts no further input: the rest is submitted again, cut anew."""
     cpus: int = 1
     memory_mib: int = 1024
+    gpus: int = 0
+    time_s: int | None = None
     retries: int = 1
     at_once: int = Field(default=2, ge=1)
     """Most tasks at a time."""
@@ -169,7 +198,15 @@ class TaskPlan(Model):
 
     def task_inputs(self, task: int) -> range:
         """Return the numbers of the inputs that `task` computes."""
+        if self.ranges is not None:
+            return range(*self.ranges[task])
         return range(task * self.chunk, min((task + 1) * self.chunk, self.inputs))
+
+    def task_of(self, number: int) -> int:
+        """Return the task that computes an input."""
+        if self.ranges is None:
+            return number // self.chunk
+        return next(task for task, (start, stop) in enumerate(self.ranges) if start <= number < stop)
 
 
 class TaskEvent(Model):
@@ -187,6 +224,20 @@ class TaskEvent(Model):
     """The run of the task, or for the whole job its submit."""
     message: str | None = None
     """Why the whole job failed, in a sentence."""
+
+
+class TaskUsage(Model):
+    """``usage/K-A.json``: what a task used, written by itself."""
+
+    attempt: int = 1
+    """The submit of the job that it belonged to."""
+    host: str = ""
+    seconds: float = 0.0
+    """Of the clock, from the start of its process."""
+    cpu_seconds: float = 0.0
+    peak_memory_mib: int = 0
+    inputs: int = 0
+    """How many it has computed."""
 
 
 class TaskFailure(Model):
@@ -220,3 +271,5 @@ class TaskGrid(Model):
     tasks: int
     runs: list[tuple[TaskState, int]]
     """Run lengths in task order: 3 done then 2 running is ``[("done", 3), ("running", 2)]``."""
+    seconds_per_task: float | None = None
+    """Mean of the tasks that have ended, where it is known."""

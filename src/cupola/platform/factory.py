@@ -44,6 +44,7 @@ from cupola.platform.storage.docker.containers import SessionContainers
 from cupola.platform.storage.docker.engine import Engine
 from cupola.platform.storage.docker.images import ImageStore
 from cupola.platform.storage.docker.usage import ContainerMeter
+from cupola.platform.storage.engines import open_engines
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from cupola.platform.storage.files.teams import let_members_write
@@ -52,8 +53,6 @@ from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.hub.groups import HubGroups
 from cupola.platform.storage.hub.people import HubPeople
 from cupola.platform.storage.hub.shares import HubShares
-from cupola.platform.storage.localpool.containers import ContainerPool
-from cupola.platform.storage.localpool.jobs import LocalPool
 from cupola.platform.storage.mounts.addresses import AddressRule
 from cupola.platform.storage.mounts.keeper import MountKeeper
 from cupola.platform.storage.mounts.way import GuardedWay
@@ -282,17 +281,7 @@ class Factory:
             places=self._places,
             homes=paths.homes,
         )
-        return JobService(
-            store=JobStore(self._database), engines={"local": self._local_engine()}, places=places
-        )
-
-    def _local_engine(self) -> ContainerPool | LocalPool:
-        folder, cores = self.config.paths.state / "run" / "cores", self.config.engines.local.cores
-        if self.config.compute is Compute.DOCKER:
-            # What a person's tasks do must not be done by the platform's account.
-            host, key = self.config.docker.host, self.config.paths.key
-            return ContainerPool(folder, host=host, key=key, cores=cores)
-        return LocalPool(folder, cores=cores)
+        return JobService(store=JobStore(self._database), engines=open_engines(self.config), places=places)
 
     def _build_quotas(self) -> QuotaService:
         config = self.config

@@ -23,11 +23,14 @@ __all__ = [
     "job_container",
     "plan_again",
     "plan_of",
+    "plan_rest",
     "task_environment",
 ]
 
 SMALL_JOB = 128
 """Up to here each input is a task of its own: somebody watches it, and a process costs milliseconds."""
+TASK_S = 60
+"""Seconds that a task should last on a scheduler: starting one costs a tenth of a second and more there."""
 TASKS_PER_CORE = 16
 """Enough that the cores end at about the same time, few enough that starting them costs nothing."""
 THREAD_VARIABLES = (
@@ -47,7 +50,9 @@ def choose_chunk(inputs: int, *, at_once: int) -> int:
     return -(-inputs // (TASKS_PER_CORE * at_once))
 
 
-def plan_of(request: JobRequest, job: str, *, at_once: int, environment: Mapping[str, str]) -> TaskPlan:
+def plan_of(
+    request: JobRequest, job: str, *, at_once: int, environment: Mapping[str, str], supervised: bool = True
+) -> TaskPlan:
     """Return what the nodes need to know of a new job.
 
     Parameters
@@ -60,6 +65,8 @@ def plan_of(request: JobRequest, job: str, *, at_once: int, environment: Mapping
         Most tasks at a time.
     environment
         What `task_environment` returned.
+    supervised
+        Whether a process of ours stays with the tasks: it starts one in milliseconds. Else tasks are to last about a minute.
     """
     inputs = len(request.labels)
     chunk = min(request.chunk or choose_chunk(inputs, at_once=at_once), inputs)
@@ -69,8 +76,11 @@ def plan_of(request: JobRequest, job: str, *, at_once: int, environment: Mapping
         inputs=inputs,
         chunk=chunk,
         tasks=-(-inputs // chunk),
+        budget_s=None if supervised or request.chunk or chunk == 1 else TASK_S,
         cpus=request.cpus,
         memory_mib=request.memory_mib,
+        gpus=request.gpus,
+        time_s=request.time_s,
         retries=request.retries,
         at_once=at_once,
         environment=dict(environment),
@@ -90,6 +100,47 @@ def plan_again(plan: TaskPlan, *, done: Iterable[int]) -> TaskPlan:
     have = set(done)
     only = [task for task in range(plan.tasks) if not have.issuperset(plan.task_inputs(task))]
     return plan.model_copy(update={"only": only, "attempt": plan.attempt + 1, "resumes": 0})
+
+
+def plan_rest(plan: TaskPlan, *, settled: Iterable[int], seconds_per_input: float | None) -> TaskPlan:
+    """Return the plan of another submit for the inputs that were not computed, cut so that a task lasts about a minute.
+
+    Parameters
+    ----------
+    plan
+        The plan so far.
+    settled
+        The inputs that have a result or a failure.
+    seconds_per_input
+        Mean so far; tasks stay as they are where it is not known, or where their owner has said how many inputs a task takes.
+    """
+    have = set(settled)
+    again = {"attempt": plan.attempt + 1}
+    if plan.budget_s is None or not seconds_per_input:
+        only = [task for task in range(plan.tasks) if not have.issuperset(plan.task_inputs(task))]
+        return plan.model_copy(update={**again, "only": only})
+    left = plan.inputs - len(have)
+    # Not so many that the last ones are waited for by idle cores.
+    chunk = max(1, min(round(plan.budget_s / seconds_per_input), -(-left // plan.at_once)))
+    ranges: list[tuple[int, int]] = []
+    more: list[tuple[int, int]] = []
+    only = []
+    for task in range(plan.tasks):
+        numbers = plan.task_inputs(task)
+        first = next((number for number in numbers if number not in have), numbers.stop)
+        pieces = [(start, min(start + chunk, numbers.stop)) for start in range(first, numbers.stop, chunk)]
+        if first > numbers.start or not pieces:
+            ranges.append((numbers.start, first))
+        else:
+            # Nothing of it was computed: it keeps its number.
+            only.append(task)
+            ranges.append(pieces.pop(0))
+        more += pieces
+    # A piece that others have settled meanwhile (a failure in the middle of a task) is not run again.
+    more = [piece for piece in more if not have.issuperset(range(*piece))]
+    only += range(len(ranges), len(ranges) + len(more))
+    ranges += more
+    return plan.model_copy(update={**again, "ranges": ranges, "tasks": len(ranges), "only": only})
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from cupola.models.base import now
 from cupola.models.job import JobCounts, TaskEvent, TaskFailureGroup, TaskGrid, TaskPlan, TaskState
 from cupola.platform.storage.files.jobs import EventReader, JobFolder, Settled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cupola.models.base import Time
 
 __all__ = ["Progress", "group_failures"]
@@ -42,11 +45,35 @@ class Progress:
         self.stopped = False
         """Whether the native job was asked to end before its end, as the platform's stop does."""
         self.peak_memory_mib: int | None = None
+        self.core_hours = 0.0
+        """What tasks have used that have ended."""
         self._reader = EventReader(folder)
+        self._begun: dict[int, Time] = {}
         self._results_changed: int | None = None
+        self._usage_changed: int | None = None
+        self._usages: set[str] = set()
+        self._task_seconds = 0.0
+        self._ended_tasks = self._computed = 0
+
+    @property
+    def unsettled(self) -> list[int]:
+        """The inputs that have neither a result nor a failure."""
+        known = self.settled.done | self.settled.failed
+        return [number for number in range(self.plan.inputs) if number not in known]
+
+    @property
+    def all_settled(self) -> bool:
+        """Whether each input has a result or a failure."""
+        return len(self.settled.done) + len(self.settled.failed) >= self.plan.inputs
+
+    @property
+    def seconds_per_input(self) -> float | None:
+        """Mean of what has been computed, where it is known."""
+        return self._task_seconds / self._computed if self._computed else None
 
     def again(self, plan: TaskPlan) -> None:
         """Expect another submit: the end of the one before counts no more."""
+        self.tasks += [TaskState.QUEUED] * (plan.tasks - len(self.tasks))
         self.plan = plan
         self.end = None
         self._results_changed = None
@@ -56,11 +83,30 @@ class Progress:
         # Events first: a task is told as ended only after its results are there.
         for event in self._reader.news():
             self._take(event)
-        changed = self.folder.results_changed()
+        changed = self.folder.changed("results")
         if changed != self._results_changed or self.end is not None:
             self.settled = self.folder.settled()
-            quiet = time.time_ns() - changed > CLOCK_STEP_NS
-            self._results_changed = changed if quiet else None
+            self._results_changed = _if_quiet(changed)
+        changed = self.folder.changed("usage")
+        if changed != self._usage_changed:
+            for name, usage in self.folder.usages(self._usages):
+                self._usages.add(name)
+                self._count(usage.seconds, inputs=usage.inputs)
+                self.peak_memory_mib = max(self.peak_memory_mib or 0, usage.peak_memory_mib)
+            self._usage_changed = _if_quiet(changed)
+
+    def told(self, states: Mapping[int, TaskState]) -> None:
+        """Take what a scheduler knows of tasks that nobody else tells of; what came of ended ones the folder tells."""
+        known = self.settled.done | self.settled.failed
+        for task, state in states.items():
+            numbers = self.plan.task_inputs(task)
+            if known.issuperset(numbers):
+                state = TaskState.DONE if self.settled.done.issuperset(numbers) else TaskState.FAILED  # noqa: PLW2901
+            elif state is TaskState.DONE:
+                state = TaskState.LOST  # noqa: PLW2901 - or it has not told everything yet
+            self.tasks[task] = state
+        if self.started is None and TaskState.RUNNING in self.tasks:
+            self.started = now()
 
     def counts(self) -> JobCounts:
         """Return how many inputs are where."""
@@ -78,7 +124,15 @@ class Progress:
         over = {TaskState.QUEUED, TaskState.RUNNING, TaskState.LOST}
         states = [TaskState.CANCELLED if not active and state in over else state for state in self.tasks]
         runs = [(state, len(list(same))) for state, same in groupby(states)]
-        return TaskGrid(tasks=len(states), runs=runs)
+        mean = self._task_seconds / self._ended_tasks if self._ended_tasks else None
+        return TaskGrid(tasks=len(states), runs=runs, seconds_per_task=mean)
+
+    def _count(self, seconds: float, *, inputs: int) -> None:
+        """Count what a task has used."""
+        self._task_seconds += seconds
+        self._ended_tasks += 1
+        self._computed += inputs
+        self.core_hours += seconds * self.plan.cpus / 3600
 
     def _take(self, event: TaskEvent) -> None:
         if event.peak_memory_mib is not None:
@@ -87,6 +141,13 @@ class Progress:
             if event.task < len(self.tasks):
                 self.tasks[event.task] = event.state
                 self.started = self.started or event.time
+                if event.state is TaskState.RUNNING:
+                    self._begun[event.task] = event.time
+                elif (begun := self._begun.pop(event.task, None)) is not None:
+                    self._count(
+                        max(0.0, (event.time - begun).total_seconds()),
+                        inputs=len(self.plan.task_inputs(event.task)),
+                    )
         elif event.state is TaskState.RUNNING:
             # What an ended supervisor left unfinished waits again.
             self.tasks = [s if s is TaskState.DONE else TaskState.QUEUED for s in self.tasks]
@@ -96,6 +157,11 @@ class Progress:
             self.stopped = True
         elif event.attempt == self.plan.attempt:
             self.end = event
+
+
+def _if_quiet(changed: int) -> int | None:
+    """Return the time of a change, or nothing where it is so young that another one could have the same."""
+    return changed if time.time_ns() - changed > CLOCK_STEP_NS else None
 
 
 def group_failures(folder: JobFolder, failed: set[int]) -> list[TaskFailureGroup]:

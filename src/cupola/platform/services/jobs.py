@@ -26,6 +26,7 @@ from cupola.models.job import (
     TaskPlan,
 )
 from cupola.platform.builders.job import plan_again, plan_of
+from cupola.platform.services.jobpoll import Polls
 from cupola.platform.services.jobprogress import Progress, group_failures
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
@@ -53,7 +54,7 @@ class JobService:
     store
         The table of jobs.
     engines
-        The engines by name.
+        The engines by name, the default one first.
     places
         Where a job's tasks run: folder, interpreter, environment.
     """
@@ -62,6 +63,8 @@ class JobService:
         self._store = store
         self._engines = engines
         self._places = places
+        self._default = next(iter(engines))
+        self._polls = {name: Polls(engine) for name, engine in engines.items()}
         self._watches: dict[str, Watch] = {}
         # Held for whatever happens to jobs that have no watch to lock: retry, delete, finding them again.
         self._ended = asyncio.Lock()
@@ -80,16 +83,17 @@ class JobService:
         UnavailableError
             The engine does not answer.
         """
+        request = request.model_copy(update={"engine": request.engine or self._default})
         engine = self._engine(request.engine)
         at_once = _at_once(request, person, await asyncio.to_thread(engine.capacity))
         job = f"job-{secrets.token_hex(5)}"
         place = await self._places.place(person, request, job)
-        plan = plan_of(request, job, at_once=at_once, environment=place.environment)
+        plan = plan_of(
+            request, job, at_once=at_once, environment=place.environment, supervised=engine.supervised
+        )
         stored = StoredJob(
             job=_new_job(person, request, plan, version=place.version, folder=place.folder),
             python=place.python,
-            cpus=request.cpus,
-            memory_mib=request.memory_mib,
             retries=request.retries,
             container=place.container(plan),
         )
@@ -303,7 +307,9 @@ class JobService:
             watch.start()
             return watch.stored.job
 
-    def _engine(self, name: str) -> Engine:
+    def _engine(self, name: str | None) -> Engine:
+        """Return an engine by its name; the default one, which is the first, for none."""
+        name = name or self._default
         try:
             return self._engines[name]
         except KeyError:
@@ -317,6 +323,7 @@ class JobService:
             plan,
             folder=self._places.folder(stored.job),
             engine=self._engine(stored.job.engine),
+            polls=self._polls[stored.job.engine],
             store=self._store,
             on_end=partial(self._forget, job),
         )
@@ -382,10 +389,17 @@ def _new_job(person: Person, request: JobRequest, plan: TaskPlan, *, version: st
         owner=person.name,
         name=request.name,
         state=JobState.QUEUED,
-        engine=request.engine,
+        engine=request.engine or "local",
         counts=JobCounts(inputs=plan.inputs),
         tasks=plan.tasks,
         chunk=plan.chunk,
+        cpus=plan.cpus,
+        memory_mib=plan.memory_mib,
+        gpus=plan.gpus,
+        time_s=plan.time_s,
+        after=request.after,
+        team=request.team,
+        notify=request.notify,
         created=now(),
         source=request.source,
         session=request.session,

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
 
 from cupola.exceptions import ConflictError, CupolaError
 from cupola.models.base import now
-from cupola.models.job import Job, JobAction, JobState, TaskPlan, TaskState
+from cupola.models.job import Job, JobAction, JobState, TaskFailure, TaskPlan, TaskState
+from cupola.platform.builders.job import plan_rest
 from cupola.platform.services.jobprogress import Progress
 from cupola.platform.storage.engine import Array, Control, Engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from cupola.platform.services.jobpoll import Polls
     from cupola.platform.storage.database.jobs import JobStore, StoredJob
     from cupola.platform.storage.files.jobs import JobFolder
 
@@ -29,6 +32,7 @@ SOONEST, LATEST = 0.05, 0.5
 """Seconds between two looks: while something changes, and while nothing does."""
 SAVE = 5.0
 """Seconds between two saves of mere progress: it can be read again from the folder."""
+_GOES_ON = "It was ended from outside and goes on; finished inputs are kept."
 ASK = 1.0
 """Seconds between two questions to the engine."""
 
@@ -41,8 +45,15 @@ def array_of(stored: StoredJob, progress: Progress) -> Array:
         folder=progress.folder.path,
         python=stored.python,
         tasks=plan.tasks,
+        only=None if plan.only is None else tuple(plan.only),
+        attempt=plan.attempt,
+        owner=stored.job.owner,
+        team=stored.job.team,
+        retries=plan.retries,
         cpus=plan.cpus,
         memory_mib=plan.memory_mib,
+        gpus=plan.gpus,
+        time_s=plan.time_s,
         at_once=plan.at_once,
         environment=plan.environment,
         container=stored.container,
@@ -62,6 +73,8 @@ class Watch:
         Its folder.
     engine
         Where its tasks run.
+    polls
+        Asks that engine for several jobs at once.
     store
         Where the row is kept.
     on_end
@@ -75,6 +88,7 @@ class Watch:
         *,
         folder: JobFolder,
         engine: Engine,
+        polls: Polls,
         store: JobStore,
         on_end: Callable[[], None],
     ) -> None:
@@ -84,11 +98,16 @@ class Watch:
         self.lock = asyncio.Lock()
         """Held while the job is submitted, looked at or acted on."""
         self._engine = engine
+        self._polls = polls
         self._store = store
         self._on_end = on_end
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._saved = self._asked = 0.0
+        self._losses: Counter[int] = Counter()
+        """By input: how often its process was killed, where the scheduler leaves it to us to try again."""
+        self._settled_before = 0
+        """How many inputs were settled at the last submit."""
 
     @property
     def array(self) -> Array:
@@ -117,6 +136,7 @@ class Watch:
 
     async def submit(self) -> None:
         """Hand the job to the engine."""
+        self._settled_before = self.progress.plan.inputs - len(self.progress.unsettled)
         native = await asyncio.to_thread(self._engine.submit, self.array)
         self._asked = time.monotonic()
         await self._save(self.stored.model_copy(update={"native": native}))
@@ -188,16 +208,19 @@ class Watch:
         await asyncio.to_thread(self.progress.look)
         if self.progress.end is None and time.monotonic() - self._asked > ASK:
             self._asked = time.monotonic()
-            asked = [(self.array, self.stored.native or "")]
-            if self.stored.job.id not in await asyncio.to_thread(self._engine.poll, asked):
-                # It may have told its end between the two looks.
+            states = await self._polls.ask(self.array, self.stored.native or "")
+            if states is None:
+                # It may have told its end, or its last results, between the two looks.
                 await asyncio.to_thread(self.progress.look)
-                if self.progress.end is None:
-                    await self._go_on()
-                    return
+                await (self._settle() if self._over else self._go_on())
+                return
+            await asyncio.to_thread(self.progress.told, states)
         if self.progress.end is not None:
             await self._settle()
             return
+        if self._told_all:
+            # Nothing is left to compute: the scheduler is asked at once whether it has seen that.
+            self._asked = min(self._asked, time.monotonic() - ASK + LATEST / 2)
         job = self.stored.job
         state = job.state
         if state is JobState.QUEUED and TaskState.RUNNING in self.progress.tasks:
@@ -212,15 +235,23 @@ class Watch:
         else:
             await self._save(after)
 
+    @property
+    def _over(self) -> bool:
+        return self.progress.end is not None or self._told_all
+
+    @property
+    def _told_all(self) -> bool:
+        """Whether nothing is left to do, where no supervisor tells the end."""
+        return not self._engine.supervised and self.progress.all_settled
+
     async def _settle(self) -> None:
-        """End the job as its supervisor told."""
+        """End the job as its supervisor or its inputs tell."""
         end, counts = self.progress.end, self.progress.counts()
-        assert end is not None  # noqa: S101 - asked by the caller
         if counts.done >= counts.inputs:
             await self._end(JobState.DONE, None)
-        elif end.state is TaskState.CANCELLED:
+        elif end is not None and end.state is TaskState.CANCELLED:
             await self._end(JobState.CANCELLED, "Its owner cancelled it.")
-        elif end.message is not None:
+        elif end is not None and end.message is not None:
             await self._end(JobState.FAILED, end.message)
         elif counts.done:
             await self._end(JobState.PARTLY_FAILED, f"{counts.failed:,} of {counts.inputs:,} inputs failed.")
@@ -238,6 +269,12 @@ class Watch:
             await self._end(JobState.FAILED, "Its folder was removed from the home: start it again.")
         elif not await asyncio.to_thread(self.folder.space_left):
             await self._end(JobState.FAILED, "No space is left on the disk of the home: free some and retry.")
+        elif not self._engine.supervised:
+            await self._blame()
+            if self._told_all:
+                await self._settle()
+            else:
+                await self._resume_rest(plan)
         elif plan.resumes >= MOST_RESUMES and not self.progress.stopped:
             words = await asyncio.to_thread(self._engine.last_words, self.array)
             await self._end(
@@ -247,21 +284,73 @@ class Watch:
         else:
             await self._resume(plan)
 
+    async def _blame(self) -> None:
+        """Give up the inputs that were being computed when the scheduler killed their tasks, after their retries."""
+        losses = await asyncio.to_thread(self._engine.losses, self.array, self.stored.native or "")
+        if not losses:
+            return
+        plan, unsettled = self.progress.plan, set(self.progress.unsettled)
+        labels = await asyncio.to_thread(self.folder.labels)
+        for task, loss in losses.items():
+            # Tasks compute their inputs in order: the first one without an outcome was in the works.
+            number = next((one for one in plan.task_inputs(task) if one in unsettled), None)
+            if number is None:
+                continue
+            self._losses[number] += 1
+            if loss.again and self._losses[number] <= plan.retries:
+                continue
+            label = labels[number] if number < len(labels) else str(number)
+            failure = TaskFailure(
+                input=number, label=label, error=loss.error, message=loss.message, task=task
+            )
+            try:
+                await asyncio.to_thread(self.folder.write_failure, failure)
+            except OSError as error:
+                structlog.get_logger().warning("failure-not-written", job=plan.tag, error=str(error))
+                return
+        await asyncio.to_thread(self.progress.look)
+
+    async def _resume_rest(self, plan: TaskPlan) -> None:
+        """Submit what a scheduler has not computed: tasks that were lost, and those that gave the rest of their inputs back."""
+        settled = set(range(plan.inputs)).difference(self.progress.unsettled)
+        resumes = plan.resumes + 1 if len(settled) <= self._settled_before else 0
+        if resumes > MOST_RESUMES:
+            words = await asyncio.to_thread(self._words_of_unsettled)
+            await self._end(
+                JobState.FAILED,
+                f"Its tasks ended {resumes} times without computing anything; they said last: {words or 'nothing'}",
+            )
+            return
+        # A task that hands back its rest after its minute is as it should be; what was lost is told.
+        reason = self.stored.job.reason if plan.budget_s and not resumes else _GOES_ON
+        again = plan_rest(plan, settled=settled, seconds_per_input=self.progress.seconds_per_input)
+        await self._submit_again(again.model_copy(update={"resumes": resumes}), reason)
+
+    def _words_of_unsettled(self) -> str:
+        plan = self.progress.plan
+        task = next((plan.task_of(number) for number in self.progress.unsettled), 0)
+        lines = [line.strip() for line in self._engine.log(self.array, task).splitlines() if line.strip()]
+        return lines[-1][:300] if lines else ""
+
     async def _resume(self, plan: TaskPlan) -> None:
         resumes = plan.resumes if self.progress.stopped else plan.resumes + 1
         again = plan.model_copy(update={"attempt": plan.attempt + 1, "resumes": resumes})
+        await self._submit_again(again, _GOES_ON)
+
+    async def _submit_again(self, again: TaskPlan, reason: str | None) -> None:
         try:
             await asyncio.to_thread(self.folder.write_plan, again)
         except OSError as error:
             await self._end(JobState.FAILED, f"It could not be submitted again ({error.strerror}): retry it.")
             return
         self.progress.again(again)
-        reason = f"It was ended from outside and goes on (submit {again.attempt}); finished inputs are kept."
         held = self.stored.job.state is JobState.HELD
         state = JobState.HELD if held else JobState.QUEUED
         # The row first: a portal that is killed now finds no native job and submits.
         await self._save(
-            self._with(state=state, attempt=again.attempt, reason=reason).model_copy(update={"native": None})
+            self._with(state=state, attempt=again.attempt, tasks=again.tasks, reason=reason).model_copy(
+                update={"native": None}
+            )
         )
         try:
             await self.submit()
@@ -280,7 +369,11 @@ class Watch:
         await self._save(after, before_telling=self._on_end)
 
     def _with(self, **changes: object) -> StoredJob:
-        job = self.stored.job.model_copy(update={"peak_memory_mib": self.progress.peak_memory_mib, **changes})
+        used = {
+            "peak_memory_mib": self.progress.peak_memory_mib,
+            "core_hours": round(self.progress.core_hours, 6),
+        }
+        job = self.stored.job.model_copy(update={**used, **changes})
         return self.stored.model_copy(update={"job": job})
 
     async def _save(self, after: StoredJob, before_telling: Callable[[], None] | None = None) -> None:

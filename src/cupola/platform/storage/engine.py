@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cupola.models.job import TaskState
     from cupola.models.session import ContainerPlan
 
-__all__ = ["Array", "Capacity", "Control", "Engine"]
+__all__ = ["Array", "Capacity", "Control", "Engine", "Loss"]
 
 
 class Control(StrEnum):
@@ -51,6 +51,12 @@ class Array:
     """Per task."""
     memory_mib: int = 1024
     """Per task."""
+    gpus: int = 0
+    """Per task."""
+    time_s: int | None = None
+    """Longest that a task may run."""
+    team: str | None = None
+    """Whose share it counts against, beside its owner's."""
     at_once: int = 1
     """Most tasks in the scheduler's hands at a time."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +75,18 @@ class Array:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Why a task ended that was killed or removed."""
+
+    error: str
+    """``Killed``, ``OutOfMemory`` or ``TimeLimit``."""
+    message: str
+    """In a sentence."""
+    again: bool = False
+    """Whether it may go well at another try, and the scheduler has not tried itself."""
+
+
+@dataclass(frozen=True)
 class Capacity:
     """What an engine has to give."""
 
@@ -77,6 +95,10 @@ class Capacity:
     """Most that one task can get."""
     widest: int = 0
     """Most cores that one task can get; 0 where that is all of them."""
+    free_cores: int | None = None
+    """Cores that nobody uses now; nothing where that is not known."""
+    gpus: int = 0
+    """Most GPUs that one task can get."""
 
 
 class Engine(Protocol):
@@ -84,6 +106,10 @@ class Engine(Protocol):
 
     All raise `cupola.exceptions.UnavailableError` where the scheduler does not answer.
     """
+
+    supervised: ClassVar[bool]
+    """Whether a process of ours stays with the array and tells in ``events.jsonl`` what its tasks do, and its end. Where there is
+    none, `poll` tells what lives and the job's folder what came of it."""
 
     def capacity(self) -> Capacity:
         """Return what there is, busy or not."""
@@ -101,8 +127,14 @@ class Engine(Protocol):
         -------
         dict
             By tag, for each array that the scheduler still has: the states of tasks that only the scheduler
-            knows. An array that is missing here has ended, or was lost.
+            knows; one that has left the queue is done. An array that is missing here has ended, or was lost.
         """
+
+    def losses(self, array: Array, native: str) -> dict[int, Loss]:
+        """Return why tasks ended that were killed or removed, by task, as far as the scheduler still knows it."""
+
+    def ahead(self, array: Array, native: str) -> int | None:
+        """Return how many tasks of others wait before this array's first; nothing where that is not known."""
 
     def control(self, array: Array, native: str, wish: Control) -> None:
         """Bring the native job to what its owner wants; one that has ended is no error."""

@@ -49,6 +49,10 @@ def test_the_plan_of_a_job():
         "only": None,
         "attempt": 1,
         "resumes": 0,
+        "gpus": 0,
+        "time_s": None,
+        "ranges": None,
+        "budget_s": None,
         "environment": {"LANG": "C"},
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
 from sqlalchemy import RowMapping, delete, insert, select, update
 
 from cupola.exceptions import NotFoundError
@@ -31,8 +30,6 @@ class StoredJob(Model):
     """The engine's own id; nothing between the row's insert and the end of the submit."""
     python: Path
     """The interpreter that runs the tasks."""
-    cpus: int = Field(default=1, ge=1)
-    memory_mib: int = 1024
     retries: int = 1
     container: ContainerPlan | None = None
     """The container that the tasks run in, where sessions are containers."""
@@ -102,7 +99,7 @@ class JobStore:
         return [_from_row(row) for row in rows]
 
 
-_OWN = {"native", "python", "cpus", "memory_mib", "retries", "container"}
+_OWN = {"native", "python", "retries", "container"}
 _COUNTS = set(JobCounts.model_fields)
 
 

@@ -143,7 +143,15 @@ jobs = Table(
     Column("folder", Text, nullable=False),
     Column("products", Text),
     Column("container", JSON),
+    Column("gpus", Integer, nullable=False, server_default="0"),
+    Column("time_s", Integer),
+    Column("after", JSON, nullable=False, server_default="[]"),
+    Column("team", String(40)),
+    Column("notify", Boolean),
+    Column("core_hours", Float, nullable=False, server_default="0"),
     Index(None, "owner", "created", "id"),
+    # What a person or a team has used lately.
+    Index(None, "team", "created"),
     Index(None, "state"),
 )
 

@@ -5,6 +5,7 @@ The portal reads plain text and JSON here; the user's pickles it only passes on.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from pydantic import ValidationError
 
 from cupola.exceptions import InputError, LimitError
-from cupola.models.job import TaskEvent, TaskFailure, TaskPlan
+from cupola.models.job import TaskEvent, TaskFailure, TaskPlan, TaskUsage
 from cupola.platform.storage.files.beneath import Beneath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
 __all__ = ["EventReader", "JobFolder", "Settled", "end_of_text"]
@@ -65,7 +66,7 @@ class JobFolder:
         """
         try:
             self.path.parents[3].mkdir(parents=True, exist_ok=True)
-            self._files.make("results", "log")
+            self._files.make("results", "log", "usage")
             self._files.write("payload.pkl", payload)
             self._files.write("labels.json", json.dumps(labels, ensure_ascii=False).encode())
             self._files.write("control", b"run")
@@ -100,10 +101,10 @@ class JobFolder:
         """Write down what the owner wants."""
         self._files.write("control", wish.encode())
 
-    def results_changed(self) -> int:
-        """Return a number that changes with each new result."""
+    def changed(self, folder: str) -> int:
+        """Return a number that changes with each new file of ``results`` or ``usage``."""
         try:
-            return self._files.status("results").st_mtime_ns
+            return self._files.status(folder).st_mtime_ns
         except OSError:
             return 0
 
@@ -137,6 +138,32 @@ class JobFolder:
             )
         except (OSError, ValidationError):
             return None
+
+    def write_failure(self, failure: TaskFailure) -> None:
+        """Write down why an input failed whose process cannot tell it any more; a result that came meanwhile wins."""
+        self._files.write(f"results/{failure.input}.error", failure.model_dump_json().encode())
+
+    def labels(self) -> list[str]:
+        """Return the short text of each input; none where they were removed."""
+        try:
+            return [str(label) for label in json.loads(self._files.read("labels.json"))]
+        except (OSError, ValueError):
+            return []
+
+    def usages(self, known: Container[str]) -> Iterator[tuple[str, TaskUsage]]:
+        """Yield what tasks used, each with the name of its file, but not those that are known."""
+        try:
+            names = [
+                name for name in self._files.names("usage") if name.endswith(".json") and name not in known
+            ]
+        except OSError:
+            return
+        for name in names:
+            with contextlib.suppress(OSError, ValidationError):
+                yield (
+                    name,
+                    TaskUsage.model_validate_json(self._files.read(f"usage/{name}", longest=LONGEST_LOG)),
+                )
 
     def set_failures_aside(self, attempt: int) -> None:
         """Put the failures of a submit away, so that their inputs count as not tried."""

@@ -30,7 +30,9 @@ _ENDED = [
     "ExitCode",
     "RemoveReason",
     "LastHoldReason",
+    "LastHoldReasonCode",
     "HoldReason",
+    "HoldReasonCode",
     "MemoryUsage",
 ]
 _ACTIONS = {

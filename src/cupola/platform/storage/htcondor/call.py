@@ -58,7 +58,7 @@ class Agent:
                 # The pipe may hold half of an answer: it is not used again.
                 self._end()
                 raise UnavailableError(
-                    f"HTCondor does not answer ({error or type(error).__name__}): try again in a minute; its "
+                    f"HTCondor does not answer ({str(error) or type(error).__name__}): try again in a minute; its "
                     "administrator finds the cause in the schedd's log."
                 ) from error
         if "error" in answer:

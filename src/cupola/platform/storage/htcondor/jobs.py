@@ -6,18 +6,19 @@ it the job's folder tells.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cupola.exceptions import LimitError
 from cupola.models.job import TaskState
-from cupola.platform.storage.engine import Array, Capacity, Control
+from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
+from cupola.platform.storage.htcondor.call import Agent
 from cupola.platform.storage.htcondor.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cupola.platform.storage.htcondor.call import Agent
+    from cupola.config import HTCondorSettings
 
 __all__ = ["HTCondor"]
 
@@ -29,6 +30,8 @@ _STATES = {
     _TRANSFERRING: TaskState.RUNNING,
     _SUSPENDED: TaskState.RUNNING,
 }
+_OVER_MEMORY = 34
+"""The code of a hold for more memory than was asked for."""
 _ACTIONS = {Control.HOLD: "hold", Control.RUN: "release", Control.CANCEL: "cancel"}
 
 
@@ -37,20 +40,24 @@ class HTCondor:
 
     Parameters
     ----------
-    agent
-        The way to the schedd.
-    extra
-        What the administrator adds to each submit description.
+    environment
+        What HTCondor's bindings find; `CONDOR_CONFIG` names the pool.
+    settings
+        What the operator says.
     """
 
-    def __init__(self, agent: Agent, *, extra: Mapping[str, str] | None = None) -> None:
-        self._agent = agent
-        self._extra = dict(extra or {})
+    supervised: ClassVar[bool] = False
+
+    def __init__(self, environment: Mapping[str, str], *, settings: HTCondorSettings) -> None:
+        self._agent = Agent(environment)
+        self._settings = settings
 
     def capacity(self) -> Capacity:
         """Return the cores of the pool, and the most memory of one machine."""
         told = self._agent.ask("capacity")
-        return Capacity(cores=told["cores"], memory_mib=told["memory_mib"], widest=told["widest"])
+        return Capacity(
+            cores=told["cores"], memory_mib=told["memory_mib"], widest=told["widest"], free_cores=told["free"]
+        )
 
     def submit(self, array: Array) -> str:
         """Start an array as one cluster.
@@ -68,7 +75,7 @@ class HTCondor:
                 f"A task asks for {array.cpus} cores and {array.memory_mib:,} MiB, and the largest machine of the pool has "
                 f"{room.widest} and {room.memory_mib:,}: ask for less."
             )
-        description = describe(array, extra=self._extra)
+        description = describe(array, extra=self._settings.submit)
         return str(self._agent.ask("submit", description=description, count=len(array.numbers))["cluster"])
 
     def find(self, array: Array) -> str | None:
@@ -99,14 +106,17 @@ class HTCondor:
         del array
         return ""
 
-    def losses(self, array: Array, native: str) -> dict[int, str]:
-        """Return why tasks ended that were killed or removed, by task, in a sentence each."""
+    def losses(self, array: Array, native: str) -> dict[int, Loss]:
+        """Return why tasks ended that were killed or removed, by task."""
         numbers = array.numbers
         told = self._agent.ask("ended", cluster=int(native), most=len(numbers))["procs"]
-        reasons = (
-            (numbers[int(ad["ProcId"])], _reason(ad)) for ad in told if int(ad["ProcId"]) < len(numbers)
-        )
-        return {task: reason for task, reason in reasons if reason}
+        losses = ((numbers[int(ad["ProcId"])], _loss(ad)) for ad in told if int(ad["ProcId"]) < len(numbers))
+        return {task: loss for task, loss in losses if loss is not None}
+
+    def ahead(self, array: Array, native: str) -> int | None:
+        """Return nothing yet."""
+        del array, native
+        return None
 
 
 def _states(array: Array, told: Mapping[str, Any]) -> dict[int, TaskState]:
@@ -131,10 +141,17 @@ def _states(array: Array, told: Mapping[str, Any]) -> dict[int, TaskState]:
     return states
 
 
-def _reason(ad: Mapping[str, Any]) -> str:
-    held = ad.get("LastHoldReason") or ad.get("HoldReason")
+def _loss(ad: Mapping[str, Any]) -> Loss | None:
+    """Return why a proc was lost, from its ad in the history; nothing where it ended by itself."""
+    held = str(ad.get("LastHoldReason") or ad.get("HoldReason") or "").rstrip(".")
     if ad.get("ExitBySignal"):
-        return f"Its process was killed by signal {ad.get('ExitSignal')}."
+        # HTCondor has run it again as often as it was told to.
+        return Loss("Killed", f"Its process was killed by signal {ad.get('ExitSignal')}.")
     if held:
-        return f"HTCondor held it: {str(held).rstrip('.')}."
-    return f"HTCondor removed it: {str(ad['RemoveReason']).rstrip('.')}." if ad.get("RemoveReason") else ""
+        memory = (
+            ad.get("LastHoldReasonCode", ad.get("HoldReasonCode")) == _OVER_MEMORY or "memory" in held.lower()
+        )
+        return Loss("OutOfMemory" if memory else "Killed", f"HTCondor held it: {held}.")
+    if ad.get("RemoveReason"):
+        return Loss("Killed", f"HTCondor removed it: {str(ad['RemoveReason']).rstrip('.')}.")
+    return None

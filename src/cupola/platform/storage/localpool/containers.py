@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import docker
 import docker.errors
@@ -23,7 +23,7 @@ from cupola.exceptions import UnavailableError
 from cupola.models.containers import CORES_INSIDE, CORES_LABEL, JOB_LABEL, PLATFORM_LABEL
 from cupola.models.resources import Resources
 from cupola.models.session import ContainerMount
-from cupola.platform.storage.engine import Array, Capacity, Control
+from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class ContainerPool:
     cores
         How many cores all jobs together may use.
     """
+
+    supervised: ClassVar[bool] = True
 
     def __init__(self, folder: Path, *, host: str, key: str, cores: int) -> None:
         self._folder = folder
@@ -110,6 +112,16 @@ class ContainerPool:
     def log(self, array: Array, task: int) -> str:
         """Return the last part of what a task printed."""
         return JobFolder(array.folder).log(task)
+
+    def losses(self, array: Array, native: str) -> dict[int, Loss]:
+        """Return nothing: the supervisor has told of each task."""
+        del array, native
+        return {}
+
+    def ahead(self, array: Array, native: str) -> int | None:
+        """Return nothing: supervisors share the cores, none waits behind another."""
+        del array, native
+        return None
 
     def last_words(self, array: Array) -> str:
         """Return the last line that the supervisor wrote into its log."""

@@ -7,12 +7,12 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 
 from cupola.exceptions import UnavailableError
-from cupola.platform.storage.engine import Array, Capacity, Control
+from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class LocalPool:
     cores
         How many cores all jobs together may use.
     """
+
+    supervised: ClassVar[bool] = True
 
     def __init__(self, folder: Path, *, cores: int) -> None:
         self._folder = folder
@@ -107,6 +109,16 @@ class LocalPool:
     def log(self, array: Array, task: int) -> str:
         """Return the last part of what a task printed."""
         return JobFolder(array.folder).log(task)
+
+    def losses(self, array: Array, native: str) -> dict[int, Loss]:
+        """Return nothing: the supervisor has told of each task."""
+        del array, native
+        return {}
+
+    def ahead(self, array: Array, native: str) -> int | None:
+        """Return nothing: supervisors share the cores, none waits behind another."""
+        del array, native
+        return None
 
     def last_words(self, array: Array) -> str:
         """Return the last line that the supervisor wrote into its log."""

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from cupola.platform.storage.slurm.jobs import Slurm
 
-__all__ = ["Slurm"]
+if TYPE_CHECKING:
+    from cupola.config import Config
+
+__all__ = ["Slurm", "open_engine"]
+
+
+def open_engine(config: Config) -> Slurm | None:
+    """Return the cluster of this platform; nothing where it has none."""
+    settings = config.engines.slurm
+    if settings is None:
+        return None
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    if settings.config is not None:
+        environment["SLURM_CONF"] = str(settings.config)
+    return Slurm(environment, settings=settings)

@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 import subprocess
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from cupola.exceptions import LimitError, UnavailableError
 from cupola.models.job import TaskState
-from cupola.platform.storage.engine import Array, Capacity, Control
+from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
 from cupola.platform.storage.slurm.describe import name_of, parts, script, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from cupola.config import SlurmSettings
 
 __all__ = ["Slurm"]
 
@@ -28,11 +30,17 @@ _GOOD = {"COMPLETED", "FAILED"}
 """Both tell in their results what came of them; `FAILED` has an input that failed."""
 _ROW = "%F %K %T %r"
 _WHY = {
-    "OUT_OF_MEMORY": "It used more memory than it asked for: ask for more, or give a task fewer inputs.",
-    "TIMEOUT": "It ran longer than its time: ask for more, or give a task fewer inputs.",
-    "NODE_FAIL": "Its node failed.",
-    "CANCELLED": "Somebody cancelled it at Slurm.",
-    "PREEMPTED": "A more urgent job took its place.",
+    "OUT_OF_MEMORY": Loss(
+        "OutOfMemory",
+        "It used more memory than it asked for: ask for more with memory=... or give it less data at a time.",
+    ),
+    "TIMEOUT": Loss(
+        "TimeLimit", "It ran longer than its time: ask for more with time=... or give a task fewer inputs."
+    ),
+    "DEADLINE": Loss("TimeLimit", "Its deadline has passed."),
+    "NODE_FAIL": Loss("Killed", "Its node failed.", again=True),
+    "CANCELLED": Loss("Killed", "Somebody cancelled it at Slurm."),
+    "PREEMPTED": Loss("Killed", "A more urgent job took its place.", again=True),
 }
 
 
@@ -43,13 +51,15 @@ class Slurm:
     ----------
     environment
         What the commands find: ``PATH``, and ``SLURM_CONF`` where it is not the host's own.
-    extra
-        What the administrator adds to each ``sbatch``.
+    settings
+        What the operator says.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, extra: Sequence[str] = ()) -> None:
+    supervised: ClassVar[bool] = False
+
+    def __init__(self, environment: Mapping[str, str], *, settings: SlurmSettings) -> None:
         self._environment = dict(environment)
-        self._extra = tuple(extra)
+        self._settings = settings
 
     def capacity(self) -> Capacity:
         """Return the cores of the cluster, and what its largest node has."""
@@ -78,7 +88,9 @@ class Slurm:
                 f"{room.widest} and {room.memory_mib:,}: ask for less."
             )
         made = [
-            self._run(*words(array, part, extra=self._extra), said=script(array, part)).strip().split(";")[0]
+            self._run(*words(array, part, extra=self._settings.options), said=script(array, part))
+            .strip()
+            .split(";")[0]
             for part in parts(array, most=self._longest)
         ]
         return "+".join(made)
@@ -121,17 +133,21 @@ class Slurm:
         del array
         return ""
 
-    def losses(self, array: Array, native: str) -> dict[int, str]:
-        """Return why tasks ended that were killed, by task, in a sentence each, as long as Slurm remembers them."""
-        lost: dict[int, str] = {}
+    def losses(self, array: Array, native: str) -> dict[int, Loss]:
+        """Return why tasks ended that were killed, by task, as long as Slurm remembers them."""
+        lost: dict[int, Loss] = {}
         starts = self._starts(array, native)
         rows = self._rows("squeue", "-h", "--array", "--states=all", f"--format={_ROW}")
         for one, place, state, reason in rows:
             if one in starts and state not in _RUNNING | _WAITING | _GOOD:
-                lost[array.numbers[starts[one] + place]] = _WHY.get(
-                    state, f"Slurm ended it ({state}: {reason})."
-                )
+                unknown = Loss("Killed", f"Slurm ended it ({state}: {reason}).")
+                lost[array.numbers[starts[one] + place]] = _WHY.get(state, unknown)
         return lost
+
+    def ahead(self, array: Array, native: str) -> int | None:
+        """Return nothing yet."""
+        del array, native
+        return None
 
     def _states(
         self, array: Array, native: str, queue: Mapping[str, Mapping[int, TaskState]]
