@@ -97,14 +97,10 @@ class Progress:
 
     def told(self, states: Mapping[int, TaskState]) -> None:
         """Take what a scheduler knows of tasks that nobody else tells of; what came of ended ones the folder tells."""
-        known = self.settled.done | self.settled.failed
         for task, state in states.items():
-            numbers = self.plan.task_inputs(task)
-            if known.issuperset(numbers):
-                state = TaskState.DONE if self.settled.done.issuperset(numbers) else TaskState.FAILED  # noqa: PLW2901
-            elif state is TaskState.DONE:
-                state = TaskState.LOST  # noqa: PLW2901 - or it has not told everything yet
-            self.tasks[task] = state
+            # One that has left the queue with inputs untold was lost, or gives them back.
+            untold = TaskState.LOST if state is TaskState.DONE else state
+            self.tasks[task] = self._outcome(task) or untold
         if self.started is None and TaskState.RUNNING in self.tasks:
             self.started = now()
 
@@ -122,10 +118,26 @@ class Progress:
     def grid(self, *, active: bool) -> TaskGrid:
         """Return the state of each task; what waits in a job that has ended will not run."""
         over = {TaskState.QUEUED, TaskState.RUNNING, TaskState.LOST}
-        states = [TaskState.CANCELLED if not active and state in over else state for state in self.tasks]
+        states = self.tasks
+        if not active:
+            # What nobody told of at the end its inputs tell.
+            states = [
+                self._outcome(task) or TaskState.CANCELLED if state in over else state
+                for task, state in enumerate(states)
+            ]
         runs = [(state, len(list(same))) for state, same in groupby(states)]
         mean = self._task_seconds / self._ended_tasks if self._ended_tasks else None
         return TaskGrid(tasks=len(states), runs=runs, seconds_per_task=mean)
+
+    def _outcome(self, task: int) -> TaskState | None:
+        """Return what came of a task whose inputs all have an outcome."""
+        failed = False
+        for number in self.plan.task_inputs(task):
+            if number in self.settled.failed:
+                failed = True
+            elif number not in self.settled.done:
+                return None
+        return TaskState.FAILED if failed else TaskState.DONE
 
     def _count(self, seconds: float, *, inputs: int) -> None:
         """Count what a task has used."""

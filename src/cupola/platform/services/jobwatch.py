@@ -33,6 +33,8 @@ SOONEST, LATEST = 0.05, 0.5
 SAVE = 5.0
 """Seconds between two saves of mere progress: it can be read again from the folder."""
 _GOES_ON = "It was ended from outside and goes on; finished inputs are kept."
+LEFT_ALONE = 5.0
+"""Seconds after which a job whose inputs are all settled ends, also where its scheduler does not answer."""
 ASK = 1.0
 """Seconds between two questions to the engine."""
 
@@ -108,6 +110,8 @@ class Watch:
         """By input: how often its process was killed, where the scheduler leaves it to us to try again."""
         self._settled_before = 0
         """How many inputs were settled at the last submit."""
+        self._all_told: float | None = None
+        """When it was first seen that all inputs are settled."""
 
     @property
     def array(self) -> Array:
@@ -136,6 +140,7 @@ class Watch:
 
     async def submit(self) -> None:
         """Hand the job to the engine."""
+        await asyncio.to_thread(self.progress.look)
         self._settled_before = self.progress.plan.inputs - len(self.progress.unsettled)
         native = await asyncio.to_thread(self._engine.submit, self.array)
         self._asked = time.monotonic()
@@ -206,7 +211,10 @@ class Watch:
     async def _look(self) -> None:
         """Bring the row up to date once."""
         await asyncio.to_thread(self.progress.look)
-        if self.progress.end is None and time.monotonic() - self._asked > ASK:
+        if self.progress.end is not None or self._left_alone():
+            await self._settle()
+            return
+        if time.monotonic() - self._asked > ASK:
             self._asked = time.monotonic()
             states = await self._polls.ask(self.array, self.stored.native or "")
             if states is None:
@@ -215,25 +223,29 @@ class Watch:
                 await (self._settle() if self._over else self._go_on())
                 return
             await asyncio.to_thread(self.progress.told, states)
-        if self.progress.end is not None:
-            await self._settle()
-            return
-        if self._told_all:
-            # Nothing is left to compute: the scheduler is asked at once whether it has seen that.
-            self._asked = min(self._asked, time.monotonic() - ASK + LATEST / 2)
-        job = self.stored.job
+        job, counts = self.stored.job, self.progress.counts()
         state = job.state
-        if state is JobState.QUEUED and TaskState.RUNNING in self.progress.tasks:
+        begun = counts.done + counts.failed > self._settled_before or TaskState.RUNNING in self.progress.tasks
+        if state is JobState.QUEUED and begun:
             state = JobState.RUNNING
-        after = self._with(
-            state=state, counts=self.progress.counts(), started=job.started or self.progress.started
-        )
+        after = self._with(state=state, counts=counts, started=job.started or self.progress.started)
         if after == self.stored:
             return
         if state is job.state and time.monotonic() - self._saved < SAVE:
             self._tell(after)
         else:
             await self._save(after)
+
+    def _left_alone(self) -> bool:
+        """Say whether a scheduler has not seen for long that nothing is left to do."""
+        if not self._told_all:
+            self._all_told = None
+            return False
+        if self._all_told is None:
+            self._all_told = time.monotonic()
+            # It is asked at once, so that what the last tasks used is counted too.
+            self._asked = min(self._asked, time.monotonic() - ASK + LATEST / 2)
+        return time.monotonic() - self._all_told > LEFT_ALONE
 
     @property
     def _over(self) -> bool:
