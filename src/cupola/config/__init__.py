@@ -26,6 +26,7 @@ from cupola.config.usage import (
     ProfileSettings,
     QuotaKind,
     QuotaSettings,
+    TeamSettings,
 )
 from cupola.config.volumes import (
     BucketSettings,
@@ -62,6 +63,7 @@ __all__ = [
     "SignInSettings",
     "SlurmSettings",
     "StatePaths",
+    "TeamSettings",
     "VolumeSettings",
     "environments_source",
     "load",

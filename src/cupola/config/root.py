@@ -22,6 +22,7 @@ from cupola.config.usage import (
     PriceSettings,
     ProfileSettings,
     QuotaSettings,
+    TeamSettings,
 )
 from cupola.config.volumes import CustomVolumeSettings, MountSettings, VolumeSettings
 
@@ -128,6 +129,14 @@ class Config(Settings):
         description="What certain people may use instead; where several fit, the first counts.",
         json_schema_extra={"expects": "a list of profiles"},
     )
+    teams: list[TeamSettings] = Field(
+        default_factory=list,
+        title="Teams",
+        description=(
+            "Teams that have a share of the batch engines of their own. The jobs of all other teams count for who starts them."
+        ),
+        json_schema_extra={"expects": "a list of teams"},
+    )
     docker: Annotated[DockerSettings, EmptyIsDefault] = Field(
         default_factory=DockerSettings,
         title="Docker",
@@ -219,6 +228,15 @@ class Config(Settings):
                 raise ValueError(f'a volume is named "{name}", which Cupola uses itself; choose another name')
             if count > 1:
                 raise ValueError(f'{count} volumes are named "{name}"; give each a name of its own')
+        return self
+
+    @model_validator(mode="after")
+    def _teams_differ(self) -> Self:
+        for name, count in Counter(team.name for team in self.teams).items():
+            if count > 1:
+                raise ValueError(
+                    f'the team "{name}" is named {count} times; say what it may use in one place'
+                )
         return self
 
     @property

@@ -15,6 +15,7 @@ __all__ = [
     "ProfileSettings",
     "QuotaKind",
     "QuotaSettings",
+    "TeamSettings",
 ]
 
 
@@ -56,6 +57,22 @@ class ProfileSettings(Settings):
         examples=[1],
         ge=0,
         json_schema_extra={"expects": "a whole number"},
+    )
+    job_cores: int | None = Field(
+        default=None,
+        title="Cores of jobs",
+        description="How many cores the tasks of all jobs of a person may use at a time.",
+        examples=[64],
+        ge=1,
+        json_schema_extra={"expects": "a whole number, at least 1", "default": "as many as the engines have"},
+    )
+    core_hours: float | None = Field(
+        default=None,
+        title="Core-hours",
+        description="How many core-hours the jobs of a person may use in 30 days.",
+        examples=[500.0],
+        gt=0,
+        json_schema_extra={"expects": "a number of hours", "default": "no limit"},
     )
 
 
@@ -122,6 +139,49 @@ class NamedProfileSettings(Settings):
         examples=[200],
         gt=0,
         json_schema_extra={"expects": "a number of GiB"},
+    )
+    job_cores: int | None = Field(
+        default=None,
+        title="Cores of jobs",
+        description="Most cores that the tasks of all jobs of a person use at a time.",
+        examples=[200],
+        ge=1,
+        json_schema_extra={"expects": "a whole number, at least 1", "default": "as in `profile`"},
+    )
+    core_hours: float | None = Field(
+        default=None,
+        title="Core-hours",
+        description="Most core-hours of jobs in 30 days.",
+        examples=[5000],
+        gt=0,
+        json_schema_extra={"expects": "a number of hours", "default": "as in `profile`"},
+    )
+
+
+class TeamSettings(Settings):
+    """What the jobs of a team may use: those that say `team=` count for it, and not for who starts them."""
+
+    name: Slug = Field(
+        title="Name",
+        description="The team.",
+        examples=["mars-mappers"],
+        json_schema_extra={"expects": "the name of a team"},
+    )
+    job_cores: int | None = Field(
+        default=None,
+        title="Cores of jobs",
+        description="How many cores the tasks of all jobs of the team may use at a time.",
+        examples=[200],
+        ge=1,
+        json_schema_extra={"expects": "a whole number, at least 1", "default": "as many as the engines have"},
+    )
+    core_hours: float | None = Field(
+        default=None,
+        title="Core-hours",
+        description="How many core-hours the jobs of the team may use in 30 days.",
+        examples=[20000],
+        gt=0,
+        json_schema_extra={"expects": "a number of hours", "default": "no limit"},
     )
 
 

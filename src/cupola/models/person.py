@@ -21,6 +21,10 @@ class Profile(Model):
     """Most memory of one session, in MiB."""
     gpus: int = 0
     """Most GPUs of one session."""
+    job_cores: int | None = None
+    """Most cores that the tasks of all jobs use at a time; nothing: as many as the engines have."""
+    core_hours: float | None = None
+    """Most core-hours of jobs in 30 days; nothing: no limit."""
     home_gib: float | None = None
     """Most that the home may hold, in GiB; nothing: no limit."""
 
