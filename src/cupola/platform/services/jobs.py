@@ -23,17 +23,19 @@ from cupola.models.job import (
     JobState,
     TaskFailureGroup,
     TaskGrid,
+    TaskInputs,
     TaskPlan,
 )
 from cupola.platform.builders.job import plan_again, plan_of
+from cupola.platform.services.jobfigures import Kept, figures, inputs_of
 from cupola.platform.services.jobpoll import Polls
-from cupola.platform.services.jobprogress import Progress, group_failures
+from cupola.platform.services.jobprogress import Progress
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.engine import Control
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
     from pathlib import Path
 
     from cupola.models.person import Person
@@ -66,6 +68,7 @@ class JobService:
         self._default = next(iter(engines))
         self._polls = {name: Polls(engine) for name, engine in engines.items()}
         self._watches: dict[str, Watch] = {}
+        self._kept = Kept()
         # Held for whatever happens to jobs that have no watch to lock: retry, delete, finding them again.
         self._ended = asyncio.Lock()
 
@@ -79,12 +82,16 @@ class JobService:
         LimitError
             It asks for more than the engine or the person's profile has.
         NotFoundError
-            The session is not the person's.
+            The session, or a job that must be done first, is not the person's.
+        ConflictError
+            A job that must be done first has ended without all its results.
         UnavailableError
             The engine does not answer.
         """
         request = request.model_copy(update={"engine": request.engine or self._default})
         engine = self._engine(request.engine)
+        for other in request.after:
+            await self._find(person, other)
         at_once = _at_once(request, person, await asyncio.to_thread(engine.capacity))
         job = f"job-{secrets.token_hex(5)}"
         place = await self._places.place(person, request, job)
@@ -102,7 +109,7 @@ class JobService:
             try:
                 await self._store.insert(stored)
                 await asyncio.to_thread(watch.folder.write, plan, request.payload, request.labels)
-                await watch.submit()
+                await watch.begin()
             except CupolaError:
                 # Nothing half-done stays: the caller still has it all.
                 del self._watches[job]
@@ -112,9 +119,29 @@ class JobService:
         watch.start()
         return watch.stored.job
 
-    async def jobs(self, person: Person, *, cursor: str | None = None, limit: int = 50) -> Page[Job]:
-        """Return one page of the person's jobs, the newest first."""
-        page = await self._store.page(person.name, cursor=cursor, limit=limit)
+    async def jobs(
+        self,
+        person: Person,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        states: Collection[JobState] = (),
+        text: str = "",
+    ) -> Page[Job]:
+        """Return one page of the person's jobs, the newest first.
+
+        Parameters
+        ----------
+        person
+            Whose.
+        cursor, limit
+            Which page.
+        states
+            Only jobs in one of these; in any where none is said.
+        text
+            Only jobs with this in their name, id or engine.
+        """
+        page = await self._store.page(person.name, cursor=cursor, limit=limit, states=states, text=text)
         return Page(items=[self._present(stored).job for stored in page.items], next=page.next)
 
     async def job(self, person: Person, job: str) -> Job:
@@ -129,14 +156,31 @@ class JobService:
 
     async def grid(self, person: Person, job: str) -> TaskGrid:
         """Return the state of each of the job's tasks."""
-        progress = await self._progress(await self._find(person, job))
-        return progress.grid(active=job in self._watches)
+        stored = await self._find(person, job)
+        progress = await self._progress(stored)
+        grid = progress.grid(active=job in self._watches)
+        # An engine that was taken out of the configuration has nothing frozen any more.
+        frozen = (engine := self._engines.get(stored.job.engine)) is None or engine.supervised
+        return figures(grid, stored.job, progress, frozen=frozen)
+
+    async def task(self, person: Person, job: str, task: int) -> TaskInputs:
+        """Return what a task works on.
+
+        Raises
+        ------
+        NotFoundError
+            The job has no such task.
+        """
+        stored = await self._find(person, job)
+        _check_task(stored.job, task)
+        progress = await self._progress(stored)
+        return await asyncio.to_thread(inputs_of, progress, task, active=job in self._watches)
 
     async def failures(self, person: Person, job: str) -> list[TaskFailureGroup]:
         """Return why inputs failed, alike ones together."""
         stored = await self._find(person, job)
         progress = await self._progress(stored)
-        return await asyncio.to_thread(group_failures, progress.folder, progress.settled.failed)
+        return await asyncio.to_thread(progress.failures.groups, progress.settled.failed)
 
     async def log(self, person: Person, job: str, task: int) -> str:
         """Return what a task has printed so far, at most the last MiB.
@@ -147,13 +191,25 @@ class JobService:
             The job has no such task.
         """
         stored = await self._find(person, job)
-        if not 0 <= task < stored.job.tasks:
-            raise NotFoundError(
-                f"{stored.job.name} has tasks 0 to {stored.job.tasks - 1}, and no task {task}."
-            )
+        _check_task(stored.job, task)
         progress = await self._progress(stored)
         engine = self._engine(stored.job.engine)
         return await asyncio.to_thread(engine.log, array_of(stored, progress), task)
+
+    async def log_of_input(self, person: Person, job: str, number: int) -> str:
+        """Return what the task has printed that an input belongs to now.
+
+        Raises
+        ------
+        NotFoundError
+            The job has no such input.
+        """
+        stored = await self._find(person, job)
+        inputs = stored.job.counts.inputs
+        if not 0 <= number < inputs:
+            raise NotFoundError(f"{stored.job.name} has inputs 0 to {inputs - 1}, and no input {number}.")
+        progress = await self._progress(stored)
+        return await self.log(person, job, progress.plan.task_of(number))
 
     async def result(self, person: Person, job: str, number: int) -> BinaryIO:
         """Open the file with the result of an input; whoever gets it closes it.
@@ -213,6 +269,7 @@ class JobService:
             stored = await self._find(person, job)
             if stored.job.state.active:
                 raise ConflictError(f"{stored.job.name} still runs: cancel it first.")
+            self._kept.forget(job)
             await asyncio.to_thread(self._places.folder(stored.job).delete)
             await self._store.delete(job)
 
@@ -282,6 +339,7 @@ class JobService:
                     f"{stored.job.name} has a result for every input: nothing is left to retry."
                 )
             plan = plan_again(progress.plan, done=done)
+            self._kept.forget(job)
             # The row last: killed before it, the job has still ended and can be retried.
             await asyncio.to_thread(progress.folder.set_failures_aside, progress.plan.attempt)
             await asyncio.to_thread(progress.folder.write_plan, plan)
@@ -300,7 +358,7 @@ class JobService:
             )
             watch = self._watch(stored, plan)
             try:
-                await watch.submit()
+                await watch.begin()
             except CupolaError as error:
                 await watch.fail(str(error))
                 raise
@@ -331,7 +389,9 @@ class JobService:
         return watch
 
     def _forget(self, job: str) -> None:
-        self._watches.pop(job, None)
+        watch = self._watches.pop(job, None)
+        if watch is not None:
+            self._kept.put(watch.progress)
 
     def _present(self, stored: StoredJob) -> StoredJob:
         """Return what the watcher knows: the row is up to a second behind."""
@@ -348,13 +408,28 @@ class JobService:
         watch = self._watches.get(stored.job.id)
         if watch is not None:
             return watch.progress
+        if (kept := await self._kept.get(stored.job)) is not None:
+            return kept
         folder = self._places.folder(stored.job)
         plan = await asyncio.to_thread(folder.plan)
         if plan is None:
             raise ConflictError(f"The folder of {stored.job.name} was removed from the home: delete the job.")
         progress = Progress(folder, plan)
         await asyncio.to_thread(progress.look)
+        self._kept.put(progress)
         return progress
+
+
+def _check_task(job: Job, task: int) -> None:
+    """Refuse a task that the job does not have.
+
+    Raises
+    ------
+    NotFoundError
+        It has none.
+    """
+    if not 0 <= task < job.tasks:
+        raise NotFoundError(f"{job.name} has tasks 0 to {job.tasks - 1}, and no task {task}.")
 
 
 def _at_once(request: JobRequest, person: Person, capacity: Capacity) -> int:

@@ -112,6 +112,8 @@ class Watch:
         """How many inputs were settled at the last submit."""
         self._all_told: float | None = None
         """When it was first seen that all inputs are settled."""
+        self._waits = False
+        """Whether other jobs must be done first, so that the engine does not know this one yet."""
 
     @property
     def array(self) -> Array:
@@ -146,6 +148,21 @@ class Watch:
         self._asked = time.monotonic()
         await self._save(self.stored.model_copy(update={"native": native}))
 
+    async def begin(self) -> None:
+        """Hand the job to the engine, or wait for the jobs that must be done first.
+
+        Raises
+        ------
+        ConflictError
+            One of them has ended without all its results, or is gone.
+        """
+        waits = await self._why_wait()
+        if waits is None:
+            await self.submit()
+        else:
+            self._waits = True
+            await self._save(self._with(reason=waits))
+
     async def find_again(self) -> None:
         """After a start of the portal: find the native job, or submit it where there is none."""
         await asyncio.to_thread(self.progress.look)
@@ -155,7 +172,7 @@ class Watch:
         if native is not None:
             await self._save(self.stored.model_copy(update={"native": native}))
         elif self.stored.native is None:
-            await self.submit()
+            await self.begin()
 
     async def act(self, action: JobAction) -> Job:
         """Cancel, hold or release the job.
@@ -178,7 +195,11 @@ class Watch:
             JobAction.HOLD: Control.HOLD,
             JobAction.RELEASE: Control.RUN,
         }
-        await asyncio.to_thread(self._engine.control, self.array, self.stored.native or "", wish[action])
+        if self._waits:
+            # The engine does not know it yet.
+            await asyncio.to_thread(self.folder.want, wish[action])
+        else:
+            await asyncio.to_thread(self._engine.control, self.array, self.stored.native or "", wish[action])
         if action is JobAction.HOLD:
             await self._save(self._with(state=JobState.HELD))
         if action is JobAction.RELEASE:
@@ -210,6 +231,9 @@ class Watch:
 
     async def _look(self) -> None:
         """Bring the row up to date once."""
+        if self._waits:
+            await self._wait_for_others()
+            return
         await asyncio.to_thread(self.progress.look)
         if self.progress.end is not None or self._left_alone():
             await self._settle()
@@ -235,6 +259,38 @@ class Watch:
             self._tell(after)
         else:
             await self._save(after)
+
+    async def _wait_for_others(self) -> None:
+        """Submit the job when those that must be done first are."""
+        if await asyncio.to_thread(self.folder.control) == Control.CANCEL:
+            await self._end(JobState.CANCELLED, "Its owner cancelled it.")
+            return
+        try:
+            waits = await self._why_wait()
+        except ConflictError as error:
+            await self._end(JobState.FAILED, str(error))
+            return
+        job = self.stored.job
+        if waits is None and job.state is not JobState.HELD:
+            await self.submit()
+            self._waits = False
+        if waits != job.reason:
+            await self._save(self._with(reason=waits))
+
+    async def _why_wait(self) -> str | None:
+        """Return for what the job waits, in a sentence; nothing where all jobs that must be done first are."""
+        waiting: list[str] = []
+        for job in self.stored.job.after:
+            other = await self._store.get(job)
+            if other is None:
+                raise ConflictError(f"It was to start after {job}, which was deleted: start it again.")
+            if other.job.state.active:
+                waiting.append(other.job.name)
+            elif other.job.state is not JobState.DONE:
+                raise ConflictError(
+                    f"It was to start after {other.job.name}, which is {other.job.state}: retry that one, then this one."
+                )
+        return f"It waits for the end of {' and '.join(waiting)}." if waiting else None
 
     def _left_alone(self) -> bool:
         """Say whether a scheduler has not seen for long that nothing is left to do."""
