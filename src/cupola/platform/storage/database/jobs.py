@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, or_, select, update
 
 from cupola.exceptions import NotFoundError
 from cupola.models.base import Model, Page
@@ -15,11 +15,13 @@ from cupola.platform.storage.database.paging import cursor_after, newest_first
 from cupola.platform.storage.database.tables import jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from cupola.platform.storage.database.connection import Database
 
-__all__ = ["JobStore", "StoredJob"]
+__all__ = ["EndListener", "JobStore", "StoredJob"]
 
 
 class StoredJob(Model):
@@ -35,11 +37,30 @@ class StoredJob(Model):
     """The container that the tasks run in, where sessions are containers."""
 
 
-class JobStore:
-    """Keeps jobs in `database`."""
+class EndListener(Protocol):
+    """Whoever wants to know that a job has ended."""
 
-    def __init__(self, database: Database) -> None:
+    async def job_ended(self, connection: AsyncConnection, job: Job) -> None:
+        """Write it down in the transaction in which the job's row ends: both are kept, or neither."""
+
+    def committed(self) -> None:
+        """Act on what was written down, soon and elsewhere: the job's watcher must not wait."""
+
+
+class JobStore:
+    """Keeps jobs in `database`.
+
+    Parameters
+    ----------
+    database
+        Where.
+    listener
+        Is told of each end, whichever way it came: seen, or found at a start.
+    """
+
+    def __init__(self, database: Database, listener: EndListener | None = None) -> None:
         self._database = database
+        self._listener = listener
 
     async def insert(self, stored: StoredJob) -> None:
         """Keep a new job."""
@@ -68,6 +89,11 @@ class JobStore:
             after = change(before)
             if after != before:
                 await connection.execute(update(jobs).where(jobs.c.id == job).values(**_to_row(after)))
+            listener = self._listener if before.job.state.active and not after.job.state.active else None
+            if listener is not None:
+                await listener.job_ended(connection, after.job)
+        if listener is not None:
+            listener.committed()
         return after
 
     async def delete(self, job: str) -> None:
@@ -75,15 +101,38 @@ class JobStore:
         async with self._database.writing() as connection:
             await connection.execute(delete(jobs).where(jobs.c.id == job))
 
-    async def page(self, owner: str, *, cursor: str | None = None, limit: int = 50) -> Page[StoredJob]:
+    async def page(
+        self,
+        owner: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        states: Collection[JobState] = (),
+        text: str = "",
+    ) -> Page[StoredJob]:
         """Return one page of the jobs of `owner`, the newest first.
+
+        Parameters
+        ----------
+        owner, cursor, limit
+            Whose, and which page.
+        states
+            Only jobs in one of these; in any where none is said.
+        text
+            Only jobs with this in their name, id or engine.
 
         Raises
         ------
         InputError
             If `cursor` is none that this method handed out.
         """
-        query = newest_first(jobs, select(jobs).where(jobs.c.owner == owner), cursor, limit)
+        chosen = select(jobs).where(jobs.c.owner == owner)
+        if states:
+            chosen = chosen.where(jobs.c.state.in_(states))
+        if text:
+            columns = (jobs.c.name, jobs.c.id, jobs.c.engine)
+            chosen = chosen.where(or_(*(column.icontains(text, autoescape=True) for column in columns)))
+        query = newest_first(jobs, chosen, cursor, limit)
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
         found = [_from_row(row) for row in rows]

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "UtcTime",
     "accounts",
+    "deliveries",
     "invitations",
     "jobs",
     "members",
     "metadata",
+    "notification_settings",
+    "notifications",
     "session_events",
     "sessions",
     "shares",
@@ -230,4 +233,54 @@ volumes = Table(
     # models.volume.Volume without what is looked up.
     Column("content", JSON, nullable=False),
     Index(None, "owner"),
+)
+
+notification_settings = Table(
+    "notification_settings",
+    metadata,
+    Column("person", String(255), primary_key=True),
+    Column("mail", Boolean, nullable=False, server_default="0"),
+    Column("address", String(320)),
+    # An address that nobody has confirmed yet, and the token of the link that was mailed to it.
+    Column("awaiting", String(320)),
+    Column("token_hash", String(64)),
+    Column("token_expires", UtcTime),
+    Column("webhook", Boolean, nullable=False, server_default="0"),
+    # Its whole address and its secret are in a file: see storage/webhooks.py.
+    Column("webhook_host", String(255)),
+    Column("signed", Boolean, nullable=False, server_default="0"),
+    Column("ends", String(10), nullable=False, server_default="all"),
+    Column("minutes", Integer, nullable=False, server_default="10"),
+    UniqueConstraint("token_hash"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("person", String(255), nullable=False),
+    # No foreign key: that a job ended stays true when the job is deleted.
+    Column("job", String(40), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("read", Boolean, nullable=False, server_default="0"),
+    # models.notification.JobEnd
+    Column("content", JSON, nullable=False),
+    # One end is told once, whoever sees it how often.
+    UniqueConstraint("job", "attempt"),
+    Index(None, "person", "id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    # What waits to be sent; written in the transaction in which the job ends.
+    Column("notification", Integer, ForeignKey(notifications.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("channel", String(10), primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next", UtcTime),
+    Column("problem", Text),
+    Column("sent", UtcTime),
+    Index(None, "state", "next"),
 )
