@@ -52,7 +52,10 @@ class HTCondorSettings(Settings):
         ),
         examples=["group_cupola"],
         pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$",
-        json_schema_extra={"expects": "a name of letters, digits, dots, hyphens and underscores"},
+        json_schema_extra={
+            "expects": "a name of letters, digits, dots, hyphens and underscores",
+            "default": "no group",
+        },
     )
     universe: str = Field(
         default="vanilla",
@@ -102,7 +105,7 @@ class SlurmSettings(Settings):
             "Without it no account is named."
         ),
         examples=["cupola"],
-        json_schema_extra={"expects": "the name of an account"},
+        json_schema_extra={"expects": "the name of an account", "default": "no account"},
     )
     options: list[str] = Field(
         default_factory=list,
