@@ -9,6 +9,7 @@ from __future__ import annotations
 from cupola.config.docker import DockerSettings, NetworkKind
 from cupola.config.engines import EngineSettings, HTCondorSettings, LocalEngineSettings, SlurmSettings
 from cupola.config.loader import load
+from cupola.config.notifications import MailEncryption, MailSettings, NotificationSettings, WebhookSettings
 from cupola.config.paths import StatePaths, environments_source
 from cupola.config.root import Config
 from cupola.config.server import (
@@ -50,11 +51,14 @@ __all__ = [
     "LocalEngineSettings",
     "LogLevel",
     "LogSettings",
+    "MailEncryption",
+    "MailSettings",
     "MethodKind",
     "MethodSettings",
     "MountSettings",
     "NamedProfileSettings",
     "NetworkKind",
+    "NotificationSettings",
     "PriceSettings",
     "ProfileSettings",
     "QuotaKind",
@@ -65,6 +69,7 @@ __all__ = [
     "StatePaths",
     "TeamSettings",
     "VolumeSettings",
+    "WebhookSettings",
     "environments_source",
     "load",
 ]

@@ -201,6 +201,8 @@ def _unknown_key(loc: Loc) -> str:
     if close:
         return f'unknown key "{key}"{where}; did you mean "{close[0]}"?'
     entries = [entry for top in settings() for entry in top.walk() if "[]" not in entry.key]
+    # Of keys with one name the one that lies highest is the likely one: it is put in last.
+    entries.sort(key=lambda entry: -entry.key.count("."))
     elsewhere = {entry.name: entry.key for entry in entries}
     if close := difflib.get_close_matches(key, elsewhere, n=1, cutoff=0.6):
         return f'unknown key "{key}"{where}; did you mean "{elsewhere[close[0]]}"?'

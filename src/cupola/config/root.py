@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from cupola.config.base import EmptyIsDefault, Settings, UserPath
 from cupola.config.docker import DockerSettings
 from cupola.config.engines import EngineSettings
+from cupola.config.notifications import NotificationSettings
 from cupola.config.paths import StatePaths, default_state
 from cupola.config.server import Compute, DatabaseSettings, FolderSettings, LogSettings, ServerSettings
 from cupola.config.signin import SignInSettings
@@ -161,6 +162,11 @@ class Config(Settings):
         default_factory=EngineSettings,
         title="Batch engines",
         description="What runs jobs.",
+    )
+    notifications: Annotated[NotificationSettings, EmptyIsDefault] = Field(
+        default_factory=NotificationSettings,
+        title="Notifications",
+        description="How people are told that a job has ended, beside the pages.",
     )
     sample_archive: bool = Field(
         default=True,

@@ -12,7 +12,14 @@ from cupola.config.base import Settings, UserPath
 from cupola.models.base import Slug
 from cupola.models.volume import Access
 
-__all__ = ["BucketSettings", "CustomVolumeSettings", "ExportSettings", "MountSettings", "VolumeSettings"]
+__all__ = [
+    "BucketSettings",
+    "CustomVolumeSettings",
+    "ExportSettings",
+    "MountSettings",
+    "VolumeSettings",
+    "host_or_network",
+]
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\.?")
 
@@ -29,7 +36,7 @@ Below = Annotated[str, AfterValidator(_relative)]
 """A path relative to the volume."""
 
 
-def _host_or_network(value: str) -> str:
+def host_or_network(value: str) -> str:
     """Return the name of a host, or a network."""
     try:
         ipaddress.ip_network(value, strict=False)
@@ -301,7 +308,7 @@ class CustomVolumeSettings(Settings):
         ge=0,
         json_schema_extra={"expects": "a whole number from 0"},
     )
-    allow: list[Annotated[str, AfterValidator(_host_or_network)]] = Field(
+    allow: list[Annotated[str, AfterValidator(host_or_network)]] = Field(
         default_factory=list,
         title="Allowed hosts",
         description=(
