@@ -37,6 +37,7 @@ __all__ = [
     "TaskFailure",
     "TaskFailureGroup",
     "TaskGrid",
+    "TaskInputs",
     "TaskPlan",
     "TaskState",
     "TaskUsage",
@@ -69,6 +70,19 @@ class JobAction(StrEnum):
     RETRY = "retry"
     """Run again what failed or was cancelled; finished inputs are kept."""
 
+    @property
+    def meaning(self) -> str:
+        """What it does, in a sentence for people: the panel and the page say the same."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    JobAction.HOLD: "Stop the job until you release it: no further task starts, and what is done stays.",
+    JobAction.RELEASE: "Let the held job go on.",
+    JobAction.RETRY: "Run again the inputs that failed or were cancelled; results that are there stay.",
+    JobAction.CANCEL: "End the job; results that are there stay, and the rest can be run later.",
+}
+
 
 class TaskState(StrEnum):
     """Where one task (a chunk of inputs) is."""
@@ -80,6 +94,8 @@ class TaskState(StrEnum):
     """Ended, with at least one input that failed."""
     LOST = "lost"
     """Its process was killed; it is run again while retries are left."""
+    HELD = "held"
+    """Waits because the whole job is on hold."""
     CANCELLED = "cancelled"
 
 
@@ -273,3 +289,35 @@ class TaskGrid(Model):
     """Run lengths in task order: 3 done then 2 running is ``[("done", 3), ("running", 2)]``."""
     seconds_per_task: float | None = None
     """Mean of the tasks that have ended, where it is known."""
+    per_minute: float | None = None
+    """Inputs that got a result or failed per minute, lately."""
+    seconds_left: float | None = None
+    """How long it takes at this rate, while it runs."""
+    cores_used: float | None = None
+    """Cores that an ended task kept busy on average, where it is known."""
+    hints: list[str] = Field(default_factory=list)
+    """What to ask for next time, a sentence each."""
+
+    def state(self, task: int) -> TaskState:
+        """Return the state of one task."""
+        before = 0
+        for state, length in self.runs:
+            before += length
+            if task < before:
+                return state
+        return TaskState.QUEUED
+
+
+class TaskInputs(Model):
+    """What one task works on."""
+
+    task: int
+    state: TaskState
+    count: int
+    """How many inputs."""
+    inputs: list[int]
+    """Their numbers, at most 1,000 of them."""
+    labels: list[str]
+    """The text of each of these."""
+    failed: list[int]
+    """Those of them that failed."""

@@ -7,17 +7,18 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cupola.models.base import now
-from cupola.models.job import JobCounts, TaskEvent, TaskFailureGroup, TaskGrid, TaskPlan, TaskState
+from cupola.models.job import JobCounts, TaskEvent, TaskGrid, TaskPlan, TaskState
+from cupola.platform.services.jobfigures import Failures, Rate
 from cupola.platform.storage.files.jobs import EventReader, JobFolder, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cupola.models.base import Time
+    from cupola.models.job import TaskFailureGroup
 
 __all__ = ["Progress", "group_failures"]
 
-MOST_INPUTS_TOLD = 1000
 CLOCK_STEP_NS = 50_000_000
 """File times move in steps of some milliseconds: a newer one does not prove that nothing came after it."""
 
@@ -53,7 +54,10 @@ class Progress:
         self._usage_changed: int | None = None
         self._usages: set[str] = set()
         self._task_seconds = 0.0
-        self._ended_tasks = self._computed = 0
+        self.ended_tasks = self._computed = 0
+        self._cpu_seconds = self._measured_seconds = 0.0
+        self.rate = Rate()
+        self.failures = Failures(folder)
 
     @property
     def unsettled(self) -> list[int]:
@@ -70,6 +74,16 @@ class Progress:
     def seconds_per_input(self) -> float | None:
         """Mean of what has been computed, where it is known."""
         return self._task_seconds / self._computed if self._computed else None
+
+    @property
+    def seconds_per_task(self) -> float | None:
+        """Mean of the tasks that have ended."""
+        return self._task_seconds / self.ended_tasks if self.ended_tasks else None
+
+    @property
+    def cores_used(self) -> float | None:
+        """Cores that an ended task kept busy on average, where the engine tells."""
+        return round(self._cpu_seconds / self._measured_seconds, 2) if self._measured_seconds else None
 
     def again(self, plan: TaskPlan) -> None:
         """Expect another submit: the end of the one before counts no more."""
@@ -91,9 +105,10 @@ class Progress:
         if changed != self._usage_changed:
             for name, usage in self.folder.usages(self._usages):
                 self._usages.add(name)
-                self._count(usage.seconds, inputs=usage.inputs)
+                self._count(usage.seconds, inputs=usage.inputs, cpu_seconds=usage.cpu_seconds)
                 self.peak_memory_mib = max(self.peak_memory_mib or 0, usage.peak_memory_mib)
             self._usage_changed = _if_quiet(changed)
+        self.rate.take(len(self.settled.done) + len(self.settled.failed))
 
     def told(self, states: Mapping[int, TaskState]) -> None:
         """Take what a scheduler knows of tasks that nobody else tells of; what came of ended ones the folder tells."""
@@ -126,8 +141,7 @@ class Progress:
                 for task, state in enumerate(states)
             ]
         runs = [(state, len(list(same))) for state, same in groupby(states)]
-        mean = self._task_seconds / self._ended_tasks if self._ended_tasks else None
-        return TaskGrid(tasks=len(states), runs=runs, seconds_per_task=mean)
+        return TaskGrid(tasks=len(states), runs=runs, seconds_per_task=self.seconds_per_task)
 
     def _outcome(self, task: int) -> TaskState | None:
         """Return what came of a task whose inputs all have an outcome."""
@@ -139,10 +153,13 @@ class Progress:
                 return None
         return TaskState.FAILED if failed else TaskState.DONE
 
-    def _count(self, seconds: float, *, inputs: int) -> None:
+    def _count(self, seconds: float, *, inputs: int, cpu_seconds: float | None) -> None:
         """Count what a task has used."""
         self._task_seconds += seconds
-        self._ended_tasks += 1
+        self.ended_tasks += 1
+        if cpu_seconds is not None:
+            self._cpu_seconds += cpu_seconds
+            self._measured_seconds += seconds
         self._computed += inputs
         self.core_hours += seconds * self.plan.cpus / 3600
 
@@ -159,6 +176,7 @@ class Progress:
                     self._count(
                         max(0.0, (event.time - begun).total_seconds()),
                         inputs=len(self.plan.task_inputs(event.task)),
+                        cpu_seconds=event.cpu_seconds,
                     )
         elif event.state is TaskState.RUNNING:
             # What an ended supervisor left unfinished waits again.
@@ -177,29 +195,5 @@ def _if_quiet(changed: int) -> int | None:
 
 
 def group_failures(folder: JobFolder, failed: set[int]) -> list[TaskFailureGroup]:
-    """Put failures together that have the same error at the same line, the most frequent first.
-
-    Parameters
-    ----------
-    folder
-        The job's folder.
-    failed
-        The inputs that failed.
-    """
-    groups: dict[tuple[str, str], TaskFailureGroup] = {}
-    inputs: dict[tuple[str, str], list[int]] = {}
-    for number in sorted(failed):
-        failure = folder.failure(number)
-        if failure is None:  # taken away by a retry at this moment
-            continue
-        key = failure.error, failure.line
-        inputs.setdefault(key, []).append(number)
-        if key not in groups:
-            groups[key] = TaskFailureGroup(
-                error=failure.error, line=failure.line, example=failure, inputs=[], count=0
-            )
-    found = [
-        group.model_copy(update={"inputs": inputs[key][:MOST_INPUTS_TOLD], "count": len(inputs[key])})
-        for key, group in groups.items()
-    ]
-    return sorted(found, key=lambda group: -group.count)
+    """Put failures together that have the same error at the same line, as `Failures` does for who looks often."""
+    return Failures(folder).groups(failed)

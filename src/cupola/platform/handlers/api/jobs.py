@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Header, Path
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from cupola.models.base import Page
-from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid, TaskInputs
 from cupola.platform.handlers.dependencies import Cursor, FactoryIn, Limit, PersonIn
 from cupola.platform.handlers.streams import EVENT_STREAM, event_stream, file_parts
 
@@ -17,6 +18,8 @@ __all__ = ["router"]
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(description="The job's id.", examples=["job-1f0c9a72be"])]
+Seen = Annotated[str | None, Header(alias="If-None-Match", description="The `ETag` of the answer before.")]
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "As it was at the last look."}}
 RESULT: dict[int | str, dict[str, Any]] = {
     200: {"description": "cloudpickle of the result.", "content": {"application/octet-stream": {}}}
 }
@@ -40,10 +43,16 @@ async def job(job_id: JobId, person: PersonIn, factory: FactoryIn) -> Job:
     return await factory.jobs.job(person, job_id)
 
 
-@router.get("/{job_id}/grid", summary="The state of each task")
-async def job_grid(job_id: JobId, person: PersonIn, factory: FactoryIn) -> TaskGrid:
-    """Return the states of all tasks as run lengths."""
-    return await factory.jobs.grid(person, job_id)
+@router.get("/{job_id}/grid", response_model=TaskGrid, responses=UNCHANGED, summary="The state of each task")
+async def job_grid(job_id: JobId, person: PersonIn, factory: FactoryIn, seen: Seen = None) -> Response:
+    """Return the states of all tasks as run lengths, rate, time left and hints; ask again with what `ETag` said."""
+    # Whoever follows a job asks every second, and mostly nothing has changed.
+    body = (await factory.jobs.grid(person, job_id)).model_dump_json().encode()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if seen == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
 
 
 @router.get("/{job_id}/failures", summary="Why inputs failed")
@@ -52,10 +61,26 @@ async def job_failures(job_id: JobId, person: PersonIn, factory: FactoryIn) -> l
     return await factory.jobs.failures(person, job_id)
 
 
+@router.get("/{job_id}/tasks/{task}", summary="What a task works on")
+async def job_task(job_id: JobId, task: int, person: PersonIn, factory: FactoryIn) -> TaskInputs:
+    """Return a task's state and its inputs."""
+    return await factory.jobs.task(person, job_id, task)
+
+
 @router.get("/{job_id}/tasks/{task}/log", response_class=PlainTextResponse, summary="What a task printed")
 async def job_log(job_id: JobId, task: int, person: PersonIn, factory: FactoryIn) -> str:
     """Return what a task has printed so far, at most its last MiB."""
     return await factory.jobs.log(person, job_id, task)
+
+
+@router.get(
+    "/{job_id}/inputs/{number}/log",
+    response_class=PlainTextResponse,
+    summary="What the task of an input printed",
+)
+async def job_input_log(job_id: JobId, number: int, person: PersonIn, factory: FactoryIn) -> str:
+    """Return what the task has printed that computes an input: tasks may be cut anew while a job runs."""
+    return await factory.jobs.log_of_input(person, job_id, number)
 
 
 @router.get("/{job_id}/results/{number}", response_class=Response, responses=RESULT, summary="A result")
