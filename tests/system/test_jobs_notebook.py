@@ -159,5 +159,5 @@ def test_results_are_fetched_where_the_folder_is_not_at_hand(monkeypatch):
     monkeypatch.setattr(job, "_state", elsewhere)
     monkeypatch.setattr(job, "refresh", lambda: elsewhere)
     assert job.result(0) == 0.25
-    with pytest.raises(TaskError, match="Input 1 failed"):
+    with pytest.raises(TaskError, match=r"Input 1 \(0\) failed: ZeroDivisionError(.|\n)*return 1 / x"):
         job.result(1)

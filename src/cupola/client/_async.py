@@ -305,6 +305,10 @@ class AsyncClient:
         """Return what a task printed."""
         return (await self._call("GET", f"/jobs/{_quoted(job)}/tasks/{task}/log")).text
 
+    async def job_input_log(self, job: str, number: int) -> str:
+        """Return what the task printed that an input belongs to."""
+        return (await self._call("GET", f"/jobs/{_quoted(job)}/inputs/{number}/log")).text
+
     async def job_result(self, job: str, number: int) -> bytes:
         """Return the pickled result of an input."""
         return (await self._call("GET", f"/jobs/{_quoted(job)}/results/{number}")).content

@@ -291,6 +291,10 @@ class Client:
         """Return what a task printed."""
         return self._run(self._client.job_log(job, task))
 
+    def job_input_log(self, job: str, number: int) -> str:
+        """Return what the task printed that an input belongs to."""
+        return self._run(self._client.job_input_log(job, number))
+
     def job_result(self, job: str, number: int) -> bytes:
         """Return the pickled result of an input."""
         return self._run(self._client.job_result(job, number))

@@ -213,6 +213,7 @@ class FakePortal:
             ("GET", f"/api/jobs/{one}/grid"): lambda _, name: _json(self._grid(name)),
             ("GET", f"/api/jobs/{one}/failures"): lambda _, name: _list(self.failures.get(name, [])),
             ("GET", f"/api/jobs/{one}/tasks/(\\d+)/log"): self._log,
+            ("GET", f"/api/jobs/{one}/inputs/(\\d+)/log"): self._input_log,
             ("GET", f"/api/jobs/{one}/results/(\\d+)"): self._result,
             ("GET", f"/api/jobs/{one}/events"): self._job_events,
             ("POST", f"/api/jobs/{one}/(cancel|hold|release|retry)"): self._act,
@@ -376,7 +377,7 @@ class FakePortal:
             owner=self.person.name,
             name=wanted.name,
             state=JobState.QUEUED,
-            engine=wanted.engine,
+            engine=wanted.engine or "local",
             counts=JobCounts(inputs=inputs),
             tasks=-(-inputs // chunk),
             chunk=chunk,
@@ -386,6 +387,7 @@ class FakePortal:
             version="sha256:0",
             folder=self.folder / name,
             products=wanted.products,
+            **{name: getattr(wanted, name) for name in _ASKED},
         )
         return _json(self.jobs[name], 202)
 
@@ -400,10 +402,18 @@ class FakePortal:
     def _log(self, _: httpx.Request, name: str, task: str) -> httpx.Response:
         return httpx.Response(200, text=self.logs.get((name, int(task)), ""))
 
+    def _input_log(self, request: httpx.Request, name: str, number: str) -> httpx.Response:
+        job: Job = self._find(self.jobs, name, "job")
+        return self._log(request, name, str(int(number) // job.chunk))
+
     def _result(self, _: httpx.Request, name: str, number: str) -> httpx.Response:
         if (name, int(number)) not in self.results:
             raise NotFoundError(f"input {number} of job {name!r} has no result")
         return httpx.Response(200, content=self.results[name, int(number)])
+
+
+_ASKED = ("cpus", "memory_mib", "gpus", "time_s", "after", "team", "notify")
+"""What a job keeps of its request as it was."""
 
 
 def _json(content: Model, status: int = 200) -> httpx.Response:

@@ -7,7 +7,7 @@ import html
 import json
 import operator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from typing_extensions import override
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.functions import Function
     from cupola.lab.chains.steps import Step
     from cupola.lab.jobs import Job
+    from cupola.lab.jobs.options import Options
 
 __all__ = ["Chain"]
 
@@ -360,11 +361,10 @@ class Chain:
         self,
         name: str,
         *,
-        engine: str = "local",
         dtype: str = "float32",
         scale: float | None = None,
         nodata: float | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> Job:
         """Run over the whole collection at full resolution, as a job with one product per item.
 
@@ -375,12 +375,11 @@ class Chain:
         ----------
         name
             For people, and for the folder.
-        engine
-            Where the tasks run.
         dtype, scale, nodata
             How values are stored: ``float32``, or for instance ``int16`` with scale 0.0001.
         **options
-            For the engine, such as ``cpus``, ``memory`` and ``chunk``; see `cupola.map`.
+            Where and how the tasks run: ``engine``, ``cpus``, ``memory``, ``gpus``, ``time``, ``chunk``, ``retries``,
+            ``after``, ``team`` and ``notify``, as for `cupola.map`.
 
         Raises
         ------
@@ -391,7 +390,7 @@ class Chain:
         """
         from cupola.lab.chains.run import run
 
-        return run(self, name, engine=engine, dtype=dtype, scale=scale, nodata=nodata, **options)
+        return run(self, name, dtype=dtype, scale=scale, nodata=nodata, **options)
 
     # How it looks
 

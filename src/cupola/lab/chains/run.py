@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from rasterio.windows import Window
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.items import Item
     from cupola.lab.jobs import Job
+    from cupola.lab.jobs.options import Options
 
 __all__ = ["ItemInput", "WriteProduct", "compute", "run"]
 
@@ -198,15 +199,14 @@ def _chain(text: str) -> Chain:
     return Chain.from_json(text)
 
 
-def run(  # noqa: PLR0913 - the types of the files, and how they are made
+def run(
     chain: Chain,
     name: str,
     *,
-    engine: str = "local",
     dtype: str = "float32",
     scale: float | None = None,
     nodata: float | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Job:
     """Run a chain over its whole collection at full resolution, as a job; see `Chain.run`."""
     from cupola.lab import jobs
@@ -231,7 +231,8 @@ def run(  # noqa: PLR0913 - the types of the files, and how they are made
             provenance={
                 "job": name.strip(),
                 "by": os.environ.get("JUPYTERHUB_USER") or getpass.getuser(),
-                "engine": engine,
+                # The platform chooses one where nothing is said.
+                **({"engine": engine} if (engine := options.get("engine")) else {}),
                 "dtype": dtype,
                 "scale": scale,
                 "nodata": nodata,
@@ -244,7 +245,6 @@ def run(  # noqa: PLR0913 - the types of the files, and how they are made
             labels=[item.id for item in items],
             source=chain.source,
             products=folder,
-            engine=engine,
             **options,
         )
     except BaseException:

@@ -10,7 +10,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Failure", "describe", "remember_sources"]
+__all__ = ["Failure", "ToldError", "describe", "remember_sources"]
 
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
@@ -31,6 +31,22 @@ class Failure:
     def as_dict(self) -> dict[str, str]:
         """Return the fields by name."""
         return asdict(self)
+
+
+class ToldError(Exception):
+    """A failure that is told in its own words: no line of the user's raised it.
+
+    Parameters
+    ----------
+    message
+        What went wrong, for people.
+    line
+        What failures that are alike have in common.
+    """
+
+    def __init__(self, message: str, line: str) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 def remember_sources(sources: dict[str, str]) -> None:
@@ -54,6 +70,8 @@ def describe(error: BaseException) -> Failure:
     error
         What was raised, with its traceback.
     """
+    if isinstance(error, ToldError):
+        return Failure(type(error).__qualname__, _message(error), error.line)
     story = traceback.TracebackException.from_exception(error)
     _drop_own_frames(story)
     frames = story.stack

@@ -17,6 +17,7 @@ from cupola.exceptions import (
     TaskError,
     UnavailableError,
 )
+from cupola.lab.jobs.resources import JobResources
 from cupola.models.job import Job as JobModel
 from cupola.models.job import JobAction, JobCounts, JobState, TaskFailure, TaskFailureGroup
 
@@ -95,6 +96,16 @@ class Job:
     def reason(self) -> str | None:
         """Why it failed or was cancelled, in a sentence."""
         return self.refresh().reason
+
+    @property
+    def core_hours(self) -> float:
+        """What its tasks have used so far: cores asked for times hours of the clock."""
+        return self.refresh().core_hours
+
+    @property
+    def resources(self) -> JobResources:
+        """What was asked for against what was used, with a hint for the next time."""
+        return JobResources.of(self.refresh())
 
     def refresh(self) -> JobModel:
         """Ask the portal and return all it knows of the job."""
@@ -193,7 +204,8 @@ class Job:
             Of the input. Where a task takes several inputs, the text is of all of them.
         """
         self._check(number)
-        return self._client.job_log(self.id, number // self._state.chunk)
+        # The portal knows which task that is: tasks may be cut anew while a job runs.
+        return self._client.job_input_log(self.id, number)
 
     def cancel(self) -> Job:
         """End the job; results that are there stay. Returns itself."""
@@ -308,7 +320,18 @@ class Job:
         except NotFoundError:
             return None
         except ConflictError as error:  # it says what failed
-            raise TaskError(str(error)) from None
+            raise self._fetched_error(number, str(error)) from None
+
+    def _fetched_error(self, number: int, said: str) -> TaskError:
+        """Return the failure of an input with its traceback, or with that of one which failed alike."""
+        for group in self.failures():
+            if group.example.input == number:
+                return _task_error(group.example)
+            if number in group.inputs and group.example.traceback:
+                return TaskError(
+                    f"{said}\n\nInput {group.example.input} failed alike:\n\n{group.example.traceback}"
+                )
+        return TaskError(said)
 
     def _why_not(self, number: int) -> TaskError:
         """Return why an input has no result after the end of the job."""

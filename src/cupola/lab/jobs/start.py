@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import sys
-from base64 import b64encode
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from cupola.exceptions import InputError, NotFoundError, UnavailableError
+from cupola.exceptions import InputError, UnavailableError
+from cupola.lab.jobs.command import plan_command
 from cupola.lab.jobs.handle import Job
+from cupola.lab.jobs.listing import Jobs
+from cupola.lab.jobs.options import Options, asked, request
 from cupola.lab.jobs.packing import label, pack, source_of
-from cupola.models.job import JobRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import timedelta
     from pathlib import Path
 
     from cupola.client import Client
@@ -24,26 +26,39 @@ __all__ = ["job", "jobs", "map", "submit"]
 
 MOST_INPUTS = 100_000
 _TOKENS = ("CUPOLA_TOKEN", "JUPYTERHUB_API_TOKEN")
-_UNITS = {"": 1 / 2**20, "k": 1e3 / 2**20, "m": 1e6 / 2**20, "g": 1e9 / 2**20, "t": 1e12 / 2**20}
-_UNITS |= {"ki": 1 / 2**10, "mi": 1, "gi": 2**10, "ti": 2**20}
 
 
 def map(  # noqa: A001, PLR0913 - what a task may use, each with a default that fits
-    function: Callable[[Any], Any],
-    inputs: Iterable[Any],
+    function: Callable[[Any], Any] | None = None,
+    inputs: Iterable[Any] = (),
     *,
+    command: str | Sequence[str] | None = None,
+    outputs: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    shell: bool = False,
     name: str | None = None,
+    labels: Iterable[str] | None = None,
     cpus: int = 1,
     memory: str | int = "1 GiB",
+    gpus: int = 0,
+    time: str | float | timedelta | None = None,
     chunk: int | None = None,
-    engine: str = "local",
+    engine: str | None = None,
     retries: int = 1,
-    labels: Iterable[str] | None = None,
+    after: Job | str | Iterable[Job | str] | None = None,
+    team: str | None = None,
+    notify: bool | None = None,
 ) -> Job:
-    """Run a function over many inputs as a job; returns at once.
+    """Run a function, or a program that is no Python, over many inputs as a job; returns at once.
 
     The function and its inputs are sent to tasks with the same packages, volumes and home as this session,
     so use names of files rather than large arrays. The job goes on when this notebook is closed.
+
+    A program is given as ``command``: ``cupola.map(command="gdal_translate {input} {output}", inputs=files,
+    outputs="{stem}.png")``. In it and in `outputs` may stand ``{input}``, the parts of its name ``{name}``
+    (``scene.tif``), ``{stem}`` (``scene``) and ``{parent}`` (its folder), and its ``{number}``, counted from 0.
+    Each word is one argument, whatever a file is called. The output gets its name when the program has ended with
+    exit code 0; one that is there already is kept, and the program not run again. The result is the output's path.
 
     Parameters
     ----------
@@ -52,20 +67,40 @@ def map(  # noqa: A001, PLR0913 - what a task may use, each with a default that 
         as they are now.
     inputs
         At most 100,000.
+    command
+        A program and its arguments, as a text or a list, instead of a function.
+    outputs
+        For a command: the pattern of the outputs' names, such as ``"{stem}.tif"``.
+    folder
+        For a command: where the outputs go. The present folder where nothing is said; with no `outputs` they are
+        called as the inputs are.
+    shell
+        Whether the command is one for the shell, with pipes and ``>``. Placeholders are quoted for you.
     name
         For people; the function's name where nothing is said.
+    labels
+        A short text per input for the panel; made from the input where nothing is said.
     cpus
         Cores per task.
     memory
         Per task, such as ``"2 GiB"`` or a number of MiB. A task that uses more is ended.
+    gpus
+        GPUs per task.
+    time
+        The longest that a task may run: ``"30 min"``, ``"2 h"``, a number of seconds or a timedelta; as long as it
+        needs where nothing is said.
     chunk
         Inputs per task; chosen for you where nothing is said.
     engine
-        Which batch engine runs it.
+        Which batch engine runs it; the platform's default one where nothing is said.
     retries
         How often an input is tried again whose process was killed.
-    labels
-        A short text per input for the panel; made from the input where nothing is said.
+    after
+        Jobs that must be done first: a job, its id or its name, or a list of them.
+    team
+        The team that it counts for; you where nothing is said.
+    notify
+        Whether to tell you its end by mail or webhook; as you have set it where nothing is said.
 
     Returns
     -------
@@ -78,6 +113,8 @@ def map(  # noqa: A001, PLR0913 - what a task may use, each with a default that 
         Something of the above is not so, or cannot be sent.
     LimitError
         The tasks ask for more than there is.
+    NotFoundError
+        There is no such job to wait for.
     NotSignedInError
         This is no session.
     UnavailableError
@@ -85,21 +122,39 @@ def map(  # noqa: A001, PLR0913 - what a task may use, each with a default that 
     """
     values = _values(inputs)
     texts = [label(value) for value in values] if labels is None else [label(str(text)) for text in labels]
+    if command is not None:
+        if function is not None:
+            raise InputError("Give a function or a command, not both: cupola.map(command=..., inputs=...).")
+        function, values = plan_command(command, values, outputs=outputs, folder=folder, shell=shell)
+        source = function.text
+    elif outputs is not None or folder is not None or shell:
+        raise InputError("outputs, folder and shell are for a command: cupola.map(command=..., inputs=...).")
+    elif function is None:
+        raise InputError(
+            "Say what to run: cupola.map(function, inputs) or cupola.map(command=..., inputs=...)."
+        )
+    else:
+        source = source_of(function)
     return submit(
         name or getattr(function, "__name__", "map").replace("<lambda>", "map"),
         function,
         values,
         labels=texts,
-        source=source_of(function),
+        source=source,
         cpus=cpus,
         memory=memory,
+        gpus=gpus,
+        time=time,
         chunk=chunk,
         engine=engine,
         retries=retries,
+        after=after,
+        team=team,
+        notify=notify,
     )
 
 
-def submit(  # noqa: PLR0913 - as `map`
+def submit(  # noqa: PLR0913 - what a job is made of
     name: str,
     function: Callable[[Any], Any],
     inputs: Sequence[Any],
@@ -107,17 +162,13 @@ def submit(  # noqa: PLR0913 - as `map`
     labels: Sequence[str],
     source: str,
     products: Path | None = None,
-    cpus: int = 1,
-    memory: str | int = "1 GiB",
-    chunk: int | None = None,
-    engine: str = "local",
-    retries: int = 1,
+    **options: Unpack[Options],
 ) -> Job:
     """Start a job whose labels, source and products are known; `map` is this for everyday use.
 
     Parameters
     ----------
-    name, function, inputs, cpus, memory, chunk, engine, retries
+    name, function, inputs
         As for `map`.
     labels
         A short text per input.
@@ -125,6 +176,9 @@ def submit(  # noqa: PLR0913 - as `map`
         Text of the function, for provenance.
     products
         The folder that the tasks write products into.
+    **options
+        As for `map`: ``cpus``, ``memory``, ``gpus``, ``time``, ``chunk``, ``engine``, ``retries``, ``after``,
+        ``team`` and ``notify``.
 
     Raises
     ------
@@ -132,6 +186,8 @@ def submit(  # noqa: PLR0913 - as `map`
         An argument is wrong, or the function or an input cannot be sent.
     LimitError
         The tasks ask for more than there is.
+    NotFoundError
+        There is no such job to wait for.
     NotSignedInError
         This is no session.
     UnavailableError
@@ -143,30 +199,23 @@ def submit(  # noqa: PLR0913 - as `map`
         )
     _check_count(len(inputs))
     client = _client()
-    from pydantic import ValidationError
-
-    try:
-        request = JobRequest(
-            name=str(name).strip()[:100],
-            payload=b64encode(pack(function, inputs)),
-            labels=[label(text) for text in labels],
-            source=source,
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
-            session=os.environ.get("CUPOLA_SESSION") or None,
-            engine=engine,
-            cpus=cpus,
-            memory_mib=_memory(memory),
-            chunk=chunk,
-            retries=retries,
-            products=products,
-        )
-    except ValidationError as error:
-        raise InputError(_first_problem(error)) from None
-    return Job(client.submit(request), client)
+    wanted = request(
+        name=str(name).strip()[:100],
+        labels=[label(text) for text in labels],
+        source=source,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        session=os.environ.get("CUPOLA_SESSION") or None,
+        products=products,
+        # All else is looked at before a large payload is made.
+        payload=b"",
+        **asked(options, find=lambda known: job(known).id),
+    )
+    payload = pack(function, inputs)
+    return Job(client.submit(wanted.model_copy(update={"payload": payload})), client)
 
 
-def jobs() -> list[Job]:
-    """Return your jobs, the newest first (at most 100).
+def jobs() -> Jobs:
+    """Return your jobs, the newest first, as a list that shows as a table; ``cupola.jobs()["ndvi"]`` is one of them.
 
     Raises
     ------
@@ -175,8 +224,7 @@ def jobs() -> list[Job]:
     UnavailableError
         The portal does not answer.
     """
-    client = _client()
-    return [Job(state, client) for state in client.jobs(limit=100).items]
+    return Jobs(_client())
 
 
 def job(name: str) -> Job:
@@ -194,12 +242,7 @@ def job(name: str) -> Job:
     client = _client()
     if re.fullmatch(r"job-[0-9a-f]+", name):
         return Job(client.job(name), client)
-    known = jobs()
-    for one in known:
-        if one.name == name:
-            return one
-    names = ", ".join(dict.fromkeys(one.name for one in known)) or "none yet"
-    raise NotFoundError(f"You have no job {name!r}; there is: {names}.")
+    return Jobs(client)[name]
 
 
 def _client() -> Client:
@@ -238,21 +281,3 @@ def _check_count(count: int) -> None:
         raise InputError(
             f"There are {count:,} inputs and a job takes at most {MOST_INPUTS:,}: let each input stand for several."
         )
-
-
-def _memory(said: str | int) -> int:
-    """Return MiB for ``"2 GiB"``, ``"500 MB"`` or a number of MiB."""
-    if isinstance(said, bool) or not isinstance(said, str | int | float):
-        raise InputError(f"memory={said!r} is no amount of memory: write '2 GiB' or a number of MiB.")
-    if not isinstance(said, str):
-        return int(said)
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", said.lower())
-    if match is None or (match[2] is None and "b" not in said.lower()):
-        raise InputError(f"memory={said!r} is no amount of memory: write '2 GiB' or a number of MiB.")
-    return max(1, round(float(match[1]) * _UNITS[match[2] or ""]))
-
-
-def _first_problem(error: Any) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]).replace("memory_mib", "memory")
-    return f"{where}={first['input']!r} is not possible: {first['msg'][0].lower()}{first['msg'][1:]}."

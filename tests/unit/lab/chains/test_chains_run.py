@@ -60,7 +60,7 @@ def test_run_hands_over_a_function_that_works_in_another_process(scenes, submitt
     assert chain.run("My Result, n°1", dtype="int16", scale=0.5, memory="2 GiB") == "the job"
     (call,) = submitted
     folder = Path.home() / "products" / "my-result-n-1"
-    assert (call["name"], call["engine"], call["memory"]) == ("My Result, n°1", "local", "2 GiB")
+    assert (call["name"], call["options"]) == ("My Result, n°1", {"memory": "2 GiB"})
     assert call["labels"] == ["d3", "d2", "d1"]
     assert "def scaled" in call["source"]
     assert call["products"] == folder

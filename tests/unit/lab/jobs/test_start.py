@@ -4,27 +4,12 @@ import pytest
 
 import cupola
 from cupola.exceptions import InputError, NotSignedInError, UnavailableError
-from cupola.lab.jobs import start
 
 
 @pytest.fixture(autouse=True)
 def no_session(monkeypatch):
     for name in ("CUPOLA_API_URL", "CUPOLA_TOKEN", "JUPYTERHUB_API_TOKEN", "CUPOLA_JOB"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.parametrize(
-    ("said", "mib"),
-    [("2 GiB", 2048), ("512MiB", 512), ("1.5 GB", 1431), ("1 TiB", 2**20), (700, 700), ("1000000 kB", 954)],
-)
-def test_amounts_of_memory(said, mib):
-    assert start._memory(said) == mib
-
-
-@pytest.mark.parametrize("said", ["2", "much", "2 apples", True, None, "-1 GiB"])
-def test_what_is_no_amount_of_memory(said):
-    with pytest.raises(InputError, match="write '2 GiB' or a number of MiB"):
-        start._memory(said)
 
 
 def test_outside_a_session_there_are_no_jobs():
@@ -56,3 +41,13 @@ def test_inputs_that_are_none(inputs, text):
 def test_labels_must_fit_the_inputs():
     with pytest.raises(InputError, match="2 inputs and 1 labels"):
         cupola.map(abs, [1, 2], labels=["one"])
+
+
+def test_a_function_or_a_command_and_what_belongs_to_it():
+    for options, text in (
+        ({}, "Say what to run"),
+        ({"function": abs, "command": "true {input}"}, "a function or a command, not both"),
+        ({"function": abs, "folder": "x"}, "are for a command"),
+    ):
+        with pytest.raises(InputError, match=text):
+            cupola.map(inputs=[1], **options)
