@@ -23,6 +23,7 @@ from support.lanes import (
     pytest_xdist_make_scheduler,
 )
 from support.matrix import matrix, pytest_sessionfinish, pytest_testnodedown
+from support.pools import htcondor_pool, slurm_pool
 from support.weak_hub import weak_hub
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "engine",
+    "htcondor_pool",
     "images",
     "matrix",
     "new_platform",
@@ -44,6 +46,7 @@ __all__ = [
     "pytest_sessionfinish",
     "pytest_testnodedown",
     "pytest_xdist_make_scheduler",
+    "slurm_pool",
     "weak_hub",
 ]
 

@@ -52,6 +52,8 @@ PROGRAMS = (
     "docker-registry",
 )
 """One of each package, by which it is known to be there."""
+POOLS = ("htcondor", "slurm")
+"""The schedulers that tests start pools of: `tests/pools` unpacks them."""
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 """An account's path need not have the folders of the administrator's programs."""
 
@@ -204,7 +206,30 @@ def indexes() -> dict[str, str]:
 
 
 def debian() -> None:
-    """Install the Debian packages that tests take; where that is not possible, say what is missing."""
+    """Have the Debian packages that tests take; where that is not possible, say what is missing."""
+    install_debian()
+    for pool in POOLS:
+        unpack(pool)
+
+
+def unpack(pool: str) -> None:
+    """Have the packages of a scheduler unpacked beside the system, for tests that start a pool of it."""
+    folder = Path(os.environ.get("CUPOLA_TEST_POOLS") or ROOT / ".cache" / "pools") / pool
+    if (folder / ".ok").exists() or not can_apt():
+        return  # tests unpack it themselves, or are skipped and say why
+    say(f"Unpacking Debian's packages of {pool}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run(
+            ["bash", str(ROOT / "tests" / "pools" / f"{pool}.sh"), "build"],
+            {**os.environ, "PREFIX": str(folder)},
+        )
+    except subprocess.CalledProcessError:
+        print(f"Debian's packages of {pool} could not be unpacked, so the tests that take them are skipped.")
+
+
+def install_debian() -> None:
+    """Install the Debian packages that are missing."""
     if all(shutil.which(program, path=SEARCHED) for program in PROGRAMS):
         return
     words = " ".join(DEBIAN)

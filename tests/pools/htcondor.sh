@@ -4,6 +4,7 @@
 # Run it as root; for tests only.
 #
 #   eval "$(htcondor.sh up)"            build if absent (205 MB), start, wait until it answers, set CONDOR_CONFIG
+#   htcondor.sh build                   only what is absent of the first step
 #   htcondor.sh status                  condor_status
 #   htcondor.sh node-up NAME [CPUS]     one more execute node: its own master and startd in its own pid namespace
 #   htcondor.sh node-kill NAME [SIGNAL] the whole node dies at once (default KILL)
@@ -122,6 +123,9 @@ ALLOW_ADMINISTRATOR = *
 ALLOW_ADVERTISE_MASTER = *
 ALLOW_ADVERTISE_STARTD = *
 ALLOW_ADVERTISE_SCHEDD = *
+# a daemon that was killed is started again in seconds
+MASTER_BACKOFF_CONSTANT = 1
+MASTER_BACKOFF_FACTOR = 1
 MAIL = /bin/true
 SENDMAIL = /bin/true
 # --- one partitionable slot that starts everything and preempts nothing
@@ -135,6 +139,10 @@ SUSPEND = FALSE
 PREEMPT = FALSE
 KILL = FALSE
 RUNBENCHMARKS = 0
+# two GPUs that are none: what is handed out are their names
+MACHINE_RESOURCE_GPUs = CUDA0, CUDA1
+# what a procd sees, since cgroups are not there: a job over its memory is held
+use POLICY: HOLD_IF_MEMORY_EXCEEDED
 JAVA =
 SINGULARITY = /bin/false
 DOCKER = /bin/false
@@ -277,8 +285,9 @@ down() {
 case ${1:-} in
   up) up ;;
   down) down ;;
+  build) build ;;
   status) CONDOR_CONFIG=$POOL/condor_config "$PREFIX/usr/bin/condor_status" ;;
   node-up) node_up "${2:?NAME}" "${3:-1}" ;;
   node-kill) stop "$POOL/node-${2:?NAME}/pid" "${3:-KILL}" ;;
-  *) sed -n '2,21s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

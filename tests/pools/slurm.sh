@@ -3,9 +3,15 @@
 # no systemd, no cgroup plugin, no accounting (so no sacct). Loopback only. Run it as root; for tests only.
 #
 #   eval "$(slurm.sh up)"   unpack if absent, start, wait until the node is idle, set the environment
+#   slurm.sh build          only what is absent of the first step
+#   slurm.sh start NAME     start slurmctld, slurmd or munged again after it was killed; "slurmd NODE": that of a further node
+#   slurm.sh kill NAME [SIGNAL]      one daemon, "slurmd-NODE" for that of a further node
+#   slurm.sh node-kill NODE [SIGNAL] a further node dies at once, with all that runs there (default KILL)
 #   slurm.sh down           cancel all jobs and stop the daemons
 #
-# Variables: PREFIX (the unpacked tree), POOL (state), CPUS, MEMORY (MiB), PORT (this and the next one).
+# What clients take: POOL/slurm.conf and the commands in POOL/bin.
+# Variables: PREFIX (the unpacked tree), POOL (state), CPUS, MEMORY (MiB), PORT (from here on),
+# NODES (names of further nodes of this machine, started with the others), ARRAY (MaxArraySize).
 set -euo pipefail
 
 STATE=${TMPDIR:-/tmp}
@@ -14,6 +20,8 @@ POOL=${POOL:-$STATE/slurm-pool}
 PORT=${PORT:-16817}
 CPUS=${CPUS:-2}
 MEMORY=${MEMORY:-1000}
+NODES=${NODES:-}
+ARRAY=${ARRAY:-10001}
 HOST=$(hostname -s)
 LIB=$PREFIX/usr/lib/$(uname -m)-linux-gnu
 PACKAGES="slurmctld slurmd slurm-client slurm-wlm-basic-plugins libslurm38 munge libmunge2 libhwloc15 liblua5.1-0
@@ -65,16 +73,53 @@ JobCompType=jobcomp/filetxt
 JobCompLoc=$POOL/jobcomp.txt
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-MaxArraySize=10001
+MaxArraySize=$ARRAY
 MaxJobCount=20000
-KillWait=5
-NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN
-PartitionName=p Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+KillWait=2
+# a node that is silent this long is down, and what ran there runs again
+SlurmdTimeout=10
+# no more cores than the machine has were asked for: tests look at numbers
+SlurmdParameters=config_overrides
 C
+  local port=$((PORT + 1)) node
+  for node in "$HOST" $NODES; do
+    echo "NodeName=$node NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$port CPUs=$CPUS RealMemory=$MEMORY" \
+      "State=UNKNOWN" >> "$SLURM_CONF"
+    port=$((port + 1))
+  done
+  echo "PartitionName=p Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO" >> "$SLURM_CONF"
+  sed -i "s#^SlurmdSpoolDir=.*#SlurmdSpoolDir=$POOL/d/%n#; s#^SlurmdPidFile=.*#SlurmdPidFile=$POOL/slurmd-%n.pid#;
+    s#^SlurmdLogFile=.*#SlurmdLogFile=$POOL/slurmd-%n.log#" "$SLURM_CONF"
+  commands
+}
+
+commands() { # what a client runs, without anything in its environment
+  local name
+  mkdir -p "$POOL/bin"
+  for name in sbatch scancel scontrol sinfo squeue; do
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s SLURM_CONF=%s exec %s "$@"\n' "$LIB:$LIB/slurm-wlm" "$SLURM_CONF" \
+      "$PREFIX/usr/bin/$name" > "$POOL/bin/$name"
+    chmod 755 "$POOL/bin/$name"
+  done
+}
+
+start() { # start NAME [NODE]
+  case $1 in
+    munged) "$PREFIX/usr/sbin/munged" --force --key-file="$POOL/munge.key" --socket="$POOL/munge/munge.sock" \
+      --log-file="$POOL/munged.log" --pid-file="$POOL/munged.pid" --seed-file="$POOL/munge.seed" >> "$POOL/start.out" 2>&1 ;;
+    slurmctld) "$PREFIX/usr/sbin/slurmctld-wlm" -f "$SLURM_CONF" >> "$POOL/start.out" 2>&1 ;;
+    slurmd)
+      mkdir -p "$POOL/d/${2:-$HOST}"
+      # In a pid namespace, so that node-kill ends all that runs there too.
+      setsid unshare --pid --mount-proc --fork --kill-child "$PREFIX/usr/sbin/slurmd-wlm" -D -N "${2:-$HOST}" \
+        -f "$SLURM_CONF" -d "$PREFIX/usr/sbin/slurmstepd-wlm" </dev/null >"$POOL/slurmd-${2:-$HOST}.out" 2>&1 &
+      echo $! > "$POOL/node-${2:-$HOST}.pid" ;;
+    *) die "no daemon $1" ;;
+  esac
 }
 
 alive() { # alive NAME: is the daemon of that pid file running?
-  [ -s "$POOL/$1.pid" ] && grep -q "^$1" "/proc/$(cat "$POOL/$1.pid")/comm" 2>/dev/null
+  [ -s "$POOL/$1.pid" ] && grep -Eq "^(unshare|slurmctld|munged)" "/proc/$(cat "$POOL/$1.pid")/comm" 2>/dev/null
 }
 
 client_environment() {
@@ -90,10 +135,10 @@ up() {
   fi
   build
   config
-  "$PREFIX/usr/sbin/munged" --force --key-file="$POOL/munge.key" --socket="$POOL/munge/munge.sock" \
-    --log-file="$POOL/munged.log" --pid-file="$POOL/munged.pid" --seed-file="$POOL/munge.seed"
-  "$PREFIX/usr/sbin/slurmctld-wlm" -f "$SLURM_CONF"
-  "$PREFIX/usr/sbin/slurmd-wlm" -f "$SLURM_CONF" -d "$PREFIX/usr/sbin/slurmstepd-wlm"
+  start munged
+  start slurmctld
+  local node
+  for node in "$HOST" $NODES; do start slurmd "$node"; done
   for _ in $(seq 150); do
     if sinfo -h -o %t 2>/dev/null | grep -q idle; then client_environment; return; fi
     sleep 0.2
@@ -101,17 +146,36 @@ up() {
   die "not ready after 30 s: see $POOL/slurmctld.log and $POOL/slurmd.log"
 }
 
-down() {
-  local name
-  if alive slurmctld && [ -n "$(squeue -h)" ]; then
-    squeue -h -o %A | sort -u | xargs -r scancel --full --quiet || true
-    for _ in $(seq 50); do [ -n "$(squeue -h)" ] || break; sleep 0.2; done
+node_kill() { # the namespace's first process: all others go with it
+  if alive "node-$1"; then
+    pkill -"${2:-KILL}" -P "$(cat "$POOL/node-$1.pid")" || true
   fi
-  for name in slurmd slurmctld munged; do
-    if alive "$name"; then kill "$(cat "$POOL/$name.pid")"; fi
+}
+
+kill_one() { # kill_one NAME [SIGNAL]
+  case $1 in
+    slurmd) node_kill "$HOST" "${2:-KILL}" ;;
+    slurmd-*) node_kill "${1#slurmd-}" "${2:-KILL}" ;;
+    *) kill -"${2:-KILL}" "$(cat "$POOL/$1.pid")" ;;
+  esac
+}
+
+down() {
+  local name file
+  if alive slurmctld && alive munged && [ -n "$(timeout 10 squeue -h)" ]; then
+    timeout 10 squeue -h -o %A | sort -u | timeout 10 xargs -r scancel --full --quiet || true
+    for _ in $(seq 25); do [ -n "$(timeout 10 squeue -h)" ] || break; sleep 0.2; done
+  fi
+  for file in "$POOL"/node-*.pid; do
+    [ -e "$file" ] || continue
+    name=$(basename "$file" .pid)
+    node_kill "${name#node-}" KILL
+  done
+  for name in slurmctld munged; do
+    if alive "$name"; then kill -CONT "$(cat "$POOL/$name.pid")"; kill "$(cat "$POOL/$name.pid")"; fi
   done
   for _ in $(seq 50); do
-    alive slurmd || alive slurmctld || alive munged || return 0
+    alive slurmctld || alive munged || return 0
     sleep 0.2
   done
   die "a daemon did not stop: see $POOL/*.pid"
@@ -120,5 +184,9 @@ down() {
 case ${1:-} in
   up) up ;;
   down) down ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  build) build ;;
+  start) start "${2:?NAME}" "${3:-}" ;;
+  kill) kill_one "${2:?NAME}" "${3:-KILL}" ;;
+  node-kill) node_kill "${2:?NODE}" "${3:-KILL}" ;;
+  *) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

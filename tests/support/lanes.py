@@ -1,7 +1,8 @@
 """Several tests at once: which of them share a process, in which order they come, and which want the machine for themselves.
 
 ``make test`` runs two processes, each with a lane of its own: tests that take the container engine go through one of them,
-since there is one engine and some tests kill it; other files go to whichever process is free. A test that measures time
+since there is one engine and some tests kill it, and those that take a scheduler's pool through one, since each process would
+start pools of its own; other files go to whichever process is free. A test that measures time
 is marked ``@pytest.mark.alone``: it waits until the test of the other process is done, and the next one there waits for it.
 """
 
@@ -27,8 +28,9 @@ __all__ = [
     "pytest_xdist_make_scheduler",
 ]
 
-ENGINE = "engine"
-"""The name of the fixture that is one for all, and of its lane."""
+ENGINE, POOLS = "engine", "pools"
+LANES = {"engine": ENGINE, "htcondor_pool": POOLS, "slurm_pool": POOLS}
+"""The fixtures that are one for all, and their lanes; a test that takes several goes where the first of them does."""
 FOLDER = pytest.StashKey[Path]()
 LATE = ("tests/browser/", "tests/system/", "tests/security/")
 """Files that take long; they are spread over the processes while there is much to spread."""
@@ -36,10 +38,10 @@ LATE = ("tests/browser/", "tests/system/", "tests/security/")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a process, before it starts, where to write which tests are in the engine's lane: only it can find out."""
+    """Tell a process, before it starts, where to write which tests are in which lane: only it can find out."""
     if FOLDER not in node.config.stash:
         node.config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="cupola-lanes-"))
-    node.workerinput["lane"] = str(node.config.stash[FOLDER] / "engine")
+    node.workerinput["lane"] = str(node.config.stash[FOLDER] / "lanes")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,17 +49,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     together = getattr(config, "workerinput", None)
     if together is None:
         return
-    lane = {item.nodeid for item in items if ENGINE in getattr(item, "fixturenames", ())}
+    lanes = {item.nodeid: lane for item in items if (lane := _lane(item)) is not None}
 
-    def rank(item: pytest.Item) -> tuple[bool, bool]:
+    def rank(item: pytest.Item) -> tuple[bool, bool, bool]:
+        lane = lanes.get(item.nodeid)
         # The engine's lane is the longest, so it begins first; the many short files at the end fill what is left.
-        return item.nodeid not in lane, not item.nodeid.startswith(LATE)
+        return lane != ENGINE, lane != POOLS, not item.nodeid.startswith(LATE)
 
     items.sort(key=rank)
     # Each process finds the same, so it does not matter which of them writes last.
     aside = Path(f"{together['lane']}-{together['workerid']}")
-    aside.write_text(json.dumps(sorted(lane)))
+    aside.write_text(json.dumps(lanes))
     aside.replace(together["lane"])
+
+
+def _lane(item: pytest.Item) -> str | None:
+    names = getattr(item, "fixturenames", ())
+    return next((lane for fixture, lane in LANES.items() if fixture in names), None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,12 +77,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
         def schedule(self) -> None:
             folder = config.stash.get(FOLDER, None)
             if folder is not None and folder.exists():
-                self.lane = set(json.loads((folder / "engine").read_text()))
+                self.lanes = json.loads((folder / "lanes").read_text())
                 shutil.rmtree(folder)
             super().schedule()
 
         def _split_scope(self, nodeid: str) -> str:
-            return ENGINE if nodeid in self.lane else nodeid.partition("::")[0]
+            lane: str | None = self.lanes.get(nodeid)
+            return lane or nodeid.partition("::")[0]
 
     return Lanes(config, log)
 

@@ -87,6 +87,13 @@ class SlurmSettings(Settings):
         examples=["/etc/slurm/slurm.conf"],
         json_schema_extra={"expects": "a file", "default": "the host's own"},
     )
+    programs: UserPath | None = Field(
+        default=None,
+        title="Programs",
+        description="The folder of Slurm's commands, where they are not on the platform's path.",
+        examples=["/opt/slurm/bin"],
+        json_schema_extra={"expects": "a folder", "default": "the platform's path"},
+    )
     as_person: bool = Field(
         default=False,
         title="As the person",

@@ -18,7 +18,10 @@ def open_engine(config: Config) -> Slurm | None:
     settings = config.engines.slurm
     if settings is None:
         return None
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    path = os.environ.get("PATH", os.defpath)
+    if settings.programs is not None:
+        path = f"{settings.programs}{os.pathsep}{path}"
+    environment = {"PATH": path, "LANG": "C.UTF-8"}
     if settings.config is not None:
         environment["SLURM_CONF"] = str(settings.config)
     return Slurm(environment, settings=settings)
