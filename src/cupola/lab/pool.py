@@ -1,10 +1,11 @@
-"""The embedded engine's supervisor of one job: ``python -m cupola.lab.pool FOLDER CORES``.
+"""The embedded engine's supervisor of one job: ``python -m cupola.lab.pool FOLDER CORES [SHARE]``.
 
 It is detached, so it survives the portal and the hub. It loads the user's function once and forks a process
 per task: libraries are imported once for the whole job. Everything it knows it can read again from the job's
 folder, so after ``kill -9`` the next one goes on where this one stood:
 
 * ``control`` says what its owner wants: ``run``, ``hold`` or ``cancel``,
+* ``at_once`` says how many tasks may run at a time, where that is another number than the plan's,
 * ``results`` says which inputs are settled,
 * ``pool.lock`` is locked by the living supervisor: a second one ends at once.
 
@@ -99,6 +100,7 @@ class Supervisor:
     cancelled: bool = False
     broken: str | None = None
     """Why no task can run any more."""
+    _at_once: int = 0
     _looked: float = 0.0
     _looked_at_groups: float = 0.0
     _alarm: int = -1
@@ -108,7 +110,7 @@ class Supervisor:
         self._listen()
         self._begin()
         while self.queue or self.running:
-            wish = self._wish()
+            wish, self._at_once = self._wish(), self._most_at_once()
             self.cancelled = wish == "cancel"
             if self.terminated or self.broken or self.cancelled:
                 return self._stop()
@@ -154,6 +156,13 @@ class Supervisor:
         except FileNotFoundError:
             return "run"
 
+    def _most_at_once(self) -> int:
+        """Return how many tasks may run at a time: what all jobs of a person may use together changes while they run."""
+        try:
+            return int((self.folder / "at_once").read_text())
+        except (FileNotFoundError, ValueError):
+            return self.plan.at_once
+
     def _hold(self) -> None:
         """Freeze the running tasks where they are and give their cores to others."""
         self.cores.content()
@@ -175,7 +184,7 @@ class Supervisor:
                 _signal_group(pid, signal.SIGCONT)
 
     def _start_tasks(self) -> None:
-        while self.queue and len(self.running) < self.plan.at_once:
+        while self.queue and len(self.running) < self._at_once:
             self.cores.wish()
             cores = self.cores.take(self.plan.cpus)
             if cores is None:
@@ -187,7 +196,7 @@ class Supervisor:
                 self.cores.give(cores)
                 return
             self.queue.popleft()
-        if not self.queue:
+        if not any(entry.stopped for entry in self.running.values()):
             self.cores.content()
 
     def _start(self, task: int, cores: tuple[Path, ...]) -> None:
@@ -225,7 +234,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Sleep until a task ends or it is time to look again."""
-        waits_for_cores = bool(self.queue) and len(self.running) < self.plan.at_once
+        waits_for_cores = bool(self.queue) and len(self.running) < self._at_once
         select.select([self._alarm], [], [], WATCH / 4 if waits_for_cores else WATCH)
         try:
             while os.read(self._alarm, 4096):
@@ -307,6 +316,7 @@ class Supervisor:
             return
         self._looked = now
         self.journal.flush()
+        self.cores.charge()
         limit = self.plan.memory_mib << 20
         groups: dict[int, list[int]] = {}
         if now - self._looked_at_groups > WATCH_GROUPS:
@@ -414,12 +424,14 @@ def main(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments
-        The job's folder and the folder of the machine's cores (see `cupola.lab.jobs.cores`).
+        The job's folder, the folder of the machine's cores (see `cupola.lab.jobs.cores`), and whose share it counts against.
     """
-    if len(arguments) != 2:  # noqa: PLR2004
-        sys.stderr.write("Say which job to run: python -m cupola.lab.pool FOLDER CORES\n")
-        return 2
-    folder, cores = Path(arguments[0]), Path(arguments[1])
+    match arguments:
+        case [first, second, *rest] if len(rest) < 2:  # noqa: PLR2004
+            folder, cores, share = Path(first), Path(second), rest[0] if rest else ""
+        case _:
+            sys.stderr.write("Say which job to run: python -m cupola.lab.pool FOLDER CORES [SHARE]\n")
+            return 2
     os.chdir(folder)  # the portal's own folder may go away
     if not _take_lock(folder):
         return ALREADY_RUNNING
@@ -432,7 +444,7 @@ def main(arguments: list[str]) -> int:
     # What is loaded now stays shared with the forked tasks: the collector must not write to it.
     gc.collect()
     gc.freeze()
-    return Supervisor(folder, plan, payload, Cores(cores, plan.tag), journal).run()
+    return Supervisor(folder, plan, payload, Cores(cores, plan.tag, share), journal).run()
 
 
 if __name__ == "__main__":

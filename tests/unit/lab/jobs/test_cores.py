@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import time
 
 import pytest
 
 from cupola.lab.jobs import cores as module
-from cupola.lab.jobs.cores import Cores
+from cupola.lab.jobs.cores import Cores, used_lately
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_given_back_cores_can_be_taken(folder):
     assert two.take(1) == taken[0]
 
 
-def test_a_job_with_its_share_leaves_a_free_core_to_the_others_first(folder, monkeypatch):
+def test_two_jobs_that_want_all_get_half_each(folder, monkeypatch):
     monkeypatch.setattr(module, "COURTESY", 3600)
     one, two = Cores(folder, "job-1"), Cores(folder, "job-2")
     one.wish()
@@ -39,7 +41,75 @@ def test_a_job_with_its_share_leaves_a_free_core_to_the_others_first(folder, mon
     assert [bool(two.take(1)) for _ in range(3)] == [True, True, False]
 
 
-def test_cores_that_nobody_wants_are_taken_after_a_moment(folder, monkeypatch):
+def test_ten_jobs_of_one_get_as_much_as_one_job_of_another(folder, monkeypatch):
+    monkeypatch.setattr(module, "COURTESY", 3600)
+    many = [Cores(folder, f"job-{number}", "person-ada") for number in range(10)]
+    single = Cores(folder, "job-x", "person-eve")
+    for job in (*many, single):
+        job.wish()
+    assert sum(bool(job.take(1)) for _ in range(4) for job in many) == 2
+    assert [bool(single.take(1)) for _ in range(3)] == [True, True, False]
+
+
+def test_the_jobs_of_one_person_share_alike(folder, monkeypatch):
+    monkeypatch.setattr(module, "COURTESY", 3600)
+    one, two = Cores(folder, "job-1", "person-ada"), Cores(folder, "job-2", "person-ada")
+    one.wish()
+    two.wish()
+    assert sum(bool(one.take(1)) for _ in range(4)) == 2
+    assert sum(bool(two.take(1)) for _ in range(4)) == 2
+
+
+def test_of_two_with_as_much_whoever_used_less_lately_is_next(folder, monkeypatch):
+    monkeypatch.setattr(module, "COURTESY", 3600)
+    (folder / "used-person-ada").write_text(f"100 {time.time()}")
+    (folder / "used-person-eve").write_text(f"101 {time.time()}")
+    for number in range(3):
+        (folder / f"core-{number}").unlink()
+    ada, eve = Cores(folder, "job-1", "person-ada"), Cores(folder, "job-2", "person-eve")
+    ada.wish()
+    eve.wish()
+    assert eve.take(1) is None
+    assert ada.take(1)
+
+
+def test_what_was_used_is_noted_and_half_of_it_forgotten(folder, monkeypatch):
+    moments = {"monotonic": 5000.0, "time": 1e9}
+    for clock in tuple(moments):
+        monkeypatch.setattr(module.time, clock, lambda clock=clock: moments[clock])
+    ada = Cores(folder, "job-1", "person-ada")
+    taken = ada.take(2)
+    moments["monotonic"] += 100
+    ada.give(taken)
+    assert used_lately(folder, "person-ada") == pytest.approx(200)
+    moments["time"] += module.HALF_LIFE_S
+    assert used_lately(folder, "person-ada") == pytest.approx(100)
+
+
+def test_a_clock_that_was_set_back_or_a_foreign_note_costs_nothing(folder):
+    (folder / "used-person-ada").write_text(f"100 {time.time() + 9999}")
+    (folder / "used-person-eve").write_text("what is this?")
+    assert used_lately(folder, "person-ada") == 100
+    assert used_lately(folder, "person-eve") == 0
+    (folder / "wish-job-9").write_text("nonsense")
+    with (folder / "wish-job-9").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        one = Cores(folder, "job-1")
+        one.wish()
+        assert one.take(1)
+
+
+def test_a_name_that_is_no_file_name_has_a_share_too(folder):
+    one = Cores(folder, "job-1", "person-a b/../c@d")
+    one.wish()
+    one.give(one.take(1))
+    assert [file.name for file in folder.glob("used-*")] == ["used-person-a%20b%2F..%2Fc%40d"]
+    two = Cores(folder, "job-2", "person-eve")
+    two.wish()
+    assert two.take(1)
+
+
+def test_cores_that_nobody_takes_are_taken_after_a_moment(folder, monkeypatch):
     monkeypatch.setattr(module, "COURTESY", 0)
     one, two = Cores(folder, "job-1"), Cores(folder, "job-2")
     one.wish()

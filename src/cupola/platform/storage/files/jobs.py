@@ -101,6 +101,10 @@ class JobFolder:
         """Write down what the owner wants."""
         self._files.write("control", wish.encode())
 
+    def let_run(self, at_once: int) -> None:
+        """Write down how many tasks may run at a time, for a supervisor."""
+        self._files.write("at_once", str(at_once).encode())
+
     def changed(self, folder: str) -> int:
         """Return a number that changes with each new file of ``results`` or ``usage``."""
         try:

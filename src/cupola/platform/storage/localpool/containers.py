@@ -55,15 +55,20 @@ class ContainerPool:
         The platform's.
     cores
         How many cores all jobs together may use.
+    teams
+        Those that have a share of their own; the jobs of others count for their owners.
     """
 
     supervised: ClassVar[bool] = True
 
-    def __init__(self, folder: Path, *, host: str, key: str, cores: int) -> None:
+    def __init__(
+        self, folder: Path, *, host: str, key: str, cores: int, teams: frozenset[str] = frozenset()
+    ) -> None:
         self._folder = folder
         self._host = host
         self._key = key
         self._cores = cores
+        self._teams = teams
         # Two that start at once must not both take the last cores.
         self._lock = threading.Lock()
 

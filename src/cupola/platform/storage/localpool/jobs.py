@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cupola.models.job import TaskState
 
-__all__ = ["LocalPool"]
+__all__ = ["LocalPool", "share_of"]
 
 
 class LocalPool:
@@ -32,13 +32,16 @@ class LocalPool:
         Where one file per core lies; all supervisors share it.
     cores
         How many cores all jobs together may use.
+    teams
+        Those that have a share of their own; the jobs of others count for their owners.
     """
 
     supervised: ClassVar[bool] = True
 
-    def __init__(self, folder: Path, *, cores: int) -> None:
+    def __init__(self, folder: Path, *, cores: int, teams: frozenset[str] = frozenset()) -> None:
         self._folder = folder
         self._cores = cores
+        self._teams = teams
         # To be waited for: an ended supervisor would stay a zombie else.
         self._started: set[int] = set()
 
@@ -58,7 +61,9 @@ class LocalPool:
         self._wait_for_ended()
         log = str(array.folder / "log" / "pool.out")
         # -P: a file json.py in the user's home must not take the place of Python's own.
-        command = [str(array.python), "-P", "-m", "cupola.lab.pool", str(array.folder), str(self._folder)]
+        where = [str(array.folder), str(self._folder), share_of(array, self._teams)]
+        command = [str(array.python), "-P", "-m", "cupola.lab.pool", *where]
+        self.throttle(array, "", array.at_once)
         try:
             # Not Popen: nobody keeps an object for a process that is to outlive us.
             pid = os.posix_spawn(
@@ -106,6 +111,11 @@ class LocalPool:
             for one in {native, self.find(array)} - {None}:
                 _signal(str(one), signal.SIGTERM)
 
+    def throttle(self, array: Array, native: str, at_once: int) -> None:
+        """Write down how many tasks may run at a time; what runs beyond that is let end."""
+        del native  # whichever supervisor it is
+        JobFolder(array.folder).let_run(at_once)
+
     def log(self, array: Array, task: int) -> str:
         """Return the last part of what a task printed."""
         return JobFolder(array.folder).log(task)
@@ -145,6 +155,11 @@ class LocalPool:
                 file.unlink(missing_ok=True)
         for name in wanted:
             (self._folder / name).touch(mode=0o600)
+
+
+def share_of(array: Array, teams: frozenset[str]) -> str:
+    """Return whose share of the cores an array counts against."""
+    return f"team-{array.team}" if array.team in teams else f"person-{array.owner}"
 
 
 def _native(pid: int) -> str | None:
