@@ -16,15 +16,11 @@ the file system. ext4, for one, makes new files up to ten times slower for half 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import pickle
 import platform
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -32,20 +28,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
 import psutil
+from portal import CORES, portal
 
 import cupola
-from cupola.models.base import now
-from cupola.models.datalab import Version
-from cupola.models.person import Person, Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 TARGET = 1.3
-DIGEST = f"sha256:{'b' * 64}"
-CORES = len(os.sched_getaffinity(0))
 
 
 def trivial(number: int) -> int:
@@ -107,80 +98,6 @@ def processor_seconds() -> float:
     return sum(sum(process.cpu_times()[:4]) for process in (me, *me.children()))
 
 
-def serve(root: Path, port: int) -> None:
-    """Be the portal."""
-    import uvicorn
-
-    from cupola.config import Config
-    from cupola.platform.app import create_app
-    from cupola.platform.handlers.dependencies import current_person
-    from cupola.platform.storage.hub.settings import HubSettings
-
-    settings = HubSettings.from_environment(
-        {
-            "JUPYTERHUB_API_URL": "http://hub.invalid/hub/api",
-            "JUPYTERHUB_API_TOKEN": "none",
-            "CUPOLA_INTERNAL_TOKEN": "none",
-            "JUPYTERHUB_CLIENT_ID": "service-cupola",
-            "JUPYTERHUB_SERVICE_PREFIX": "/services/cupola/",
-            "JUPYTERHUB_BASE_URL": "/",
-            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}",
-            "JUPYTERHUB_OAUTH_ACCESS_SCOPES": '["access:services!service=cupola"]',
-        }
-    )
-    no_hub = httpx.MockTransport(lambda _: httpx.Response(503))
-    app = create_app(Config.model_validate({"state": str(root)}), settings, hub_transport=no_hub)
-    person = Person(name="bench", profile=Profile(cores=CORES, memory_mib=4096))
-    app.dependency_overrides[current_person] = lambda: person
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
-
-
-@contextlib.contextmanager
-def portal(place: Path | None) -> Iterator[Path]:
-    """Start a portal and let this process be a session of it; yield a folder beside its own."""
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        root = Path(folder)
-        _make_version(root)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", root, str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            os.environ["CUPOLA_API_URL"] = f"http://127.0.0.1:{port}/services/cupola/api"
-            os.environ["CUPOLA_TOKEN"] = "none"  # noqa: S105 - nobody asks for it
-            _wait_for(process, os.environ["CUPOLA_API_URL"])
-            yield root
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _make_version(root: Path) -> None:
-    """Let the Lab have one version, whose tasks run in this environment."""
-    short = DIGEST.removeprefix("sha256:")[:12]
-    built = root / "environments" / "lab" / short
-    (built / "bin").mkdir(parents=True)
-    (built / "bin" / "python").symlink_to(sys.executable)
-    version = Version(digest=DIGEST, label="bench", created=now(), ready=True)
-    (built / "version.json").write_text(version.model_dump_json())
-    overlays = root / "homes" / "bench" / ".cupola" / "environments"
-    overlays.mkdir(parents=True)
-    (overlays / short).symlink_to(sys.prefix)
-
-
-def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:
-    while process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/jobs").status_code == httpx.codes.OK:
-                return
-        time.sleep(0.05)
-    raise SystemExit("The portal did not start.")
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -188,11 +105,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=2000)
     memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
     parser.add_argument("--folder", type=Path, default=memory if memory.is_dir() else None)
-    parser.add_argument("--serve", nargs=2, metavar=("ROOT", "PORT"), help=argparse.SUPPRESS)
     said = parser.parse_args()
-    if said.serve:
-        serve(Path(said.serve[0]), int(said.serve[1]))
-        return
     inputs = range(said.inputs)
     took: dict[str, list[Took]] = {"ours": [], "peer": [], "bare": []}
     with portal(said.folder) as root:

@@ -227,7 +227,7 @@ stop() { # signal the namespace's pid 1: --kill-child is lost once condor_master
   fi
 }
 
-client_environment() { echo "export CONDOR_CONFIG=$POOL/client_config"; }
+client_environment() { echo "export CONDOR_CONFIG=$POOL/client_config PATH=$PREFIX/usr/bin:\$PATH"; }
 
 answers() {
   "$PREFIX/usr/bin/condor_q" -totals >/dev/null 2>&1 || return 1
