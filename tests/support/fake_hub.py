@@ -51,6 +51,7 @@ class FakeHub:
         self.down = False
         self.may_create = True
         self.admission = None
+        self.mails = {}
         self.log = []
         self.on_start = None
         for name in self.users:
@@ -65,7 +66,7 @@ class FakeHub:
     def calls(self, method, pattern):
         return [path for verb, path in self.log if verb == method and re.search(pattern, path)]
 
-    async def handle(self, request):  # noqa: C901, PLR0911 - one per address
+    async def handle(self, request):  # noqa: C901, PLR0911, PLR0912 - one per address
         await asyncio.sleep(0)
         path = unquote(request.url.path).removeprefix("/hub/api")
         self.log.append((request.method, path))
@@ -80,6 +81,8 @@ class FakeHub:
             return problem(403, "Action is not authorized with current scopes")
         if path == "/cupola/people":
             return self.people(request)
+        if path == "/cupola/mail":
+            return httpx.Response(200, json={"mail": self.mails.get(json.loads(request.content)["name"], "")})
         if path == "/users":
             return self.list_users(request)
         if path.startswith("/groups"):

@@ -49,6 +49,7 @@ class Background:
             asyncio.create_task(self._every("quotas", self._factory.quotas.watch)),
             asyncio.create_task(self._every("teams", self._factory.teams.reconcile)),
             asyncio.create_task(self._every("shares", self._factory.shares.expire)),
+            asyncio.create_task(self._factory.deliverer.run()),
         ]
         return self
 

@@ -14,10 +14,12 @@ from cupola.platform.services.builds import BuildService
 from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.customvolumes import CustomVolumes
+from cupola.platform.services.deliveries import Deliverer, Messenger
 from cupola.platform.services.fetches import FetchService
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
 from cupola.platform.services.launches import Launches
+from cupola.platform.services.notifications import NotificationService
 from cupola.platform.services.packages import PackageService
 from cupola.platform.services.people import PeopleService, Profiles
 from cupola.platform.services.prices import Prices
@@ -36,6 +38,7 @@ from cupola.platform.services.volumes import VolumeService
 from cupola.platform.storage.database.accounts import AccountStore
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
+from cupola.platform.storage.database.notifications import NotificationStore
 from cupola.platform.storage.database.sessions import SessionStore
 from cupola.platform.storage.database.shares import ShareStore
 from cupola.platform.storage.database.teams import TeamStore
@@ -53,11 +56,13 @@ from cupola.platform.storage.hub.client import HubClient
 from cupola.platform.storage.hub.groups import HubGroups
 from cupola.platform.storage.hub.people import HubPeople
 from cupola.platform.storage.hub.shares import HubShares
+from cupola.platform.storage.mail import Mailer
 from cupola.platform.storage.mounts.addresses import AddressRule
 from cupola.platform.storage.mounts.keeper import MountKeeper
 from cupola.platform.storage.mounts.way import GuardedWay
 from cupola.platform.storage.processes import ProcessMeter
 from cupola.platform.storage.quotas import open_quota
+from cupola.platform.storage.webhooks import HookStore, WebhookCaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +139,9 @@ class Factory:
         self.prices = Prices(config.prices)
         self.reruns = Reruns(catalogue=self.catalogue, store=SessionStore(self._database))
         self.sessions = self._build_sessions()
+        self._notices = NotificationStore(self._database)
         self.jobs = self._build_jobs()
+        self.notifications, self.deliverer = self._build_notifications()
         self.shares = ShareService(
             store=ShareStore(self._database),
             sessions=SessionStore(self._database),
@@ -281,7 +288,28 @@ class Factory:
             places=self._places,
             homes=paths.homes,
         )
-        return JobService(store=JobStore(self._database), engines=open_engines(self.config), places=places)
+        store = JobStore(self._database, self._notices)
+        return JobService(store=store, engines=open_engines(self.config), places=places)
+
+    def _build_notifications(self) -> tuple[NotificationService, Deliverer]:
+        config, store = self.config, self._notices
+        settings, people = config.notifications, HubPeople(self._hub)
+
+        async def address_of(person: str) -> str | None:
+            return (await store.settings(person)).address or await people.mail_of(person)
+
+        messenger = Messenger(
+            mailer=Mailer(settings.mail, config.title) if settings.mail else None,
+            caller=WebhookCaller(tuple(settings.webhooks.allow)) if settings.webhooks.enabled else None,
+            hooks=HookStore(config.paths.secrets / "webhooks"),
+            address_of=address_of,
+            title=config.title,
+            pages=f"{config.address}{self.hub_settings.prefix}",
+        )
+        deliverer = Deliverer(store, messenger)
+        store.wake = deliverer.wake
+        service = NotificationService(store=store, messenger=messenger, sign_in_address=people.mail_of)
+        return service, deliverer
 
     def _build_quotas(self) -> QuotaService:
         config = self.config

@@ -45,6 +45,8 @@ class Proof:
     """The rule of the method that lets them in; empty for none."""
     admin: bool | None = None
     """What the method's rules say of administrators; nothing where they say nothing."""
+    mail: str = ""
+    """The mail address that the provider has verified, where it tells one."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class Admission:
         if proof.rule:
             self.people.let_in_by_rule(name, identity.method, admin=proof.admin)
             known = self.people.find(name) or known
+        if proof.mail:
+            self.people.keep_mail(name, proof.mail)
         return Entrance(name, self.admin(known))
 
     def _welcome(self, proof: Proof, known: Known | None) -> bool:

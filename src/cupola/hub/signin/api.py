@@ -108,6 +108,24 @@ class PeopleHandler(APIHandler):  # type: ignore[misc]
         self.finish(describe(self.admission))
 
 
+class MailHandler(PeopleHandler):
+    """The address that somebody's provider has verified (POST: ``{"name": ...}``)."""
+
+    @override
+    def get(self) -> None:
+        """Answer nothing: a name in an address ends up in logs."""
+        raise web.HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+
+    @override
+    async def post(self) -> None:
+        """Answer one address, empty where none is known."""
+        try:
+            name = str(json.loads(self.request.body)["name"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise web.HTTPError(HTTPStatus.BAD_REQUEST, "no name") from exc
+        self.finish({"mail": self.admission.people.mail_of(name)})
+
+
 def act(admission: Admission, wanted: dict[str, str]) -> None:
     """Do what an administrator wants: ``do`` with ``name``, or with ``method`` and ``login`` of who waits.
 
@@ -189,4 +207,4 @@ def change_role(admission: Admission, name: str, *, admin: bool) -> None:
     admission.people.set_admin(name, admin=admin)
 
 
-ROUTES = [(r"/api/cupola/people", PeopleHandler)]
+ROUTES = [(r"/api/cupola/people", PeopleHandler), (r"/api/cupola/mail", MailHandler)]

@@ -141,7 +141,8 @@ class GitHubMethod(_Remote):
         member = bool(self.settings.organisations) and await self.protocol.check_allowed(
             identity.login, model
         )
-        return Proof(identity, rule="organisations" if member else "")
+        # GitHub lets people show only an address that it has verified.
+        return Proof(identity, rule="organisations" if member else "", mail=str(user.get("email") or ""))
 
 
 class GitLabMethod(_Remote):
@@ -160,7 +161,9 @@ class GitLabMethod(_Remote):
         """Find out who came."""
         user, model = await self._user(handler)
         identity = self._identity(self._issuer, user.get("id"), user.get("username"))
-        return Proof(identity, rule="groups" if await self._is_member(identity.subject, model) else "")
+        mail = str(user.get("email") or "") if user.get("confirmed_at") else ""
+        member = await self._is_member(identity.subject, model)
+        return Proof(identity, rule="groups" if member else "", mail=mail)
 
     async def _is_member(self, number: str, model: dict[str, Any]) -> bool:
         # Asked here and not by the library, which writes the slash of a group in a group twice over.

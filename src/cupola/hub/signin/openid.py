@@ -213,14 +213,15 @@ class OpenIDMethod:
                 f"{settings.called} has not verified your mail address: do that there first."
             )
         identity = Identity(settings.known_as, self.issuer, claims["sub"], login)
+        address = mail if isinstance(mail, str) else ""
         groups = _groups(claims, settings.groups_claim)
         admin = bool(groups & set(settings.admin_groups)) if settings.admin_groups else None
-        domain = folded(mail).rpartition("@")[2] if isinstance(mail, str) else ""
+        domain = folded(address).rpartition("@")[2]
         if admin or groups & set(settings.groups):
-            return Proof(identity, rule="groups", admin=admin)
+            return Proof(identity, rule="groups", admin=admin, mail=address)
         if domain and domain in {folded(each) for each in settings.mail_domains}:
-            return Proof(identity, rule="mail domain", admin=admin)
-        return Proof(identity, admin=admin)
+            return Proof(identity, rule="mail domain", admin=admin, mail=address)
+        return Proof(identity, admin=admin, mail=address)
 
 
 def _groups(claims: dict[str, Any], path: str) -> set[str]:

@@ -27,6 +27,7 @@ __all__ = ["Known", "People", "Request"]
 MOST_REQUESTS = 500
 """Strangers that may wait at a time; the oldest that has no account here gives way."""
 _WAIT_S = 10.0
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE people (
     name TEXT PRIMARY KEY,
@@ -57,6 +58,13 @@ CREATE TABLE requests (
 ) STRICT;
 PRAGMA user_version = 1;
 """
+
+
+_MAILS = """
+CREATE TABLE mails (name TEXT PRIMARY KEY REFERENCES people (name), mail TEXT NOT NULL) STRICT;
+PRAGMA user_version = 2;
+"""
+"""What came later: the addresses that providers have verified."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class People:
                 os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))
             connection = sqlite3.connect(self.file, timeout=_WAIT_S, isolation_level=None)
             connection.execute("PRAGMA foreign_keys = ON")
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            if connection.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
                 self._make(connection)
             connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
             yield connection
@@ -125,9 +133,9 @@ class People:
 
     def _make(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was quicker
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
+        found = connection.execute("PRAGMA user_version").fetchone()[0]  # somebody may have been quicker
+        for statement in ";".join([_SCHEMA, _MAILS][found:]).split(";"):
+            connection.execute(statement)
         connection.execute("COMMIT")
 
     def everybody(self) -> list[Known]:
@@ -272,6 +280,19 @@ class People:
             "UPDATE people SET admitted = 0, admin = 0, removed = 1, rule = '', checked = '' WHERE name = ?",
             [name],
         )
+
+    def keep_mail(self, name: str, mail: str) -> None:
+        """Keep the address that a provider has verified."""
+        with self._open(writing=True) as connection:
+            connection.execute(
+                "INSERT INTO mails VALUES (?, ?) ON CONFLICT DO UPDATE SET mail = excluded.mail", [name, mail]
+            )
+
+    def mail_of(self, name: str) -> str:
+        """Return the address that a provider has verified; empty where none told one."""
+        with self._open() as connection:
+            row = connection.execute("SELECT mail FROM mails WHERE name = ?", [name]).fetchone()
+        return str(row[0]) if row else ""
 
     def _change(self, name: str, statement: str, values: list[object]) -> None:
         with self._open(writing=True) as connection:

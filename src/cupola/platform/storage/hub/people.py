@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["HubPeople"]
 
 _PATH = "/cupola/people"
+_MAIL_PATH = "/cupola/mail"
 
 
 class HubPeople:
@@ -51,6 +52,18 @@ class HubPeople:
             If the hub does not answer.
         """
         return self._parse(await self._hub.ask("POST", _PATH, json=change.model_dump(mode="json")))
+
+    async def mail_of(self, person: str) -> str | None:
+        """Return the verified mail address that a person's sign-in gave, if any.
+
+        Raises
+        ------
+        UnavailableError
+            If the hub does not answer.
+        """
+        content = await self._hub.ask("POST", _MAIL_PATH, json={"name": person})
+        found = content.get("mail") if isinstance(content, dict) else None
+        return found if isinstance(found, str) and found else None
 
     def _parse(self, content: object) -> Admissions:
         try:
