@@ -16,7 +16,7 @@ from cupola.config import CustomVolumeSettings
 from cupola.exceptions import ConflictError, LimitError, NotFoundError, UnavailableError
 from cupola.models.base import Page, now
 from cupola.models.datalab import Datalab, DatalabKind, Version
-from cupola.models.job import Job, JobAction, JobCounts, TaskFailure, TaskFailureGroup, TaskGrid
+from cupola.models.job import Job, JobAction, JobCounts, TaskFailure, TaskFailureGroup, TaskGrid, TaskInputs
 from cupola.models.person import Person, Profile
 from cupola.models.session import Session, SessionEvent
 from cupola.models.volume import (
@@ -25,12 +25,12 @@ from cupola.models.volume import (
 from cupola.platform.app import _routers
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
-from cupola.platform.handlers.pages.render import STATIC
 from cupola.platform.handlers.static import LastingFiles
 from cupola.platform.services.customvolumes import FieldsError
 from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.hub.settings import HubSettings
 from support import made_up_launch
+from support.made_up_notices import Notifications
 from support.made_up_volumes import volumes
 
 PREFIX = "/services/cupola/"
@@ -262,12 +262,19 @@ def jobs():
     ]
 
 
+HINT = 'A task used at most 412 MiB of the 1,024 MiB asked for: ask for memory="512 MiB" and more tasks may run at a time.'
+
+
 def grid(found):
     tasks, counts = found.tasks, found.counts
     runs = [("done", counts.done), ("failed", counts.failed), ("running", counts.running)]
     rest = tasks - sum(length for _, length in runs)
-    runs.append(("queued" if found.state.active else "cancelled", rest))
-    return TaskGrid(tasks=tasks, runs=[run for run in runs if run[1]])
+    waits = "held" if found.state == "held" else "queued"
+    runs.append((waits if found.state.active else "cancelled", rest))
+    more = {}
+    if found.state == "running":
+        more = {"per_minute": 760.0, "seconds_left": 310.0, "cores_used": 0.9, "hints": [HINT]}
+    return TaskGrid(tasks=tasks, runs=[run for run in runs if run[1]], **more)
 
 
 def failures(found):
@@ -427,6 +434,22 @@ class Jobs(Things):
     async def grid(self, _person, name):
         return grid(self.one(name))
 
+    def per_minute(self, job):
+        return grid(job).per_minute
+
+    async def task(self, _person, name, task):
+        found = self.one(name)
+        if not 0 <= task < found.tasks:
+            raise NotFoundError(f"{found.name} has tasks 0 to {found.tasks - 1}, and no task {task}.")
+        return TaskInputs(
+            task=task,
+            state=grid(found).state(task),
+            count=1,
+            inputs=[task],
+            labels=[f"scene-{task}.tif"],
+            failed=[],
+        )
+
     async def failures(self, _person, name):
         return failures(self.one(name))
 
@@ -458,6 +481,7 @@ def factory():
         sessions=Sessions("session", sessions, "id"),
         volumes=Volumes("volume", volumes, "name"),
         jobs=Jobs("job", jobs, "id"),
+        notifications=Notifications(),
         **made_up_launch.parts(datalabs),
     )
 
@@ -478,7 +502,7 @@ def application():
         app.include_router(router, prefix=PREFIX.rstrip("/"))
     for router in _routers(api):
         app.include_router(router, prefix=PREFIX + "api")
-    app.mount(PREFIX + "static", LastingFiles(directory=STATIC))
+    app.mount(PREFIX + "static", LastingFiles())
     return app
 
 

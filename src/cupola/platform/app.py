@@ -6,7 +6,6 @@ import importlib
 import os
 import pkgutil
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -105,8 +104,7 @@ def _include(app: FastAPI, root: str) -> None:
         )
     for router in _routers(pages):
         app.include_router(router, prefix=root, dependencies=signed_in, include_in_schema=False)
-    files = LastingFiles(directory=Path(__file__).parent / "static", check_dir=False)
-    app.mount(f"{root}/static", files, name="static")
+    app.mount(f"{root}/static", LastingFiles(), name="static")
 
 
 def _routers(package: ModuleType) -> Iterator[APIRouter]:

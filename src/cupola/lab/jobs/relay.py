@@ -19,9 +19,10 @@ from typing_extensions import override
 __all__ = ["RelayHandler", "handlers"]
 
 _JOB = r"jobs/[a-z][a-z0-9-]{0,39}"
-_READ = re.compile(rf"{_JOB}(/grid|/failures|/tasks/[0-9]{{1,6}}/log)?")
+_READ = re.compile(rf"{_JOB}(/grid|/failures|/tasks/[0-9]{{1,6}}(/log)?)?")
 _ACT = re.compile(rf"{_JOB}/(cancel|hold|release|retry)")
 SECONDS = 20.0
+NOT_MODIFIED = 304
 
 
 class RelayHandler(APIHandler):
@@ -57,7 +58,11 @@ class RelayHandler(APIHandler):
         request = HTTPRequest(
             f"{portal.rstrip('/')}/{path}",
             method=str(self.request.method),
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json, text/plain"},
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Accept": "application/json, text/plain",
+                **self._seen(),
+            },
             body=b"" if self.request.method == "POST" else None,
             connect_timeout=SECONDS / 4,
             request_timeout=SECONDS,
@@ -69,13 +74,28 @@ class RelayHandler(APIHandler):
         except (HTTPClientError, OSError):
             self._problem(503, "unavailable", "The portal does not answer now; the job runs on.")
             return
-        if answer.code >= 600 or answer.code in range(300, 400):  # noqa: PLR2004
+        if answer.code >= 600 or (answer.code in range(300, 400) and answer.code != NOT_MODIFIED):  # noqa: PLR2004
             self._problem(503, "unavailable", "The portal does not answer now; the job runs on.")
             return
         self.set_status(answer.code)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
+        if tag := answer.headers.get("ETag"):
+            self.set_header("ETag", tag)
+        if answer.code == NOT_MODIFIED:
+            self.finish()
+            return
         self.finish(answer.body, set_content_type=answer.headers.get("Content-Type", "application/json"))
+
+    @override
+    def compute_etag(self) -> str | None:
+        """Let the portal alone say what has not changed."""
+        return None
+
+    def _seen(self) -> dict[str, str]:
+        """Return what the panel has already, so that the portal need not send it again."""
+        seen = self.request.headers.get("If-None-Match")
+        return {"If-None-Match": seen} if seen else {}
 
     def _problem(self, status: int, code: str, detail: str) -> None:
         self.set_status(status)

@@ -88,7 +88,7 @@ def figures(grid: TaskGrid, job: Job, progress: Progress, *, frozen: bool) -> Ta
         told["runs"] = _held(grid.runs, frozen=frozen)
     if job.state is JobState.RUNNING and (rate := progress.rate.per_minute) is not None:
         left = 60 * (job.counts.inputs - job.counts.done - job.counts.failed) / rate
-        told |= {"per_minute": rate, "seconds_left": round(left, 1)}
+        told |= {"per_minute": rate, "seconds_left": float(f"{left:.2g}")}
     return grid.model_copy(update=told)
 
 

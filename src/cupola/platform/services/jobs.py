@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 
-from cupola.exceptions import ConflictError, CupolaError, InputError, LimitError, NotFoundError
+from cupola.exceptions import ConflictError, CupolaError, InputError, NotFoundError
 from cupola.models.base import Page, now
 from cupola.models.job import (
     Job,
@@ -30,6 +30,7 @@ from cupola.platform.builders.job import plan_again, plan_of
 from cupola.platform.services.jobfigures import Kept, figures, inputs_of
 from cupola.platform.services.jobpoll import Polls
 from cupola.platform.services.jobprogress import Progress
+from cupola.platform.services.jobshares import JobLimits, JobShares, most_at_once
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.engine import Control
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from cupola.models.person import Person
     from cupola.platform.services.jobplaces import JobPlaces
-    from cupola.platform.storage.engine import Capacity, Engine
+    from cupola.platform.storage.engine import Engine
 
 __all__ = ["JobService"]
 
@@ -59,15 +60,25 @@ class JobService:
         The engines by name, the default one first.
     places
         Where a job's tasks run: folder, interpreter, environment.
+    limits
+        Knows who may use how much; without it nobody has a limit.
     """
 
-    def __init__(self, *, store: JobStore, engines: Mapping[str, Engine], places: JobPlaces) -> None:
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        engines: Mapping[str, Engine],
+        places: JobPlaces,
+        limits: JobLimits | None = None,
+    ) -> None:
         self._store = store
         self._engines = engines
         self._places = places
         self._default = next(iter(engines))
         self._polls = {name: Polls(engine) for name, engine in engines.items()}
         self._watches: dict[str, Watch] = {}
+        self.shares = JobShares(store, limits or JobLimits(), self._watches)
         self._kept = Kept()
         # Held for whatever happens to jobs that have no watch to lock: retry, delete, finding them again.
         self._ended = asyncio.Lock()
@@ -80,7 +91,9 @@ class JobService:
         InputError
             The engine is unknown, or the request is no job.
         LimitError
-            It asks for more than the engine or the person's profile has.
+            It asks for more than the engine or the person's profile has, or no core-hours are left.
+        NotAllowedError
+            The person may not compute for the team.
         NotFoundError
             The session, or a job that must be done first, is not the person's.
         ConflictError
@@ -92,7 +105,8 @@ class JobService:
         engine = self._engine(request.engine)
         for other in request.after:
             await self._find(person, other)
-        at_once = _at_once(request, person, await asyncio.to_thread(engine.capacity))
+        _check_size(request)
+        at_once = await self._at_once(person, request, engine)
         job = f"job-{secrets.token_hex(5)}"
         place = await self._places.place(person, request, job)
         plan = plan_of(
@@ -104,7 +118,8 @@ class JobService:
             retries=request.retries,
             container=place.container(plan),
         )
-        watch = self._watch(stored, plan)
+        async with self.shares.admission(job, person.name, request.team, cpus=plan.cpus):
+            watch = self._watch(stored, plan)
         async with watch.lock:
             try:
                 await self._store.insert(stored)
@@ -162,6 +177,11 @@ class JobService:
         # An engine that was taken out of the configuration has nothing frozen any more.
         frozen = (engine := self._engines.get(stored.job.engine)) is None or engine.supervised
         return figures(grid, stored.job, progress, frozen=frozen)
+
+    def per_minute(self, job: Job) -> float | None:
+        """Return how many inputs of a running job get a result or fail per minute, lately."""
+        watch = self._watches.get(job.id)
+        return None if watch is None or job.state is not JobState.RUNNING else watch.progress.rate.per_minute
 
     async def task(self, person: Person, job: str, task: int) -> TaskInputs:
         """Return what a task works on.
@@ -253,6 +273,8 @@ class JobService:
                 f"{stored.job.name} has ended ({stored.job.state}): there is nothing to {action}."
             )
         async with watch.lock:
+            if action is JobAction.RELEASE:
+                await self.shares.before_release(watch)
             return await watch.act(action)
 
     async def delete(self, person: Person, job: str) -> None:
@@ -300,6 +322,7 @@ class JobService:
 
     async def aclose(self) -> None:
         """Stop watching. The tasks run on: their supervisors do not need the portal."""
+        await self.shares.aclose()
         watches = list(self._watches.values())
         self._watches.clear()
         for watch in watches:
@@ -338,6 +361,8 @@ class JobService:
                 raise ConflictError(
                     f"{stored.job.name} has a result for every input: nothing is left to retry."
                 )
+            team = stored.job.team
+            await self.shares.check_hours(job, person.name, team, cpus=stored.job.cpus)
             plan = plan_again(progress.plan, done=done)
             self._kept.forget(job)
             # The row last: killed before it, the job has still ended and can be retried.
@@ -374,6 +399,13 @@ class JobService:
             known = " or ".join(sorted(self._engines))
             raise InputError(f"There is no engine {name!r} here: use {known}.") from None
 
+    async def _at_once(self, person: Person, request: JobRequest, engine: Engine) -> int:
+        """Return how many tasks may run at a time; the person may start a job like this."""
+        await self.shares.limits.check(person.name, request.team)
+        share = await self.shares.limits.of(person.name, request.team)
+        capacity = await asyncio.to_thread(engine.capacity)
+        return most_at_once(request, person, capacity, share, one=engine.supervised)
+
     def _watch(self, stored: StoredJob, plan: TaskPlan) -> Watch:
         job = stored.job.id
         watch = Watch(
@@ -383,6 +415,7 @@ class JobService:
             engine=self._engine(stored.job.engine),
             polls=self._polls[stored.job.engine],
             store=self._store,
+            shares=self.shares,
             on_end=partial(self._forget, job),
         )
         self._watches[job] = watch
@@ -432,30 +465,12 @@ def _check_task(job: Job, task: int) -> None:
         raise NotFoundError(f"{job.name} has tasks 0 to {job.tasks - 1}, and no task {task}.")
 
 
-def _at_once(request: JobRequest, person: Person, capacity: Capacity) -> int:
-    """Return how many tasks may run at a time.
-
-    Raises
-    ------
-    LimitError
-        Not even one may.
-    InputError
-        The payload is too large.
-    """
+def _check_size(request: JobRequest) -> None:
     if len(request.payload) > LARGEST_PAYLOAD:
         raise InputError(
             f"The function and its inputs are {len(request.payload) >> 20} MiB and the largest is "
             f"{LARGEST_PAYLOAD >> 20} MiB: give names of files instead of the data themselves."
         )
-    cores = min(capacity.cores, person.profile.cores)
-    memory = min(capacity.memory_mib, person.profile.memory_mib)
-    if request.cpus > cores:
-        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
-    if request.memory_mib > memory:
-        raise LimitError(
-            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
-        )
-    return max(1, min(int(cores) // request.cpus, memory // request.memory_mib))
 
 
 def _new_job(person: Person, request: JobRequest, plan: TaskPlan, *, version: str, folder: Path) -> Job:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
 
@@ -21,29 +23,75 @@ router = APIRouter()
 
 _SAID = {
     "cancel": "The job is being cancelled; what is done stays.",
-    "hold": "The job is on hold: running tasks end, no new ones start.",
+    "hold": "The job is on hold: no further task starts until you release it.",
     "release": "The job goes on.",
     "retry": "What had no result runs again.",
     "deleted": "The job and its results are deleted; products stay.",
 }
 _SHOWN_INPUTS = 20
+_ENDED_BADLY = (JobState.FAILED, JobState.PARTLY_FAILED)
+_FILTERS: dict[str, tuple[str, tuple[JobState, ...]]] = {
+    "": ("All", ()),
+    "active": ("Not ended", tuple(state for state in JobState if state.active)),
+    "running": ("Running", (JobState.RUNNING,)),
+    "queued": ("Waiting", (JobState.QUEUED,)),
+    "held": ("On hold", (JobState.HELD,)),
+    "done": ("Done", (JobState.DONE,)),
+    "failed": ("Failed, also partly", _ENDED_BADLY),
+    "cancelled": ("Cancelled", (JobState.CANCELLED,)),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which jobs the list shows."""
+
+    state: str = ""
+    text: str = ""
+
+    @property
+    def query(self) -> str:
+        """The part of an address that says so; empty for all."""
+        said = {"state": self.state, "text": self.text}
+        return urlencode({name: value for name, value in said.items() if value})
+
+
+def _wish(state: str = "", text: Annotated[str, Query(max_length=100)] = "") -> Wish:
+    """Return what is wished for; a state that nobody knows is none."""
+    return Wish(state if state in _FILTERS else "", text.strip())
+
+
+WishIn = Annotated[Wish, Depends(_wish)]
 
 
 @router.get("/jobs")
-async def jobs(
-    request: Request, person: PersonIn, factory: FactoryIn, cursor: Cursor = None, said: str = ""
+async def jobs(  # noqa: PLR0913, PLR0917 - what the query holds
+    request: Request,
+    person: PersonIn,
+    factory: FactoryIn,
+    wish: WishIn,
+    cursor: Cursor = None,
+    said: str = "",
 ) -> HTMLResponse:
-    """Show your jobs."""
-    live = await _jobs_part(request, person, factory, cursor)
-    return page(request, "jobs.html", person=person, live=live, said=_SAID.get(said, ""))
+    """Show your jobs, or those that are wished for."""
+    live = await _jobs_part(request, person, factory, wish, cursor)
+    filters = {name: label for name, (label, _) in _FILTERS.items()}
+    return page(
+        request, "jobs.html", person=person, live=live, wish=wish, filters=filters, said=_SAID.get(said, "")
+    )
 
 
 @router.get("/jobs/live")
-async def jobs_live(
-    request: Request, person: PersonIn, factory: FactoryIn, cursor: Cursor = None, seen: str = ""
+async def jobs_live(  # noqa: PLR0913, PLR0917 - what the query holds
+    request: Request,
+    person: PersonIn,
+    factory: FactoryIn,
+    wish: WishIn,
+    cursor: Cursor = None,
+    seen: str = "",
 ) -> Response:
     """Return the list alone, if it is another than the one `seen`."""
-    return answer_part(await _jobs_part(request, person, factory, cursor), seen)
+    return answer_part(await _jobs_part(request, person, factory, wish, cursor), seen)
 
 
 @router.get("/jobs/{job_id}")
@@ -96,7 +144,17 @@ async def task_log(
     """Show what a task printed."""
     shown = await factory.jobs.job(person, job_id)
     live = await _log_part(request, person, factory, shown, task)
-    return page(request, "task-log.html", person=person, job=shown, task=task, live=live)
+    works = await factory.jobs.task(person, job_id, task)
+    return page(
+        request,
+        "task-log.html",
+        person=person,
+        job=shown,
+        task=task,
+        works=works,
+        most=_SHOWN_INPUTS,
+        live=live,
+    )
 
 
 @router.get("/jobs/{job_id}/tasks/{task}/live")
@@ -135,17 +193,21 @@ def _every(job: Job) -> str | None:
     return "6s" if job.state is JobState.HELD else "2s"
 
 
-async def _jobs_part(request: Request, person: Person, factory: Factory, cursor: str | None) -> Markup:
-    found = await factory.jobs.jobs(person, cursor=cursor)
+async def _jobs_part(
+    request: Request, person: Person, factory: Factory, wish: Wish, cursor: str | None
+) -> Markup:
+    found = await factory.jobs.jobs(person, cursor=cursor, states=_FILTERS[wish.state][1], text=wish.text)
+    query = "&".join(said for said in (wish.query, f"cursor={cursor}" if cursor else "") if said)
     return part(
         request,
         "parts/jobs.html",
         person=person,
         name="jobs",
-        address="jobs/live" + (f"?cursor={cursor}" if cursor else ""),
+        address="jobs/live" + (f"?{query}" if query else ""),
         every="2s" if any(job.state.active for job in found.items) else "10s",
         jobs=found.items,
-        paces={job.id: Pace.of(job) for job in found.items},
+        paces={job.id: Pace.of(job, factory.jobs.per_minute(job)) for job in found.items},
+        wish=wish,
         first=cursor is None,
         next=found.next,
     )
@@ -167,8 +229,27 @@ async def _job_part(request: Request, person: Person, factory: Factory, job: Job
         grid=grid,
         runs=",".join(f"{state} {length}" for state, length in grid.runs),
         states=counts,
-        pace=Pace.of(job),
+        pace=Pace.of(job, grid.per_minute),
+        meanings=_meanings(job),
     )
+
+
+def _meanings(job: Job) -> dict[str, tuple[bool, str]]:
+    """Return for each button whether it can be used now, and what it does; the panel says the same."""
+    active, complete = job.state.active, job.counts.done >= job.counts.inputs
+    can = {
+        JobAction.HOLD: (active and job.state is not JobState.HELD, "It does not wait or run now."),
+        JobAction.RELEASE: (job.state is JobState.HELD, "It is not on hold."),
+        JobAction.RETRY: (
+            not active and not complete,
+            "It has not ended." if active else "Every input has its result.",
+        ),
+        JobAction.CANCEL: (active, "It has ended."),
+    }
+    return {
+        str(action): (usable, action.meaning if usable else f"{action.meaning} Not now: {why}")
+        for action, (usable, why) in can.items()
+    }
 
 
 async def _failures_part(request: Request, person: Person, factory: Factory, job: Job) -> Markup:

@@ -26,12 +26,22 @@ class Pace:
     """Time until the end at this pace; nothing: nobody can tell."""
 
     @classmethod
-    def of(cls, job: Job) -> Pace:
-        """Work it out from a job's times and counts."""
+    def of(cls, job: Job, lately: float | None = None) -> Pace:
+        """Work it out from a job's times and counts.
+
+        Parameters
+        ----------
+        job
+            The job.
+        lately
+            Inputs settled per minute of late, where the portal has watched long enough; else the mean serves.
+        """
         if job.started is None:
             return cls(None, None, None)
         taken = max((job.ended or now()) - job.started, timedelta(0))
         settled = job.counts.done + job.counts.failed
+        if lately and job.state is JobState.RUNNING:
+            return cls(taken, lately, timedelta(minutes=(job.counts.inputs - settled) / lately))
         # After a retry the counts hold results of an earlier attempt, and `started` may be long ago.
         if job.attempt > 1 or settled < _ENOUGH or taken <= timedelta(0):
             return cls(taken, None, None)

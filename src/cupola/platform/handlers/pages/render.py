@@ -18,13 +18,13 @@ from cupola.models.person import Person
 from cupola.platform.handlers.dependencies import get_factory, login_token
 from cupola.platform.handlers.forgery import FIELD, csrf_token
 from cupola.platform.handlers.pages import wording
+from cupola.platform.handlers.static import STATIC, file_named
 from cupola.platform.services.amounts import memory_text, size_text
 from cupola.platform.storage.docker.images import in_registry
 
 __all__ = ["STATIC", "answer_part", "page", "part"]
 
 _PLATFORM = Path(__file__).parents[2]
-STATIC = _PLATFORM / "static"
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 """HTML in a datalab's description is shown, not obeyed."""
@@ -157,4 +157,4 @@ def _static(prefix: str, name: str) -> str:
 
 @functools.cache
 def _fingerprint(name: str) -> str:
-    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(file_named(name).read_bytes()).hexdigest()[:12]
