@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cupola.config import Compute
+from cupola.platform.storage.htcondor.images import NodeImages
 from cupola.platform.storage.htcondor.jobs import HTCondor
 
 if TYPE_CHECKING:
@@ -19,4 +21,5 @@ def open_engine(config: Config) -> HTCondor | None:
     if settings is None:
         return None
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-    return HTCondor({**environment, "CONDOR_CONFIG": str(settings.config)}, settings=settings)
+    images = NodeImages(config.docker.host) if config.compute is Compute.DOCKER else None
+    return HTCondor({**environment, "CONDOR_CONFIG": str(settings.config)}, settings=settings, images=images)

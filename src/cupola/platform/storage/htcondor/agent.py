@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _QUEUE = ["ClusterId", "ProcId", "JobStatus", TAG, ATTEMPT]
-_FACTORY = ["TotalSubmitProcs", "JobMaterializeNextProcId"]
-_REASONS = ["HoldReason", "HoldReasonCode"]
+_FACTORY = ["TotalSubmitProcs", "JobMaterializeNextProcId", "JobMaterializePaused"]
+_BROKEN = -1
+"""Why a factory makes no more procs: the submit description is wrong for the next one."""
 _ENDED = [
     "ProcId",
     "ExitBySignal",
@@ -33,8 +34,9 @@ _ENDED = [
     "LastHoldReasonCode",
     "HoldReason",
     "HoldReasonCode",
-    "MemoryUsage",
+    "ResidentSetSize",
 ]
+_WHOLE = ["TotalSlotCpus", "TotalSlotMemory", "TotalSlotGPUs"]
 _ACTIONS = {
     "hold": htcondor2.JobAction.Hold,
     "release": htcondor2.JobAction.Release,
@@ -57,15 +59,20 @@ def find(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def poll(said: dict[str, Any]) -> dict[str, Any]:
-    """Ask for many clusters in one query; the answer has those that the schedd still has."""
+    """Ask for many clusters in one query; the answer has those that the schedd still has.
+
+    ``procs`` are number, status and for one that is held the code of its reason; ``next`` is the first proc that is still to be
+    made.
+    """
     wanted = " || ".join(f"ClusterId == {int(cluster)}" for cluster in said["clusters"])
     found: dict[str, dict[str, Any]] = {}
-    for ad in _query(wanted or "false", [*_QUEUE, *_FACTORY, *_REASONS]):
-        one = found.setdefault(str(ad["ClusterId"]), {"total": None, "next": None, "procs": []})
+    for ad in _query(wanted or "false", [*_QUEUE, *_FACTORY, "HoldReasonCode"]):
+        one = found.setdefault(str(ad["ClusterId"]), {"next": None, "broken": False, "procs": []})
         if "ProcId" not in ad or int(ad["ProcId"]) < 0:
-            one["total"], one["next"] = ad.get("TotalSubmitProcs"), ad.get("JobMaterializeNextProcId")
+            one["next"] = ad.get("JobMaterializeNextProcId")
+            one["broken"] = ad.get("JobMaterializePaused") == _BROKEN
             continue
-        held = ad.get("HoldReason") if ad["JobStatus"] == htcondor2.JobStatus.HELD else None
+        held = ad.get("HoldReasonCode") if ad["JobStatus"] == htcondor2.JobStatus.HELD else None
         one["procs"].append([ad["ProcId"], int(ad["JobStatus"]), held])
     return {"clusters": found}
 
@@ -78,27 +85,54 @@ def act(said: dict[str, Any]) -> dict[str, Any]:
     return {"denied": int(answer.get("TotalPermissionDenied", 0))}
 
 
+def throttle(said: dict[str, Any]) -> dict[str, Any]:
+    """Change how many procs of a cluster may be in the queue at a time; a cluster that is gone is no error."""
+    cluster = int(said["cluster"])
+    if not _query(f"ClusterId == {cluster}", ["ClusterId"]):
+        return {"edited": 0}
+    # The ad of the cluster itself, which has no proc.
+    edited = _schedd().edit([str(cluster)], "JobMaterializeLimit", str(int(said["most"])))
+    return {"edited": int(edited)}
+
+
 def ended(said: dict[str, Any]) -> dict[str, Any]:
     """Tell how the procs of a cluster ended, from the schedd's history."""
     ads = _schedd().history(f"ClusterId == {int(said['cluster'])}", _ENDED, match=int(said["most"]))
     return {"procs": [{name: _plain(ad[name]) for name in _ENDED if name in ad} for ad in ads]}
 
 
+def ahead(said: dict[str, Any]) -> dict[str, Any]:
+    """Count what waits in the queue and came before a cluster, at most `most` of it; and what of the cluster waits itself."""
+    cluster, most = int(said["cluster"]), int(said["most"])
+    own = f"ClusterId == {cluster} && JobStatus == 1"
+    waiting = _schedd().query(own, ["ClusterId"], limit=1)
+    before = _schedd().query(f"ClusterId < {cluster} && JobStatus == 1", ["ClusterId"], limit=most)
+    return {"waits": bool(waiting), "before": len(before)}
+
+
 def capacity(_said: dict[str, Any]) -> dict[str, Any]:
-    """Tell the cores of the pool and the most memory of one machine."""
+    """Tell the cores of the pool, and what kinds of machines it has."""
+    # What was cut off a slot (a dynamic one) is counted in the slot.
     slots = htcondor2.Collector().query(
-        htcondor2.AdType.Startd, "PartitionableSlot =?= true", ["Cpus", "TotalSlotCpus", "TotalSlotMemory"]
+        htcondor2.AdType.Startd,
+        'SlotType =!= "Dynamic"',
+        ["Cpus", "Memory", "GPUs", "PartitionableSlot", "State", *_WHOLE],
     )
-    return {
-        "free": sum(int(slot.get("Cpus", 0)) for slot in slots),
-        "cores": sum(int(slot.get("TotalSlotCpus", 0)) for slot in slots),
-        "widest": max((int(slot.get("TotalSlotCpus", 0)) for slot in slots), default=0),
-        "memory_mib": max((int(slot.get("TotalSlotMemory", 0)) for slot in slots), default=0),
-    }
+    cores = free = 0
+    machines: set[tuple[int, int, int]] = set()
+    for slot in slots:
+        whole = slot.get("PartitionableSlot") is True
+        sizes = _WHOLE if whole else ["Cpus", "Memory", "GPUs"]
+        cpus, memory, gpus = (int(slot.get(name, 0) or 0) for name in sizes)
+        cores += cpus
+        if whole or slot.get("State") == "Unclaimed":
+            free += int(slot.get("Cpus", 0))
+        machines.add((cpus, memory, gpus))
+    return {"free": free, "cores": cores, "machines": sorted(machines)}
 
 
 CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    call.__name__: call for call in (submit, find, poll, act, ended, capacity)
+    call.__name__: call for call in (submit, find, poll, act, throttle, ended, ahead, capacity)
 }
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import UnavailableError
@@ -17,11 +19,27 @@ from cupola.exceptions import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Agent"]
+__all__ = ["TOKENS", "Agent"]
 
 SECONDS = 20.0
 """A query of 10,000 procs takes 0.1 s; a schedd that is busy with a large submit some seconds."""
 _PIECE = 1 << 20
+TOKENS = "_CONDOR_SEC_TOKEN_DIRECTORY"
+"""How the environment of the bindings says which tokens are to be used."""
+
+
+_ASKED = {
+    "submit": "take the job",
+    "find": "say whether it has the job",
+    "poll": "say where jobs are",
+    "act": "change the job",
+    "throttle": "change how many tasks run at a time",
+    "ended": "say how tasks ended",
+    "ahead": "say what waits",
+    "capacity": "say what it has",
+}
+_STRANGERS = re.compile(r"authenticat|authoriz|permission|token|allocate a cluster id|SECMAN", re.IGNORECASE)
+"""How the bindings say that the schedd does not know who asks."""
 
 
 class Agent:
@@ -42,6 +60,11 @@ class Agent:
         # Calls come from several threads, and the pipe takes one after the other.
         self._lock = threading.Lock()
 
+    def __del__(self) -> None:
+        # Nobody can ask it any more; while the interpreter ends, parts of it are gone already.
+        with contextlib.suppress(Exception):
+            self._end()
+
     def ask(self, call: str, **said: Any) -> dict[str, Any]:
         """Make one call and return its answer.
 
@@ -50,6 +73,11 @@ class Agent:
         UnavailableError
             HTCondor does not answer in time, or refuses.
         """
+        config = self._environment.get("CONDOR_CONFIG", "")
+        if not Path(config).is_file():
+            raise UnavailableError(
+                f"HTCondor's configuration {config} is not there: the platform's administrator mends engines.htcondor.config."
+            )
         with self._lock:
             child = self._running()
             try:
@@ -62,8 +90,7 @@ class Agent:
                     "administrator finds the cause in the schedd's log."
                 ) from error
         if "error" in answer:
-            reason = " ".join(str(answer["error"]).split())[:300].rstrip(".")
-            raise UnavailableError(f"HTCondor refuses to {call} ({reason}): its administrator can tell why.")
+            raise UnavailableError(_sentence(call, str(answer["error"]), self._environment))
         return answer
 
     def close(self) -> None:
@@ -113,3 +140,16 @@ class Agent:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+def _sentence(call: str, error: str, environment: Mapping[str, str]) -> str:
+    reason = " ".join(error.split())[:300].rstrip(".")
+    if _STRANGERS.search(error):
+        tokens = environment.get(TOKENS) or f"the folder that {environment.get('CONDOR_CONFIG')} names"
+        return (
+            f"HTCondor does not {_ASKED[call]} for who the token in {tokens} says ({reason}): the pool's administrator gives a "
+            "new token, or allows it."
+        )
+    return (
+        f"HTCondor does not {_ASKED[call]} ({reason}): its administrator finds the cause in the schedd's log."
+    )

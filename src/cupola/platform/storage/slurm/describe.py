@@ -35,7 +35,14 @@ def parts(array: Array, *, most: int) -> Iterator[Part]:
         yield Part(start, min(most, tasks - start))
 
 
-def words(array: Array, part: Part, *, extra: Sequence[str] = ()) -> list[str]:
+def words(
+    array: Array,
+    part: Part,
+    *,
+    account: str | None = None,
+    as_person: bool = False,
+    extra: Sequence[str] = (),
+) -> list[str]:
     """Return the command line of ``sbatch``; the script comes with `script` on its input.
 
     Parameters
@@ -44,6 +51,10 @@ def words(array: Array, part: Part, *, extra: Sequence[str] = ()) -> list[str]:
         What is to run. Its folder and interpreter are on storage that every node sees.
     part
         Which of its tasks.
+    account
+        The account of jobs that count for no team; where there is none, no account is named.
+    as_person
+        Whether tasks run as the system account of their owner's name: only root may ask for that.
     extra
         What the administrator adds, such as ``--partition=short``.
     """
@@ -54,13 +65,18 @@ def words(array: Array, part: Part, *, extra: Sequence[str] = ()) -> list[str]:
         # Lost nodes only: Slurm runs nothing again that ended by itself.
         "--requeue",
         "--open-mode=append",
-        "--export=NONE",
-        f"--chdir={array.folder}",
+        # The commands of Slurm are run with next to nothing in their environment. NONE would load the account's login shell.
+        "--export=ALL",
+        f"--chdir={_literal(str(array.folder))}",
         f"--cpus-per-task={array.cpus}",
         f"--mem={array.memory_mib}",
+        *([f"--gres=gpu:{array.gpus}"] if array.gpus else []),
+        *([f"--time={_minutes(array.time_s)}"] if array.time_s is not None else []),
         f"--job-name={name_of(array)}",
-        "--comment=Cupola job",
-        f"--output={array.folder}/log/slurm-%A.out",
+        f"--comment=Cupola job of {array.owner}",
+        f"--output={_literal(str(array.folder))}/log/slurm.out",
+        *([f"--account={array.team or account}"] if account else []),
+        *([f"--uid={array.owner}"] if as_person else []),
         *extra,
     ]
 
@@ -69,4 +85,15 @@ def script(array: Array, part: Part) -> str:
     """Return the script of each task: its environment, and nothing of whoever submits."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in array.environment.items())
     task = shlex.join([str(array.python), "-P", "-m", "cupola.lab.task", str(array.folder), "--nth"])
-    return f"#!/bin/sh\n{exports}exec {task} $(({part.start} + SLURM_ARRAY_TASK_ID))\n"
+    # Where Slurm is configured is no business of a task, nor how it was asked.
+    return f"#!/bin/sh\nunset SLURM_CONF\n{exports}exec {task} $(({part.start} + SLURM_ARRAY_TASK_ID))\n"
+
+
+def _literal(path: str) -> str:
+    """Return a path in which Slurm replaces nothing."""
+    return path.replace("%", "%%")
+
+
+def _minutes(seconds: int) -> str:
+    """Return a time as Slurm counts it: in whole minutes, upwards."""
+    return str(-(-seconds // 60))

@@ -5,12 +5,14 @@ A task that is no longer in the queue has ended; what came of it the job's folde
 
 from __future__ import annotations
 
+import pwd
 import re
 import subprocess
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from cupola.exceptions import LimitError, UnavailableError
+from cupola.exceptions import InputError, LimitError, UnavailableError
 from cupola.models.job import TaskState
 from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
@@ -26,22 +28,40 @@ __all__ = ["Slurm"]
 SECONDS = 30.0
 _RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED"}
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SPECIAL_EXIT"}
-_GOOD = {"COMPLETED", "FAILED"}
-"""Both tell in their results what came of them; `FAILED` has an input that failed."""
-_ROW = "%F %K %T %r"
-_WHY = {
-    "OUT_OF_MEMORY": Loss(
-        "OutOfMemory",
-        "It used more memory than it asked for: ask for more with memory=... or give it less data at a time.",
-    ),
-    "TIMEOUT": Loss(
-        "TimeLimit", "It ran longer than its time: ask for more with time=... or give a task fewer inputs."
-    ),
-    "DEADLINE": Loss("TimeLimit", "Its deadline has passed."),
-    "NODE_FAIL": Loss("Killed", "Its node failed.", again=True),
-    "CANCELLED": Loss("Killed", "Somebody cancelled it at Slurm."),
-    "PREEMPTED": Loss("Killed", "A more urgent job took its place.", again=True),
+_ROW = "ArrayJobID:20,ArrayTaskID:20,State:20,exit_code:20,Reason:60"
+"""As ``-O`` wants it: 22.05 has no letter for the exit code."""
+_STUCK = re.compile(
+    r"launch.failed|held.state|JobHoldMaxRequeue|BadConstraints|AccountNotAllowed", re.IGNORECASE
+)
+"""Why Slurm itself lets a task wait that will never start."""
+_OPEN = "JobLaunchFailure"
+_AGAIN = {
+    "NODE_FAIL": "Its node failed.",
+    "PREEMPTED": "A more urgent job took its place.",
+    "BOOT_FAIL": "Its node did not start.",
 }
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A task in Slurm's queue, or one that has left it some minutes ago at most."""
+
+    native: str
+    place: int
+    state: str
+    status: int
+    """As ``wait`` returns it."""
+    reason: str
+
+    @property
+    def stuck(self) -> bool:
+        """Whether Slurm keeps it and will never run it."""
+        return self.state in _WAITING and bool(_STUCK.search(self.reason))
+
+    @property
+    def waits(self) -> bool:
+        """Whether it will run."""
+        return self.state in _WAITING and not self.stuck
 
 
 class Slurm:
@@ -62,13 +82,14 @@ class Slurm:
         self._settings = settings
 
     def capacity(self) -> Capacity:
-        """Return the cores of the cluster, and what its largest node has."""
-        rows = [row.split() for row in self._run("sinfo", "-h", "-N", "-o", "%N %c %m").splitlines()]
-        nodes = {name: (int(cores), int(memory.rstrip("+"))) for name, cores, memory in rows}
+        """Return the cores of the cluster, and the most that one of its nodes has."""
+        nodes = self._nodes()
         return Capacity(
-            cores=sum(cores for cores, _ in nodes.values()),
-            memory_mib=max((memory for _, memory in nodes.values()), default=0),
-            widest=max((cores for cores, _ in nodes.values()), default=0),
+            cores=sum(node.cores for node in nodes),
+            memory_mib=max((node.memory_mib for node in nodes), default=0),
+            widest=max((node.cores for node in nodes), default=0),
+            free_cores=sum(node.free for node in nodes),
+            gpus=max((node.gpus for node in nodes), default=0),
         )
 
     def submit(self, array: Array) -> str:
@@ -76,23 +97,36 @@ class Slurm:
 
         Raises
         ------
+        InputError
+            Its tasks would need containers, or an account that is not there.
         LimitError
             No node is large enough for a task.
         UnavailableError
             Slurm does not answer, or refuses.
         """
-        room = self.capacity()
-        if array.cpus > room.widest or array.memory_mib > room.memory_mib:
-            raise LimitError(
-                f"A task asks for {array.cpus} cores and {array.memory_mib:,} MiB, and the largest node of the cluster has "
-                f"{room.widest} and {room.memory_mib:,}: ask for less."
+        if array.container is not None:
+            raise InputError(
+                "Sessions are containers here, which tasks on Slurm cannot have: use another engine, such as engine='local'."
             )
-        made = [
-            self._run(*words(array, part, extra=self._settings.options), said=script(array, part))
-            .strip()
-            .split(";")[0]
-            for part in parts(array, most=self._longest)
-        ]
+        _check_room(array, self._nodes())
+        if self._settings.as_person:
+            _check_person(array)
+        made = []
+        for part in parts(array, most=self._longest):
+            command = words(
+                array,
+                part,
+                account=self._settings.account,
+                as_person=self._settings.as_person,
+                extra=self._settings.options,
+            )
+            try:
+                made.append(self._run(*command, said=script(array, part)).strip().split(";")[0])
+            except UnavailableError:
+                # Some of its parts alone are of no use: whoever asked is told that nothing was started.
+                if made:
+                    self._run("scancel", "--quiet", *made, gone=True)
+                raise
         return "+".join(made)
 
     def find(self, array: Array) -> str | None:
@@ -103,15 +137,21 @@ class Slurm:
     def poll(self, arrays: Sequence[tuple[Array, str]]) -> dict[str, dict[int, TaskState]]:
         """Return the states of all tasks of the arrays that are in the queue, with one command for all."""
         queue: dict[str, dict[int, TaskState]] = {}
-        for native, place, state, _ in self._rows("squeue", "-h", "--array", f"--format={_ROW}"):
-            if state in _RUNNING or state in _WAITING:
-                waits = TaskState.RUNNING if state in _RUNNING else TaskState.QUEUED
-                queue.setdefault(native, {})[place] = waits
-        return {
-            array.tag: self._states(array, native, queue)
-            for array, native in arrays
-            if any(one in queue for one in native.split("+"))
-        }
+        lost: dict[str, dict[int, TaskState]] = {}
+        for row in self._rows("squeue", "-h", "--array", f"--Format={_ROW}"):
+            if row.stuck:
+                lost.setdefault(row.native, {})[row.place] = TaskState.LOST
+            elif row.waits or row.state in _RUNNING:
+                state = TaskState.QUEUED if row.waits else TaskState.RUNNING
+                queue.setdefault(row.native, {})[row.place] = state
+        found = {}
+        for array, native in arrays:
+            names = native.split("+")
+            # What only waits and will never run has ended: `losses` clears it away.
+            if any(one in queue for one in names):
+                both = {one: {**lost.get(one, {}), **queue.get(one, {})} for one in names}
+                found[array.tag] = self._states(array, native, both)
+        return found
 
     def control(self, array: Array, native: str, wish: Control) -> None:
         """Hold, release or cancel; one that has ended is no error. Tasks that run are not held, they are let end."""
@@ -124,9 +164,16 @@ class Slurm:
             }[wish]
             self._run(*command, gone=True)
 
+    def throttle(self, array: Array, native: str, at_once: int) -> None:
+        """Let at most `at_once` tasks run at a time from now on; those that run already are let end."""
+        del array
+        for one in native.split("+") if native else ():
+            self._run("scontrol", "update", f"JobId={one}", f"ArrayTaskThrottle={at_once}", gone=True)
+
     def log(self, array: Array, task: int) -> str:
-        """Return the last part of what a task printed."""
-        return JobFolder(array.folder).log(task)
+        """Return the last part of what a task printed; what its interpreter said before, where it did not come so far."""
+        folder = JobFolder(array.folder)
+        return folder.log(task) or folder.words("log/slurm.out")
 
     def last_words(self, array: Array) -> str:
         """Return nothing: `losses` tells it for each task."""
@@ -137,17 +184,29 @@ class Slurm:
         """Return why tasks ended that were killed, by task, as long as Slurm remembers them."""
         lost: dict[int, Loss] = {}
         starts = self._starts(array, native)
-        rows = self._rows("squeue", "-h", "--array", "--states=all", f"--format={_ROW}")
-        for one, place, state, reason in rows:
-            if one in starts and state not in _RUNNING | _WAITING | _GOOD:
-                unknown = Loss("Killed", f"Slurm ended it ({state}: {reason}).")
-                lost[array.numbers[starts[one] + place]] = _WHY.get(state, unknown)
+        stuck: set[str] = set()
+        for row in self._rows("squeue", "-h", "--array", "--states=all", f"--Format={_ROW}"):
+            if row.native not in starts:
+                continue
+            if row.stuck:
+                stuck.add(f"{row.native}_{row.place}")
+            loss = _loss(row, array)
+            if loss is not None:
+                lost[array.numbers[starts[row.native] + row.place]] = loss
+        if stuck:
+            self._run("scancel", "--quiet", *sorted(stuck), gone=True)
         return lost
 
     def ahead(self, array: Array, native: str) -> int | None:
-        """Return nothing yet."""
-        del array, native
-        return None
+        """Return how many tasks have a higher priority than the first one of this array that waits."""
+        del array
+        own = set(native.split("+"))
+        waiting = self._run(
+            "squeue", "-h", "--array", "--states=PENDING", "--sort=-p,i", "--format=%F"
+        ).split()
+        if not own.intersection(waiting):
+            return 0
+        return next(place for place, one in enumerate(waiting) if one in own)
 
     def _states(
         self, array: Array, native: str, queue: Mapping[str, Mapping[int, TaskState]]
@@ -163,11 +222,24 @@ class Slurm:
         begins = (part.start for part in parts(array, most=self._longest))
         return dict(zip(native.split("+"), begins, strict=False))
 
-    def _rows(self, *command: str) -> Iterator[tuple[str, int, str, str]]:
-        for row in self._run(*command).splitlines():
-            native, place, state, reason = row.split(maxsplit=3)
+    def _rows(self, *command: str) -> Iterator[_Row]:
+        for line in self._run(*command).splitlines():
+            native, place, state, status, *reason = line.split(maxsplit=4)
             if place.isdigit():
-                yield native, int(place), state, reason
+                yield _Row(
+                    native,
+                    int(place),
+                    state,
+                    int(status) if status.isdigit() else 0,
+                    " ".join(reason).strip(),
+                )
+
+    def _nodes(self) -> list[_Node]:
+        """Return the nodes that are not down, of the partition that the operator names."""
+        chosen = [word for word in self._settings.options if word.startswith(("--partition=", "-p"))]
+        rows = self._run("sinfo", "-h", "-N", "-r", *chosen, "-o", "%N|%c|%m|%C|%G").splitlines()
+        # A node is listed once for each of its partitions.
+        return list({node.name: node for node in map(_node, rows)}.values())
 
     @cached_property
     def _longest(self) -> int:
@@ -193,6 +265,10 @@ class Slurm:
                 timeout=SECONDS,
                 check=False,
             )
+        except FileNotFoundError as error:
+            raise UnavailableError(
+                f"Slurm's command {command[0]} is not on the platform's path: its administrator sets engines.slurm.programs."
+            ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UnavailableError(
                 f"Slurm does not answer ({command[0]}: {error}): try again in a minute; its administrator finds the cause in "
@@ -201,8 +277,95 @@ class Slurm:
         if done.returncode and not (
             gone and re.search(r"[Ii]nvalid job id|already (?:completed|finished)", done.stderr)
         ):
-            reason = " ".join(done.stderr.split())[:300].rstrip(".")
-            raise UnavailableError(
-                f"Slurm refuses to run {command[0]} ({reason}): its administrator can tell why."
-            )
+            raise UnavailableError(self._sentence(command[0], done.stderr))
         return done.stdout
+
+    def _sentence(self, command: str, error: str) -> str:
+        reason = " ".join(re.sub(rf"{command}(-wlm)?: (error: )?", "", error).split())[:300].rstrip(".")
+        if re.search(r"DNS SRV lookup failed|Could not establish a configuration source|No such file", error):
+            where = self._environment.get("SLURM_CONF", "/etc/slurm/slurm.conf")
+            return f"Slurm's configuration {where} is not there: the platform's administrator mends engines.slurm.config."
+        if re.search(r"[Uu]nable to contact|[Cc]onnection refused|timed out|[Mm]unge|Zero Bytes", error):
+            return (
+                f"Slurm does not answer ({reason}): try again in a minute; its administrator looks whether slurmctld and munged "
+                "run."
+            )
+        return f"Slurm refuses to run {command} ({reason}): its administrator can tell why."
+
+
+@dataclass(frozen=True)
+class _Node:
+    name: str
+    cores: int
+    memory_mib: int
+    free: int
+    gpus: int
+
+
+def _node(row: str) -> _Node:
+    """Read a line of ``sinfo``: name, cores, memory, cores as allocated/idle/other/all, and further resources."""
+    name, cores, memory, usage, more = row.split("|")
+    # As in gpu:2 or gpu:a100:4(S:0-1), several with commas between them.
+    gpus = sum(int(number) for number in re.findall(r"(?:^|,)gpu:(?:[^:,(]+:)?(\d+)", more))
+    return _Node(name, int(cores), int(memory.rstrip("+")), int(usage.split("/")[1]), gpus)
+
+
+def _check_room(array: Array, nodes: Sequence[_Node]) -> None:
+    if not nodes or any(
+        node.cores >= array.cpus and node.memory_mib >= array.memory_mib and node.gpus >= array.gpus
+        for node in nodes
+    ):
+        return
+    largest = max(nodes, key=lambda node: (node.cores, node.memory_mib))
+    asks, has = (f" and {number} GPUs" if array.gpus else "" for number in (array.gpus, largest.gpus))
+    raise LimitError(
+        f"A task asks for {array.cpus} cores, {array.memory_mib:,} MiB{asks}, which no node of the Slurm cluster has together; the "
+        f"largest has {largest.cores} cores, {largest.memory_mib:,} MiB{has}: ask for less."
+    )
+
+
+def _check_person(array: Array) -> None:
+    """Refuse what would run as nobody, or as root."""
+    try:
+        account = pwd.getpwnam(array.owner)
+    except KeyError:
+        account = None
+    if account is None or account.pw_uid == 0:
+        raise InputError(
+            f"The Slurm cluster has no account {array.owner!r} for your tasks: have the platform's administrator make one, or "
+            "use another engine."
+        )
+
+
+def _loss(row: _Row, array: Array) -> Loss | None:
+    """Return why a task was lost; nothing for one that waits, runs or ended by itself."""
+    if row.stuck:
+        return Loss("Killed", f"Slurm does not start it ({row.reason}).", again=True)
+    if row.waits or row.state in _RUNNING | {"COMPLETED"}:
+        return None
+    if row.state == "FAILED":
+        return _loss_of_failed(row)
+    asked = "its time" if array.time_s is None else f"the {array.time_s} s it asked for"
+    too_long = Loss(
+        "TimeLimit", f"It ran longer than {asked}: ask for more with time=... or give a task fewer inputs."
+    )
+    known = {
+        "OUT_OF_MEMORY": Loss(
+            "OutOfMemory",
+            f"It used more memory than the {array.memory_mib:,} MiB it asked for: ask for more with memory=... or give it less "
+            "data at a time.",
+        ),
+        "TIMEOUT": too_long,
+        "DEADLINE": too_long,
+        "CANCELLED": Loss("Killed", "Somebody cancelled it at Slurm."),
+        **{state: Loss("Killed", why, again=True) for state, why in _AGAIN.items()},
+    }
+    return known.get(row.state, Loss("Killed", f"Slurm ended it ({row.state}: {row.reason})."))
+
+
+def _loss_of_failed(row: _Row) -> Loss | None:
+    """Return why a task failed; nothing for one that ended by itself, which tells in its results what failed."""
+    if row.reason == _OPEN:
+        return Loss("Killed", "Its node could not start it: it does not see the home.", again=True)
+    number = row.status & 127
+    return Loss("Killed", f"Its process was killed by signal {number}.", again=True) if number else None
