@@ -158,7 +158,7 @@ class NotificationService:
             await self._store.change(person.name, lambda now_: now_.model_copy(update=updates))
         return shown
 
-    async def asked(self, person: Person, token: str) -> str:
+    async def asked_address(self, person: Person, token: str) -> str:
         """Return the address that a link confirms.
 
         Raises

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping, and_, delete, exists, func, insert, select, u
 
 from cupola.exceptions import InputError
 from cupola.models.base import Model, Page, Time, now
+from cupola.models.job import JobState
 from cupola.models.notification import (
     Channel,
     Delivery,
@@ -237,7 +238,8 @@ async def _settings(connection: AsyncConnection, person: str) -> StoredSettings:
 
 
 def _with_job() -> Any:
-    there = exists().where(jobs.c.id == notifications.c.job)
+    # What a deleted job has used may be kept, with a state that is none.
+    there = exists().where(jobs.c.id == notifications.c.job, jobs.c.state.in_(list(JobState)))
     return select(notifications, (~there).label("gone"))
 
 
