@@ -5,9 +5,9 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-import sysconfig
 import traceback
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 __all__ = ["Failure", "ToldError", "describe", "remember_sources"]
@@ -143,11 +143,15 @@ def _parts(story: traceback.TracebackException) -> list[traceback.TracebackExcep
 
 
 def _is_users(filename: str) -> bool:
-    return not filename.startswith((*_LIBRARIES, "<frozen"))
+    return not filename.startswith((*_libraries(), "<frozen"))
 
 
+@cache
 def _libraries() -> tuple[str, ...]:
     """Return the folders whose code is not the user's: the standard library, packages and Cupola."""
+    # Looked at only when something has failed: a task must start quickly.
+    import sysconfig
+
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     paths |= {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
     return tuple(sorted({f"{path}{os.sep}" for path in paths if path} | {_PACKAGE}))
@@ -155,4 +159,3 @@ def _libraries() -> tuple[str, ...]:
 
 _PACKAGE = f"{Path(__file__).resolve().parents[2]}{os.sep}"
 _RUNNER = tuple(f"{_PACKAGE}{name}" for name in (f"lab{os.sep}task.py", f"lab{os.sep}pool.py"))
-_LIBRARIES = _libraries()

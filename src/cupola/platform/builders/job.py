@@ -33,6 +33,8 @@ TASK_S = 60
 """Seconds that a task should last on a scheduler: starting one costs a tenth of a second and more there."""
 TASKS_PER_CORE = 16
 """Enough that the cores end at about the same time, few enough that starting them costs nothing."""
+TASKS_PER_SLOT = 4
+"""The same on a scheduler, where starting one costs: what lasts too long is cut anew there."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -43,11 +45,11 @@ THREAD_VARIABLES = (
 """Libraries start a thread per core of the machine unless these say how many cores are theirs."""
 
 
-def choose_chunk(inputs: int, *, at_once: int) -> int:
-    """Return how many inputs a task takes where nobody says it."""
+def choose_chunk(inputs: int, *, at_once: int, supervised: bool = True) -> int:
+    """Return how many inputs a task takes at first where nobody says it."""
     if inputs <= SMALL_JOB:
         return 1
-    return -(-inputs // (TASKS_PER_CORE * at_once))
+    return -(-inputs // ((TASKS_PER_CORE if supervised else TASKS_PER_SLOT) * at_once))
 
 
 def plan_of(
@@ -69,7 +71,7 @@ def plan_of(
         Whether a process of ours stays with the tasks: it starts one in milliseconds. Else tasks are to last about a minute.
     """
     inputs = len(request.labels)
-    chunk = min(request.chunk or choose_chunk(inputs, at_once=at_once), inputs)
+    chunk = min(request.chunk or choose_chunk(inputs, at_once=at_once, supervised=supervised), inputs)
     return TaskPlan(
         tag=job,
         name=request.name,
