@@ -79,13 +79,14 @@ def job_places(homes: Path, sessions=None) -> JobPlaces:
 
 
 @asynccontextmanager
-async def job_service(root: Path, *, engines=None):
+async def job_service(root: Path, *, engines=None, limits=None):
     database = Database.at(root / "portal.sqlite")
     await database.migrate()
     service = JobService(
         store=JobStore(database),
         engines=engines or {"local": LocalPool(root / "cores", cores=2)},
         places=job_places(root / "homes"),
+        limits=limits,
     )
     try:
         yield service

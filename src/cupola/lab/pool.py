@@ -169,6 +169,7 @@ class Supervisor:
         for pid, entry in self.running.items():
             if not entry.stopped:
                 _signal_group(pid, signal.SIGSTOP)
+                self.journal.write({"task": entry.task, "state": "held"})
                 self.cores.give(entry.cores)
                 entry.cores, entry.stopped = (), True
 
@@ -176,12 +177,15 @@ class Supervisor:
         """Let frozen tasks go on, as far as there are cores."""
         for pid, entry in self.running.items():
             if entry.stopped:
+                if sum(not one.stopped for one in self.running.values()) >= self._at_once:
+                    return
                 self.cores.wish()
                 cores = self.cores.take(self.plan.cpus)
                 if cores is None:
                     return
                 entry.cores, entry.stopped = cores, False
                 _signal_group(pid, signal.SIGCONT)
+                self.journal.write({"task": entry.task, "state": "running", "attempt": self.runs[entry.task]})
 
     def _start_tasks(self) -> None:
         while self.queue and len(self.running) < self._at_once:

@@ -18,6 +18,7 @@ from cupola.platform.services.deliveries import Deliverer, Messenger
 from cupola.platform.services.fetches import FetchService
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
+from cupola.platform.services.jobshares import JobLimits
 from cupola.platform.services.launches import Launches
 from cupola.platform.services.notifications import NotificationService
 from cupola.platform.services.packages import PackageService
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     import httpx
 
     from cupola.config import Config
+    from cupola.models.person import Profile
     from cupola.platform.services.sessionplaces import SessionPlaces
     from cupola.platform.storage.hub.settings import HubSettings
 
@@ -289,7 +291,8 @@ class Factory:
             homes=paths.homes,
         )
         store = JobStore(self._database, self._notices)
-        return JobService(store=store, engines=open_engines(self.config), places=places)
+        limits = JobLimits(profile_of=self._profile_of, role_of=self.teams.role, teams=self.config.teams)
+        return JobService(store=store, engines=open_engines(self.config), places=places, limits=limits)
 
     def _build_notifications(self) -> tuple[NotificationService, Deliverer]:
         config, store = self.config, self._notices
@@ -320,10 +323,13 @@ class Factory:
             limit_of=self._home_limit,
         )
 
+    async def _profile_of(self, person: str) -> Profile:
+        profiles = Profiles(self.config.profile, self.config.profiles)
+        return profiles.of(person, await self.teams.names_of(person))
+
     async def _home_limit(self, person: str) -> int | None:
         """Return how many bytes the profile of `person` allows the home; nothing: what holds for all."""
-        profiles = Profiles(self.config.profile, self.config.profiles)
-        gib = profiles.of(person, await self.teams.names_of(person)).home_gib
+        gib = (await self._profile_of(person)).home_gib
         return None if gib is None else int(gib * 2**30)
 
     async def start(self) -> None:

@@ -9,6 +9,7 @@ least, among these whoever has used least lately. A job that is not next waits a
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -250,7 +251,7 @@ def _decayed(note: str, now: float) -> float:
     except ValueError:  # it is being made, or somebody wrote into it
         return 0.0
     # The clock may have been set back.
-    return used * 0.5 ** (max(0.0, now - at) / HALF_LIFE_S)
+    return used * math.exp2(-max(0.0, now - at) / HALF_LIFE_S)
 
 
 def _add_usage(file: Path, seconds: float) -> None:

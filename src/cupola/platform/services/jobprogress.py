@@ -85,11 +85,19 @@ class Progress:
         """Cores that an ended task kept busy on average, where the engine tells."""
         return round(self._cpu_seconds / self._measured_seconds, 2) if self._measured_seconds else None
 
+    @property
+    def core_hours_so_far(self) -> float:
+        """What tasks have used, with those that run."""
+        moment = now()
+        running = sum(_seconds(begun, moment) for begun in self._begun.values())
+        return self.core_hours + running * self.plan.cpus / 3600
+
     def again(self, plan: TaskPlan) -> None:
         """Expect another submit: the end of the one before counts no more."""
         self.tasks += [TaskState.QUEUED] * (plan.tasks - len(self.tasks))
         self.plan = plan
         self.end = None
+        self._begun.clear()
         self._results_changed = None
 
     def look(self) -> None:
@@ -116,6 +124,11 @@ class Progress:
             # One that has left the queue with inputs untold was lost, or gives them back.
             untold = TaskState.LOST if state is TaskState.DONE else state
             self.tasks[task] = self._outcome(task) or untold
+            if state is TaskState.RUNNING:
+                self._begun.setdefault(task, now())
+            else:
+                # What it used it tells itself.
+                self._begun.pop(task, None)
         if self.started is None and TaskState.RUNNING in self.tasks:
             self.started = now()
 
@@ -166,27 +179,37 @@ class Progress:
     def _take(self, event: TaskEvent) -> None:
         if event.peak_memory_mib is not None:
             self.peak_memory_mib = max(self.peak_memory_mib or 0, event.peak_memory_mib)
-        if event.task >= 0:
-            if event.task < len(self.tasks):
-                self.tasks[event.task] = event.state
-                self.started = self.started or event.time
-                if event.state is TaskState.RUNNING:
-                    self._begun[event.task] = event.time
-                elif (begun := self._begun.pop(event.task, None)) is not None:
-                    self._count(
-                        max(0.0, (event.time - begun).total_seconds()),
-                        inputs=len(self.plan.task_inputs(event.task)),
-                        cpu_seconds=event.cpu_seconds,
-                    )
-        elif event.state is TaskState.RUNNING:
+        if event.task < 0:
+            self._take_whole(event)
+        elif event.state is TaskState.HELD:
+            # It is frozen and its cores are with others; it goes on as running.
+            if (begun := self._begun.pop(event.task, None)) is not None:
+                self.core_hours += _seconds(begun, event.time) * self.plan.cpus / 3600
+        elif event.task < len(self.tasks):
+            self.tasks[event.task] = event.state
+            self.started = self.started or event.time
+            if event.state is TaskState.RUNNING:
+                self._begun[event.task] = event.time
+            elif (begun := self._begun.pop(event.task, None)) is not None:
+                inputs = len(self.plan.task_inputs(event.task))
+                self._count(_seconds(begun, event.time), inputs=inputs, cpu_seconds=event.cpu_seconds)
+
+    def _take_whole(self, event: TaskEvent) -> None:
+        """Take an event of the whole job."""
+        if event.state is TaskState.RUNNING:
             # What an ended supervisor left unfinished waits again.
             self.tasks = [s if s is TaskState.DONE else TaskState.QUEUED for s in self.tasks]
+            self._begun.clear()
             self.end = None
             self.stopped = False
         elif event.state is TaskState.LOST:
             self.stopped = True
         elif event.attempt == self.plan.attempt:
             self.end = event
+
+
+def _seconds(begun: Time, ended: Time) -> float:
+    return max(0.0, (ended - begun).total_seconds())
 
 
 def _if_quiet(changed: int) -> int | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cupola.platform.services.jobpoll import Polls
+    from cupola.platform.services.jobshares import JobShares
     from cupola.platform.storage.database.jobs import JobStore, StoredJob
     from cupola.platform.storage.files.jobs import JobFolder
 
@@ -79,6 +81,8 @@ class Watch:
         Asks that engine for several jobs at once.
     store
         Where the row is kept.
+    shares
+        Says how many of its tasks may run at a time.
     on_end
         Called once, when the job has ended.
     """
@@ -92,6 +96,7 @@ class Watch:
         engine: Engine,
         polls: Polls,
         store: JobStore,
+        shares: JobShares,
         on_end: Callable[[], None],
     ) -> None:
         self.stored = stored
@@ -102,6 +107,9 @@ class Watch:
         self._engine = engine
         self._polls = polls
         self._store = store
+        self._shares = shares
+        self.at_once: int | None = None
+        """How many tasks may run at a time, where others leave it fewer than its plan says."""
         self._on_end = on_end
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -113,12 +121,18 @@ class Watch:
         self._all_told: float | None = None
         """When it was first seen that all inputs are settled."""
         self._waits = False
-        """Whether other jobs must be done first, so that the engine does not know this one yet."""
+        """Whether other jobs must be done first or leave it room, so that the engine does not know this one yet."""
 
     @property
     def array(self) -> Array:
         """The job as its engine knows it."""
-        return array_of(self.stored, self.progress)
+        array = array_of(self.stored, self.progress)
+        return array if self.at_once is None else replace(array, at_once=min(array.at_once, self.at_once))
+
+    @property
+    def supervised(self) -> bool:
+        """Whether a supervisor stays with its tasks."""
+        return self._engine.supervised
 
     def start(self) -> None:
         """Watch in the background."""
@@ -203,9 +217,20 @@ class Watch:
         if action is JobAction.HOLD:
             await self._save(self._with(state=JobState.HELD))
         if action is JobAction.RELEASE:
-            await self._save(self._with(state=JobState.QUEUED))
+            await self._save(self._with(state=JobState.QUEUED, reason=None))
         self._asked = 0.0  # look at once whether it still lives
         return self.stored.job
+
+    async def hold(self, reason: str) -> None:
+        """Hold the job for a reason that is not its owner's."""
+        if self.stored.job.state.active and self.stored.native:
+            await asyncio.to_thread(self._engine.control, self.array, self.stored.native, Control.HOLD)
+            await self._save(self._with(state=JobState.HELD, reason=reason))
+
+    async def throttle(self, at_once: int) -> None:
+        """Let so many of its tasks run at a time. A scheduler knows no job that may run none: it keeps one."""
+        self.at_once = at_once if self.supervised else max(1, at_once)
+        await asyncio.to_thread(self._engine.throttle, self.array, self.stored.native or "", self.at_once)
 
     async def fail(self, reason: str) -> None:
         """End the job as failed."""
@@ -271,14 +296,16 @@ class Watch:
             await self._end(JobState.FAILED, str(error))
             return
         job = self.stored.job
-        if waits is None and job.state is not JobState.HELD:
+        if job.state is JobState.HELD:
+            return
+        if waits is None:
             await self.submit()
             self._waits = False
         if waits != job.reason:
             await self._save(self._with(reason=waits))
 
     async def _why_wait(self) -> str | None:
-        """Return for what the job waits, in a sentence; nothing where all jobs that must be done first are."""
+        """Return for what the job waits, in a sentence: for others that must be done first, or for room in its share."""
         waiting: list[str] = []
         for job in self.stored.job.after:
             other = await self._store.get(job)
@@ -290,7 +317,11 @@ class Watch:
                 raise ConflictError(
                     f"It was to start after {other.job.name}, which is {other.job.state}: retry that one, then this one."
                 )
-        return f"It waits for the end of {' and '.join(waiting)}." if waiting else None
+        if waiting:
+            return f"It waits for the end of {' and '.join(waiting)}."
+        if self.stored.job.state is JobState.HELD:
+            return self.stored.job.reason
+        return await self._shares.why_wait(self)
 
     def _left_alone(self) -> bool:
         """Say whether a scheduler has not seen for long that nothing is left to do."""

@@ -139,6 +139,12 @@ class Engine(Protocol):
     def control(self, array: Array, native: str, wish: Control) -> None:
         """Bring the native job to what its owner wants; one that has ended is no error."""
 
+    def throttle(self, array: Array, native: str, at_once: int) -> None:
+        """Let at most `at_once` tasks of a native job run at a time; those that run beyond that are let end.
+
+        It is at least 1, except for an engine with a supervisor, which starts none at 0.
+        """
+
     def log(self, array: Array, task: int) -> str:
         """Return the last part of what a task printed; empty where it printed nothing yet."""
 

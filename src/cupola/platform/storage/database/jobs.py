@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import RowMapping, delete, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, delete, func, insert, or_, select, update
 
 from cupola.exceptions import NotFoundError
-from cupola.models.base import Model, Page
+from cupola.models.base import Model, Page, now
 from cupola.models.job import Job, JobCounts, JobState
 from cupola.models.session import ContainerPlan
 from cupola.platform.storage.database.paging import cursor_after, newest_first
@@ -16,6 +17,7 @@ from cupola.platform.storage.database.tables import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -70,7 +72,7 @@ class JobStore:
     async def get(self, job: str) -> StoredJob | None:
         """Return the job with this id, or nothing."""
         async with self._database.reading() as connection:
-            row = (await connection.execute(select(jobs).where(jobs.c.id == job))).mappings().first()
+            row = (await connection.execute(_there().where(jobs.c.id == job))).mappings().first()
         return None if row is None else _from_row(row)
 
     async def update(self, job: str, change: Callable[[StoredJob], StoredJob]) -> StoredJob:
@@ -82,7 +84,7 @@ class JobStore:
             If there is no such job (any more).
         """
         async with self._database.writing() as connection:
-            row = (await connection.execute(select(jobs).where(jobs.c.id == job))).mappings().first()
+            row = (await connection.execute(_there().where(jobs.c.id == job))).mappings().first()
             if row is None:
                 raise NotFoundError(f"There is no job {job!r}.")
             before = _from_row(row)
@@ -97,9 +99,39 @@ class JobStore:
         return after
 
     async def delete(self, job: str) -> None:
-        """Forget a job; an unknown one is no error."""
+        """Forget a job; an unknown one is no error. Of one that has used something that alone is kept as long as it counts."""
+        empty = {"name": "", "source": "", "python": "", "folder": "", "native": None, "reason": None}
+        used = (jobs.c.id == job) & (jobs.c.core_hours > 0) & jobs.c.ended.is_not(None)
+        old = (jobs.c.state == _DELETED) & (jobs.c.ended < now() - timedelta(days=_COUNTED_DAYS))
         async with self._database.writing() as connection:
-            await connection.execute(delete(jobs).where(jobs.c.id == job))
+            await connection.execute(update(jobs).where(used).values(state=_DELETED, container=None, **empty))
+            await connection.execute(delete(jobs).where((jobs.c.id == job) & (jobs.c.state != _DELETED)))
+            await connection.execute(delete(jobs).where(old))
+
+    async def used(
+        self, *, since: datetime, owner: str | None, team: str | None, other_teams: Collection[str] = ()
+    ) -> tuple[float, datetime | None]:
+        """Return the core-hours of jobs that have ended since a moment, and when the first of these ended.
+
+        Parameters
+        ----------
+        since
+            The moment.
+        owner, team
+            Whose jobs: of a person, or of a team.
+        other_teams
+            Whose jobs do not count for their owners.
+        """
+        whose = jobs.c.team == team
+        if team is None:
+            whose = (jobs.c.owner == owner) & (jobs.c.team.is_(None) | jobs.c.team.not_in(other_teams))
+        ended = jobs.c.state.not_in([state for state in JobState if state.active])
+        query = select(func.sum(jobs.c.core_hours), func.min(jobs.c.ended)).where(
+            whose, ended, jobs.c.ended >= since, jobs.c.core_hours > 0
+        )
+        async with self._database.reading() as connection:
+            total, first = (await connection.execute(query)).one()
+        return float(total or 0.0), first
 
     async def page(
         self,
@@ -126,7 +158,7 @@ class JobStore:
         InputError
             If `cursor` is none that this method handed out.
         """
-        chosen = select(jobs).where(jobs.c.owner == owner)
+        chosen = _there().where(jobs.c.owner == owner)
         if states:
             chosen = chosen.where(jobs.c.state.in_(states))
         if text:
@@ -146,6 +178,15 @@ class JobStore:
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [_from_row(row) for row in rows]
+
+
+_DELETED = "deleted"
+"""State of the row of a job that its owner has deleted: what it used counts on, and nobody sees it."""
+_COUNTED_DAYS = 31
+
+
+def _there() -> Select[Any]:
+    return select(jobs).where(jobs.c.state != _DELETED)
 
 
 _OWN = {"native", "python", "retries", "container"}

@@ -1,0 +1,469 @@
+"""Who may use how much of the engines: cores at a time and core-hours in 30 days, per person and per team.
+
+A job counts for its owner; one that says a team which has a share of its own counts for that team. All jobs that count for the
+same share divide its cores: `room` says how many tasks of each may run, and that is brought to the engines whenever it changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cupola.exceptions import CupolaError, LimitError, NotAllowedError
+from cupola.models.base import now
+from cupola.models.job import JobState, TaskState
+from cupola.models.team import Role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from cupola.config import TeamSettings
+    from cupola.models.job import JobRequest
+    from cupola.models.person import Person, Profile
+    from cupola.platform.services.jobwatch import Watch
+    from cupola.platform.storage.database.jobs import JobStore
+    from cupola.platform.storage.engine import Capacity
+
+__all__ = ["DAYS", "JobLimits", "JobShares", "Share", "ShareUse", "Taking", "most_at_once", "room", "shares"]
+
+DAYS = 30
+"""Over which core-hours are counted."""
+ROUND_S = 1.0
+"""Seconds between two looks at how much each job may use."""
+REMEMBERED_S = 5.0
+"""Seconds for which the limits of a person are believed."""
+LEAST_HOURS = 1 / 60
+"""Core-hours per core of a task that a job must have left to start, and counts at least while it is active."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the jobs of one person, or of one team, may use together."""
+
+    kind: str
+    """``person`` or ``team``."""
+    name: str
+    cores: int | None = None
+    hours: float | None = None
+
+    @property
+    def whose(self) -> str:
+        """Whose jobs, in a sentence to a person."""
+        return f"the jobs of the team {self.name}" if self.kind == "team" else "all your jobs"
+
+
+@dataclass(frozen=True)
+class ShareUse:
+    """What is used of a share now."""
+
+    share: Share
+    cores: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Taking:
+    """A job that divides a share with others; they come in the order in which they may start."""
+
+    job: str
+    cpus: int
+    """Per task."""
+    most: int
+    """Tasks that it could use at a time."""
+    given: int = 0
+    """Tasks that it may run now."""
+    running: int = 0
+
+
+def shares(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
+    """Divide cores: one task for each job in order as far as they go, then more for whoever has the fewest cores.
+
+    Nobody is overtaken: behind the first job whose task finds no room the others wait, too.
+    """
+    dealt = {job.job: 0 for job in jobs}
+    left = cores
+    for job in jobs:
+        if job.cpus > cores:
+            continue  # the limit was lowered: it waits for a higher one, and nobody for it
+        if job.cpus > left:
+            break
+        if job.most:
+            dealt[job.job] = 1
+            left -= job.cpus
+    while True:
+        able = [job for job in jobs if 0 < dealt[job.job] < job.most and job.cpus <= left]
+        if not able:
+            return dealt
+        following = min(able, key=lambda job: (dealt[job.job] + 1) * job.cpus)
+        dealt[following.job] += 1
+        left -= following.cpus
+
+
+def room(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
+    """Return how many tasks of each job may run from now on: what one gains others have really given back."""
+    wanted = shares(jobs, cores)
+    allowed = {job.job: min(job.given, wanted[job.job]) for job in jobs}
+    free = cores - sum(max(allowed[job.job], job.running) * job.cpus for job in jobs)
+    for job in jobs:
+        # What it runs beyond that counts already.
+        have = max(allowed[job.job], job.running)
+        more = max(0, min(wanted[job.job] - have, free // job.cpus))
+        allowed[job.job] = min(wanted[job.job], have + more)
+        free -= more * job.cpus
+    return allowed
+
+
+def most_at_once(request: JobRequest, person: Person, capacity: Capacity, share: Share, *, one: bool) -> int:
+    """Return how many tasks of a job may run at a time where nobody else uses anything.
+
+    Parameters
+    ----------
+    request, person, capacity, share
+        Who asks whom for what, and what it counts for.
+    one
+        Whether all tasks run on one machine, whose memory they divide.
+
+    Raises
+    ------
+    LimitError
+        Not even one may.
+    """
+    cores = min(capacity.widest or capacity.cores, person.profile.cores)
+    memory = min(capacity.memory_mib, person.profile.memory_mib)
+    if request.cpus > cores:
+        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
+    if request.memory_mib > memory:
+        raise LimitError(
+            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
+        )
+    together = capacity.cores if share.cores is None else min(capacity.cores, share.cores)
+    if request.cpus > together:
+        raise LimitError(
+            f"A task asks for {request.cpus} cores, and {share.whose} may use {together} at a time: ask for fewer."
+        )
+    most = together // request.cpus
+    return max(1, min(most, capacity.memory_mib // request.memory_mib) if one else most)
+
+
+class JobLimits:
+    """Knows for whom a job counts, and how much they may use.
+
+    Parameters
+    ----------
+    profile_of
+        Returns what a person may use; without it nobody has a limit.
+    role_of
+        Returns what a person may do in a team.
+    teams
+        The teams that have a share of their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile_of: Callable[[str], Awaitable[Profile]] | None = None,
+        role_of: Callable[[str, str], Awaitable[Role | None]] | None = None,
+        teams: Iterable[TeamSettings] = (),
+    ) -> None:
+        self._profile_of = profile_of
+        self._role_of = role_of
+        self._teams = {team.name: Share("team", team.name, team.job_cores, team.core_hours) for team in teams}
+        self._known: dict[str, tuple[float, Share]] = {}
+
+    @property
+    def teams(self) -> Mapping[str, Share]:
+        """The shares of teams."""
+        return self._teams
+
+    async def of(self, owner: str, team: str | None) -> Share:
+        """Return the share that a job counts for."""
+        if team in self._teams:
+            return self._teams[str(team)]
+        known = self._known.get(owner)
+        if known is not None and time.monotonic() - known[0] < REMEMBERED_S:
+            return known[1]
+        share = Share("person", owner)
+        if self._profile_of is not None:
+            profile = await self._profile_of(owner)
+            share = replace(share, cores=profile.job_cores, hours=profile.core_hours)
+        self._known[owner] = (time.monotonic(), share)
+        return share
+
+    async def check(self, person: str, team: str | None) -> None:
+        """Return if the jobs of a person may count for a team.
+
+        Raises
+        ------
+        NotAllowedError
+            The person is not in it, or may only read.
+        """
+        if team is None:
+            return
+        role = None if self._role_of is None else await self._role_of(person, team)
+        if role is None:
+            raise NotAllowedError(
+                f"You are in no team {team!r}: start the job without it, or ask to be invited."
+            )
+        if role is Role.READER:
+            raise NotAllowedError(
+                f"You may only read in the team {team}: ask one of its owners to make you a member, or start the job without it."
+            )
+
+
+class JobShares:
+    """Holds the jobs of each share to its limits.
+
+    Parameters
+    ----------
+    store
+        The table of jobs.
+    limits
+        Knows who may use how much.
+    watches
+        The watchers of the active jobs, by job.
+    """
+
+    def __init__(self, store: JobStore, limits: JobLimits, watches: Mapping[str, Watch]) -> None:
+        self.limits = limits
+        self._store = store
+        self._watches = watches
+        self._given: dict[str, tuple[str | None, int]] = {}
+        """By job: what may run of it, and the native job that was told so."""
+        self._asking: set[str] = set()
+        """Jobs that wait for nothing but room."""
+        self._lock = asyncio.Lock()
+        self._admitting = asyncio.Lock()
+        self._rounds: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def admission(self, job: str, owner: str, team: str | None, *, cpus: int) -> AsyncIterator[None]:
+        """Check that a job may start, and let no other start until it is among the watched ones.
+
+        Raises
+        ------
+        LimitError
+            Nothing is left of the core-hours.
+        """
+        async with self._admitting:
+            await self.check_hours(job, owner, team, cpus=cpus)
+            yield
+
+    async def check_hours(self, job: str, owner: str, team: str | None, *, cpus: int) -> None:
+        """Return if a job has core-hours left.
+
+        Raises
+        ------
+        LimitError
+            Nothing is left for a minute of one of its tasks.
+        """
+        share = await self.limits.of(owner, team)
+        if share.hours is None:
+            return
+        used, first = await self._hours(share, without=job)
+        own = self._watches[job].progress.core_hours_so_far if job in self._watches else 0.0
+        if used + own + cpus * LEAST_HOURS > share.hours:
+            raise LimitError(_beyond(share, used + own, first))
+
+    async def begin(self, watch: Watch) -> int:
+        """Return how many tasks of a job may run that is about to start; 0: it waits for others of its share."""
+        self._asking.add(watch.stored.job.id)
+        self.keep_going()
+        share = await self.limits.of(watch.stored.job.owner, watch.stored.job.team)
+        if share.cores is None:
+            return watch.progress.plan.at_once
+        async with self._lock:
+            await self._divide(share)
+        return self._given.get(watch.stored.job.id, (None, 0))[1]
+
+    async def why_wait(self, watch: Watch) -> str | None:
+        """Say why a job may not start yet, in a sentence; nothing where it may, and then its watch knows with how many tasks."""
+        at_once = await self.begin(watch)
+        if at_once:
+            watch.at_once = at_once
+            return None
+        share = await self.limits.of(watch.stored.job.owner, watch.stored.job.team)
+        return f"It waits until {share.whose} use fewer than {share.cores} cores, which is their limit."
+
+    async def before_release(self, watch: Watch) -> None:
+        """Return if a held job may go on, as slowly as there is room for it.
+
+        Raises
+        ------
+        LimitError
+            Nothing is left of the core-hours.
+        """
+        job = watch.stored.job
+        await self.check_hours(job.id, job.owner, job.team, cpus=job.cpus)
+        share = await self.limits.of(job.owner, job.team)
+        if share.cores is not None and watch.stored.native is not None:
+            # It was given nothing while it was held; the next round gives it its part.
+            await watch.throttle(0)
+            self._given[job.id] = (watch.stored.native, 0)
+
+    async def use(self, share: Share) -> ShareUse:
+        """Return what is used of a share now."""
+        hours, _ = await self._hours(share)
+        mine = [watch for watch in self._watches.values() if await self._counts_for(watch, share)]
+        return ShareUse(share, sum(_running(watch) * watch.progress.plan.cpus for watch in mine), hours)
+
+    def keep_going(self) -> None:
+        """Look after the shares as long as there are jobs."""
+        if self._rounds is None or self._rounds.done():
+            self._rounds = asyncio.create_task(self._look_after())
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        if self._rounds is not None:
+            self._rounds.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._rounds
+
+    # -- the steps
+
+    async def _look_after(self) -> None:
+        while self._watches:
+            await asyncio.sleep(ROUND_S)
+            try:
+                await self.look()
+            except CupolaError as error:
+                structlog.get_logger().warning("shares-not-looked-after", error=str(error))
+
+    async def look(self) -> None:
+        """Divide each share anew, and hold the jobs of those that have used theirs up."""
+        found = [await self.limits.of(watch.stored.job.owner, watch.stored.job.team) for watch in self._all()]
+        for gone in self._given.keys() - self._watches.keys():
+            del self._given[gone]
+        self._asking &= self._watches.keys()
+        for share in dict.fromkeys(found):
+            async with self._lock:
+                await self._divide(share)
+            if share.hours is not None:
+                await self._hold_beyond(share)
+
+    async def _divide(self, share: Share) -> None:
+        """Bring to the engines how many tasks of each job of a share may run."""
+        jobs = [watch for watch in self._all() if await self._counts_for(watch, share)]
+        jobs = [watch for watch in jobs if self._takes_part(watch)]
+        jobs.sort(key=self._turn)
+        taking = [self._taking(watch) for watch in jobs]
+        dealt = {one.job: one.most for one in taking}
+        if share.cores is not None:
+            dealt = room(taking, share.cores)
+        for watch, one in zip(jobs, taking, strict=True):
+            await self._tell(watch, one, dealt[one.job], limited=share.cores is not None)
+
+    async def _tell(self, watch: Watch, taking: Taking, at_once: int, *, limited: bool) -> None:
+        native, before = self._given.get(taking.job, (None, None))
+        told = watch.stored.native
+        if told is None:
+            # It is told with the submit.
+            self._given[taking.job] = (None, at_once)
+            return
+        same = native == told and before is not None
+        if same and (before == at_once or min(before or 0, at_once) >= taking.most):
+            return
+        if limited or watch.supervised:
+            try:
+                await watch.throttle(at_once)
+            except CupolaError as error:
+                # It is told in the next round.
+                structlog.get_logger().warning("job-not-throttled", job=taking.job, error=str(error))
+                return
+        self._given[taking.job] = (told, at_once)
+
+    async def _hold_beyond(self, share: Share) -> None:
+        """Hold what runs of a share that is used up; its owner may release it when there is room again."""
+        used, first = await self._hours(share, least=False)
+        if share.hours is None or used <= share.hours:
+            return
+        for watch in self._all():
+            job = watch.stored.job
+            if (
+                watch.stored.native
+                and job.state is not JobState.HELD
+                and await self._counts_for(watch, share)
+            ):
+                async with watch.lock:
+                    await watch.hold(_beyond(share, used, first))
+
+    async def _hours(
+        self, share: Share, *, without: str | None = None, least: bool = True
+    ) -> tuple[float, datetime | None]:
+        """Return the core-hours of the last 30 days, and when the first of these ended.
+
+        Parameters
+        ----------
+        share
+            Whose.
+        without
+            A job that does not count.
+        least
+            Whether active jobs count what they need to start, though they have not used it yet.
+        """
+        since = now() - timedelta(days=DAYS)
+        used, first = await self._store.used(
+            since=since,
+            team=share.name if share.kind == "team" else None,
+            owner=share.name if share.kind == "person" else None,
+            other_teams=list(self.limits.teams),
+        )
+        for watch in self._all():
+            if watch.stored.job.id != without and await self._counts_for(watch, share):
+                own = watch.progress.core_hours_so_far
+                used += max(own, watch.progress.plan.cpus * LEAST_HOURS) if least else own
+        return used, first
+
+    async def _counts_for(self, watch: Watch, share: Share) -> bool:
+        counts = await self.limits.of(watch.stored.job.owner, watch.stored.job.team)
+        return (counts.kind, counts.name) == (share.kind, share.name)
+
+    def _all(self) -> list[Watch]:
+        return [watch for watch in list(self._watches.values()) if watch.stored.job.state.active]
+
+    def _takes_part(self, watch: Watch) -> bool:
+        known = watch.stored.native is not None or watch.stored.job.id in self._asking
+        return known and watch.stored.job.state is not JobState.HELD
+
+    def _turn(self, watch: Watch) -> tuple[bool, datetime]:
+        """Return the place in the order: what runs comes before what waits, the older one first."""
+        job = watch.stored.job
+        runs = bool(self._given.get(job.id, (None, 0))[1]) or _running(watch) > 0
+        return (not runs, job.created)
+
+    def _taking(self, watch: Watch) -> Taking:
+        plan, given = watch.progress.plan, self._given.get(watch.stored.job.id)
+        # What it was given before the portal was started is not known: as much as runs.
+        running = _running(watch)
+        ended = sum(state in {TaskState.DONE, TaskState.FAILED} for state in watch.progress.tasks)
+        left = max(1, len(watch.progress.tasks) - ended)
+        return Taking(
+            watch.stored.job.id,
+            cpus=plan.cpus,
+            most=min(plan.at_once, left),
+            given=running if given is None else given[1],
+            running=running,
+        )
+
+
+def _running(watch: Watch) -> int:
+    if watch.stored.job.state is JobState.HELD:
+        return 0
+    return sum(state is TaskState.RUNNING for state in watch.progress.tasks)
+
+
+def _beyond(share: Share, used: float, first: datetime | None) -> str:
+    """Say that core-hours are used up, and when some become free."""
+    free = "some become free 30 days after the end of a job"
+    if first is not None:
+        day = first + timedelta(days=DAYS)
+        free = f"the first become free on {day.day} {day:%B at %H:%M} UTC"
+    whose = share.whose[0].upper() + share.whose[1:]
+    return f"{whose} have used {used:,.2f} of {share.hours:,.2f} core-hours in {DAYS} days: {free}."
