@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cupola.lab.collections import Collection, Item, open  # noqa: A004 - cupola.open is the name
     from cupola.lab.jobs import Job, job, jobs, map  # noqa: A004 - cupola.map is the name
     from cupola.lab.maps import Map
+    from cupola.lab.notebooks.start import run_notebook
     from cupola.lab.packages import packages
     from cupola.lab.storage import storage
 
@@ -42,6 +43,7 @@ __all__ = [
     "open",
     "packages",
     "portal",
+    "run_notebook",
     "storage",
 ]
 
@@ -59,6 +61,7 @@ _HOMES = {
     "open": ("cupola.lab.collections", "open"),
     "packages": ("cupola.lab.packages", "packages"),
     "portal": ("cupola.client", "from_environment"),
+    "run_notebook": ("cupola.lab.notebooks.start", "run_notebook"),
     "storage": ("cupola.lab.storage", "storage"),
 }
 

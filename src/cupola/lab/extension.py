@@ -1,4 +1,4 @@
-"""The Jupyter server extension of a session: tiles for the map, and the way of the job panel to the portal."""
+"""The Jupyter server extension of a session: tiles for the map, and the ways of the Lab to the portal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ __all__ = ["BASE_URL_VARIABLE"]
 BASE_URL_VARIABLE = "CUPOLA_BASE_URL"
 """Tells kernels (they inherit the server's environment) under which path this server answers."""
 
-PARTS = ("cupola.lab.tiles.handlers", "cupola.lab.jobs.relay", "cupola.lab.notices")
+PARTS = (
+    "cupola.lab.tiles.handlers",
+    "cupola.lab.jobs.relay",
+    "cupola.lab.notices",
+    "cupola.lab.notebooks.handlers",
+)
 """Modules with a function ``handlers(base_url)`` that returns addresses and handlers."""
 
 
