@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from cupola.exceptions import ConfigError, CupolaError
 
-__all__ = ["VERBS", "app", "main"]
+__all__ = ["PANELS", "VERBS", "app", "main"]
 
 VERBS = (
     "up",
@@ -39,8 +39,15 @@ VERBS = (
     "build",
     "users",
     "render",
+    "run",
+    "ps",
+    "logs",
+    "stop",
 )
 """All verbs, in the order of the help page."""
+
+PANELS = dict.fromkeys(("run", "ps", "logs", "stop"), "Your jobs, in a session's terminal or from afar")
+"""Where the help page shows a verb; the others are for whoever runs the platform."""
 
 
 class _Verbs(TyperGroup):
@@ -57,8 +64,9 @@ class _Verbs(TyperGroup):
         if cmd_name not in self.commands:
             single = typer.Typer(add_completion=False)
             importlib.import_module(_module(cmd_name)).register(single)
-            command = typer.main.get_command(single)
+            command: Any = typer.main.get_command(single)
             command.name = cmd_name
+            command.rich_help_panel = PANELS.get(cmd_name, "The platform")
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
 

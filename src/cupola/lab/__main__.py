@@ -1,11 +1,13 @@
-"""The command ``cupola`` inside a session: what you installed, and how full your home is.
+"""The command ``cupola`` inside a session: your jobs, what you installed, and how full your home is.
 
-The overlay's ``bin/cupola`` runs it; the command of the same name outside of sessions is :mod:`cupola.cli`.
+The overlay's ``bin/cupola`` runs it; the command of the same name outside of sessions is :mod:`cupola.cli`, which has the
+verbs of jobs here too.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,25 @@ DEEDS = {
     "restore": "install that here",
     "dismiss": "do without it and be asked no more",
 }
+JOBS = {
+    "run": "a function of a Python file, or any program, over many files as a job",
+    "ps": "your jobs",
+    "logs": "what a job's program printed",
+    "stop": "end jobs",
+}
+"""Verbs of `cupola.cli`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit code: 0 done, 1 it failed (the reason is on stderr)."""
+    said = list(sys.argv[1:] if arguments is None else arguments)
+    if said and said[0] in JOBS:
+        # In a process of its own: the lab does not know the command line, which stands above it.
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "cupola.cli", *said])  # noqa: S606 - that is meant
     parser = argparse.ArgumentParser(prog="cupola", description="Cupola, inside a session.")
     verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, what in JOBS.items():
+        verbs.add_parser(verb, help=what)
     verbs.add_parser("storage", help="how full your home and your teams' volumes are")
     packages = verbs.add_parser(
         "packages",
@@ -36,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     told = "; ".join(f"{deed}: {what}" for deed, what in DEEDS.items())
     packages.add_argument("deed", nargs="?", choices=list(DEEDS), default="list", help=told)
-    wish = parser.parse_args(arguments)
+    wish = parser.parse_args(said)
     try:
         return _storage() if wish.verb == "storage" else _packages(wish.deed)
     except CupolaError as exc:

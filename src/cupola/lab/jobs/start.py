@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cupola.client import Client
 
-__all__ = ["job", "jobs", "map", "submit"]
+__all__ = ["client", "job", "jobs", "map", "submit"]
 
 MOST_INPUTS = 100_000
 _TOKENS = ("CUPOLA_TOKEN", "JUPYTERHUB_API_TOKEN")
@@ -198,7 +198,7 @@ def submit(  # noqa: PLR0913 - what a job is made of
             f"There are {len(inputs):,} inputs and {len(labels):,} labels: give one label per input."
         )
     _check_count(len(inputs))
-    client = _client()
+    portal = client()
     wanted = request(
         name=str(name).strip()[:100],
         labels=[label(text) for text in labels],
@@ -211,7 +211,7 @@ def submit(  # noqa: PLR0913 - what a job is made of
         **asked(options, find=lambda known: job(known).id),
     )
     payload = pack(function, inputs)
-    return Job(client.submit(wanted.model_copy(update={"payload": payload})), client)
+    return Job(portal.submit(wanted.model_copy(update={"payload": payload})), portal)
 
 
 def jobs() -> Jobs:
@@ -224,7 +224,7 @@ def jobs() -> Jobs:
     UnavailableError
         The portal does not answer.
     """
-    return Jobs(_client())
+    return Jobs(client())
 
 
 def job(name: str) -> Job:
@@ -239,14 +239,22 @@ def job(name: str) -> Job:
     UnavailableError
         The portal does not answer.
     """
-    client = _client()
+    portal = client()
     if re.fullmatch(r"job-[0-9a-f]+", name):
-        return Job(client.job(name), client)
-    return Jobs(client)[name]
+        return Job(portal.job(name), portal)
+    return Jobs(portal)[name]
 
 
-def _client() -> Client:
-    """Return the client for this session's portal; one for all jobs, as each has a thread."""
+def client() -> Client:
+    """Return the client for this session's portal; one for all jobs, as each has a thread.
+
+    Raises
+    ------
+    NotSignedInError
+        This is no session, and the environment names no platform.
+    UnavailableError
+        This is a task.
+    """
     if os.environ.get("CUPOLA_JOB"):
         raise UnavailableError(
             "A task cannot start or see jobs: do that in a notebook, around this function."
