@@ -306,7 +306,10 @@ def test_a_job_waits_for_others_and_counts_what_it_uses(tmp_path):
     assert list(second.results()) == [1]
     used = first.wait(progress=False).resources
     assert (used.cpus, used.memory_mib, used.core_hours > 0, first.core_hours > 0) == (1, 2048, True, True)
-    assert "of the 2,048 MiB asked for: memory='" in repr(used)
+    assert (used.seconds_per_task or 0) > 0
+    assert repr(used).startswith("cores    1 a task, used: ")
+    assert any("MiB of the 2,048 MiB asked for: ask for memory=" in hint for hint in used.hints)
+    assert repr(used).endswith(used.hints[-1])
     with pytest.raises(NotFoundError, match="no job 'missing'"):
         cupola.map(abs, [-1], after="missing")
 

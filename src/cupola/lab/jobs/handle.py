@@ -104,8 +104,8 @@ class Job:
 
     @property
     def resources(self) -> JobResources:
-        """What was asked for against what was used, with a hint for the next time."""
-        return JobResources.of(self.refresh())
+        """What was asked for against what was used, with hints for the next time."""
+        return JobResources.of(self.refresh(), self._client.job_grid(self.id))
 
     def refresh(self) -> JobModel:
         """Ask the portal and return all it knows of the job."""

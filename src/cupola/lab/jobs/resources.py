@@ -8,55 +8,63 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from cupola.models.job import Job
+    from cupola.models.job import Job, TaskGrid
 
 __all__ = ["JobResources"]
-
-TIGHT, LOOSE = 0.9, 0.5
-"""Parts of the memory asked for above and below which a hint is given."""
-SPARE = 1.4
-"""What is advised over the largest a task has grown: inputs differ."""
-SMALLEST_MIB = 128
-"""Less is not advised: Python itself needs some."""
 
 
 @dataclass(frozen=True)
 class JobResources:
-    """What each task asked for, and what the job has used so far."""
+    """What each task asked for, and what they have used so far."""
 
     cpus: int
     memory_mib: int
     gpus: int
     time_s: int | None
+    cores_used: float | None
+    """Cores that an ended task kept busy on average, where it is known."""
     peak_memory_mib: int | None
-    """The largest that a task has grown; nothing while it is not known."""
+    """The largest that a task has grown, where it is known."""
+    seconds_per_task: float | None
+    """Mean of the tasks that have ended, where it is known."""
     core_hours: float
     """Cores asked for times hours of the clock, of all tasks."""
+    hints: tuple[str, ...]
+    """What to ask for next time, a sentence each."""
 
     @classmethod
-    def of(cls, job: Job) -> JobResources:
-        """Return those of a job."""
-        return cls(**{name: getattr(job, name) for name in cls.__dataclass_fields__})
+    def of(cls, job: Job, grid: TaskGrid) -> JobResources:
+        """Return those of a job.
 
-    @property
-    def hint(self) -> str | None:
-        """A sentence on what to ask for the next time, where something is to be said."""
-        peak, asked = self.peak_memory_mib, self.memory_mib
-        if not peak:
-            return None
-        advised = max(SMALLEST_MIB, -(-round(peak * SPARE) // 64) * 64)
-        used = f"A task used up to {peak:,} of the {asked:,} MiB asked for"
-        if peak >= TIGHT * asked:
-            return f"{used}, which is tight: memory='{advised} MiB' would be on the safe side."
-        if peak < LOOSE * asked and advised < asked:
-            return f"{used}: memory='{advised} MiB' would do, and more tasks could run at a time."
-        return None
+        Parameters
+        ----------
+        job, grid
+            As the portal tells them.
+        """
+        return cls(
+            cpus=job.cpus,
+            memory_mib=job.memory_mib,
+            gpus=job.gpus,
+            time_s=job.time_s,
+            cores_used=grid.cores_used,
+            peak_memory_mib=job.peak_memory_mib,
+            seconds_per_task=grid.seconds_per_task,
+            core_hours=job.core_hours,
+            hints=tuple(grid.hints),
+        )
 
     @override
     def __repr__(self) -> str:
-        asked = [f"{self.cpus} {'core' if self.cpus == 1 else 'cores'}", f"{self.memory_mib:,} MiB of memory"]
-        asked += [f"{self.gpus} GPUs"] if self.gpus else []
-        asked += [f"at most {self.time_s:,} s"] if self.time_s else []
-        peak = "not known yet" if self.peak_memory_mib is None else f"{self.peak_memory_mib:,} MiB"
-        text = f"Asked for each task: {', '.join(asked)}.\nUsed: {self.core_hours:.3g} core-hours in all, memory up to {peak}."
-        return f"{text}\n{self.hint}" if self.hint else text
+        used = "not known yet" if self.cores_used is None else f"{self.cores_used:.1f}"
+        peak = "not known yet" if self.peak_memory_mib is None else f"at most {self.peak_memory_mib:,} MiB"
+        lines = [
+            f"cores    {self.cpus} a task, used: {used}",
+            f"memory   {self.memory_mib:,} MiB a task, used: {peak}",
+        ]
+        if self.gpus:
+            lines.append(f"GPUs     {self.gpus} a task")
+        if self.time_s or self.seconds_per_task:
+            most = f"at most {self.time_s:,} s a task" if self.time_s else "as long as it needs"
+            mean = f"{self.seconds_per_task:.3g} s on average" if self.seconds_per_task else "not known yet"
+            lines.append(f"time     {most}, used: {mean}")
+        return "\n".join([*lines, f"in all   {self.core_hours:.3g} core-hours", *self.hints])
