@@ -1,7 +1,7 @@
 """The job service on its own, with a real database and real supervisors, for the tests of jobs.
 
 As a program (``python -m support.jobs_service ROOT, from the folder of tests``) it stands for a portal that can be killed: it finds jobs again,
-submits the one in ROOT/request.json if there is one, and watches until it is killed.
+submits those in ROOT/request*.json, holds everybody to the profile in ROOT/profile.json, and watches until it is killed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from cupola.models.base import now
 from cupola.models.datalab import Datalab, Version
 from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
+from cupola.platform.services import jobshares
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
+from cupola.platform.services.jobshares import JobLimits
 from cupola.platform.services.quotas import QuotaService
 from cupola.platform.services.sessionplaces import ProcessPlaces
 from cupola.platform.services.volumes import Chosen
@@ -78,13 +80,25 @@ def job_places(homes: Path, sessions=None) -> JobPlaces:
     )
 
 
+def limits_of(profile: Profile, *, teams=(), roles=None) -> JobLimits:
+    """Return the limits of people who all have one profile, and of some teams."""
+
+    async def profile_of(_person):
+        return profile
+
+    async def role_of(person, team):
+        return (roles or {}).get((person, team))
+
+    return JobLimits(profile_of=profile_of, role_of=role_of, teams=teams)
+
+
 @asynccontextmanager
-async def job_service(root: Path, *, engines=None, limits=None):
+async def job_service(root: Path, *, engines=None, cores=2, limits=None):
     database = Database.at(root / "portal.sqlite")
     await database.migrate()
     service = JobService(
         store=JobStore(database),
-        engines=engines or {"local": LocalPool(root / "cores", cores=2)},
+        engines=engines or {"local": LocalPool(root / "cores", cores=cores)},
         places=job_places(root / "homes"),
         limits=limits,
     )
@@ -107,13 +121,14 @@ async def ended(service: JobService, job: str, person: Person = ADA):
 
 
 async def main(root: Path) -> None:
-    async with job_service(root) as service:
+    jobshares.ROUND_S = 0.1
+    profile = root / "profile.json"
+    limits = limits_of(Profile.model_validate_json(profile.read_bytes())) if profile.exists() else None
+    async with job_service(root, cores=4 if limits else 2, limits=limits) as service:
         await service.reconcile()
-        if (root / "request.json").exists():
-            job = await service.submit(
-                ADA, JobRequest.model_validate_json((root / "request.json").read_bytes())
-            )
-            (root / "job").write_text(job.id)
+        for file in sorted(root.glob("request*.json")):
+            job = await service.submit(ADA, JobRequest.model_validate_json(file.read_bytes()))
+            (root / file.stem.replace("request", "job")).write_text(job.id)
         await asyncio.Event().wait()
 
 

@@ -30,7 +30,7 @@ from cupola.platform.builders.job import plan_again, plan_of
 from cupola.platform.services.jobfigures import Kept, figures, inputs_of
 from cupola.platform.services.jobpoll import Polls
 from cupola.platform.services.jobprogress import Progress
-from cupola.platform.services.jobshares import JobLimits, JobShares, most_at_once
+from cupola.platform.services.jobshares import JobLimits, JobShares
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.engine import Control
@@ -106,7 +106,7 @@ class JobService:
         for other in request.after:
             await self._find(person, other)
         _check_size(request)
-        at_once = await self._at_once(person, request, engine)
+        at_once = await self.shares.most_at_once(person, request, engine)
         job = f"job-{secrets.token_hex(5)}"
         place = await self._places.place(person, request, job)
         plan = plan_of(
@@ -229,7 +229,9 @@ class JobService:
         if not 0 <= number < inputs:
             raise NotFoundError(f"{stored.job.name} has inputs 0 to {inputs - 1}, and no input {number}.")
         progress = await self._progress(stored)
-        return await self.log(person, job, progress.plan.task_of(number))
+        task = progress.plan.task_of(number)
+        engine = self._engine(stored.job.engine)
+        return await asyncio.to_thread(engine.log, array_of(stored, progress), task)
 
     async def result(self, person: Person, job: str, number: int) -> BinaryIO:
         """Open the file with the result of an input; whoever gets it closes it.
@@ -313,12 +315,15 @@ class JobService:
 
     async def reconcile(self) -> None:
         """Find the jobs again that were active when the portal ended: it watches them or submits them anew."""
-        for stored in await self._store.active():
+        found = await self._store.active()
+        self.shares.finding = {stored.job.id for stored in found} - self._watches.keys()
+        for stored in found:
             # It may have ended, or be retried at this moment, since the rows were read.
             async with self._ended:
                 again = await self._store.get(stored.job.id)
                 if again is not None and again.job.state.active and again.job.id not in self._watches:
                     await self._find_again(again)
+        self.shares.finding.clear()
 
     async def aclose(self) -> None:
         """Stop watching. The tasks run on: their supervisors do not need the portal."""
@@ -398,13 +403,6 @@ class JobService:
         except KeyError:
             known = " or ".join(sorted(self._engines))
             raise InputError(f"There is no engine {name!r} here: use {known}.") from None
-
-    async def _at_once(self, person: Person, request: JobRequest, engine: Engine) -> int:
-        """Return how many tasks may run at a time; the person may start a job like this."""
-        await self.shares.limits.check(person.name, request.team)
-        share = await self.shares.limits.of(person.name, request.team)
-        capacity = await asyncio.to_thread(engine.capacity)
-        return most_at_once(request, person, capacity, share, one=engine.supervised)
 
     def _watch(self, stored: StoredJob, plan: TaskPlan) -> Watch:
         job = stored.job.id

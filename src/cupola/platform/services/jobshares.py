@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cupola.models.person import Person, Profile
     from cupola.platform.services.jobwatch import Watch
     from cupola.platform.storage.database.jobs import JobStore
-    from cupola.platform.storage.engine import Capacity
+    from cupola.platform.storage.engine import Capacity, Engine
 
 __all__ = ["DAYS", "JobLimits", "JobShares", "Share", "ShareUse", "Taking", "most_at_once", "room", "shares"]
 
@@ -38,6 +38,8 @@ DAYS = 30
 """Over which core-hours are counted."""
 ROUND_S = 1.0
 """Seconds between two looks at how much each job may use."""
+LAG_S = 1.5
+"""Seconds until it is known what of a job still runs that was told to run less: a task may have begun in that moment."""
 REMEMBERED_S = 5.0
 """Seconds for which the limits of a person are believed."""
 LEAST_HOURS = 1 / 60
@@ -237,8 +239,12 @@ class JobShares:
         self._watches = watches
         self._given: dict[str, tuple[str | None, int]] = {}
         """By job: what may run of it, and the native job that was told so."""
+        self._lowered: dict[str, tuple[float, int]] = {}
+        """By job: when it was told to run fewer tasks, and how many it could before."""
         self._asking: set[str] = set()
         """Jobs that wait for nothing but room."""
+        self.finding: set[str] = set()
+        """Jobs that ran when the portal was started and were not found again yet: what they use is not known."""
         self._lock = asyncio.Lock()
         self._admitting = asyncio.Lock()
         self._rounds: asyncio.Task[None] | None = None
@@ -272,6 +278,21 @@ class JobShares:
         if used + own + cpus * LEAST_HOURS > share.hours:
             raise LimitError(_beyond(share, used + own, first))
 
+    async def most_at_once(self, person: Person, request: JobRequest, engine: Engine) -> int:
+        """Return how many tasks of a job may run at a time where nobody else uses anything.
+
+        Raises
+        ------
+        NotAllowedError
+            The person may not compute for the team.
+        LimitError
+            Not even one task may run.
+        """
+        await self.limits.check(person.name, request.team)
+        share = await self.limits.of(person.name, request.team)
+        capacity = await asyncio.to_thread(engine.capacity)
+        return most_at_once(request, person, capacity, share, one=engine.supervised)
+
     async def begin(self, watch: Watch) -> int:
         """Return how many tasks of a job may run that is about to start; 0: it waits for others of its share."""
         self._asking.add(watch.stored.job.id)
@@ -284,10 +305,8 @@ class JobShares:
         return self._given.get(watch.stored.job.id, (None, 0))[1]
 
     async def why_wait(self, watch: Watch) -> str | None:
-        """Say why a job may not start yet, in a sentence; nothing where it may, and then its watch knows with how many tasks."""
-        at_once = await self.begin(watch)
-        if at_once:
-            watch.at_once = at_once
+        """Say why a job may not start yet, in a sentence; nothing where it may."""
+        if await self.begin(watch):
             return None
         share = await self.limits.of(watch.stored.job.owner, watch.stored.job.team)
         return f"It waits until {share.whose} use fewer than {share.cores} cores, which is their limit."
@@ -339,8 +358,9 @@ class JobShares:
     async def look(self) -> None:
         """Divide each share anew, and hold the jobs of those that have used theirs up."""
         found = [await self.limits.of(watch.stored.job.owner, watch.stored.job.team) for watch in self._all()]
-        for gone in self._given.keys() - self._watches.keys():
-            del self._given[gone]
+        for gone in (self._given.keys() | self._lowered.keys()) - self._watches.keys():
+            self._given.pop(gone, None)
+            self._lowered.pop(gone, None)
         self._asking &= self._watches.keys()
         for share in dict.fromkeys(found):
             async with self._lock:
@@ -357,11 +377,15 @@ class JobShares:
         dealt = {one.job: one.most for one in taking}
         if share.cores is not None:
             dealt = room(taking, share.cores)
+            if self.finding:
+                dealt = {one.job: min(one.given, dealt[one.job]) for one in taking}
         for watch, one in zip(jobs, taking, strict=True):
             await self._tell(watch, one, dealt[one.job], limited=share.cores is not None)
 
     async def _tell(self, watch: Watch, taking: Taking, at_once: int, *, limited: bool) -> None:
         native, before = self._given.get(taking.job, (None, None))
+        if at_once < taking.given:
+            self._lowered[taking.job] = (time.monotonic(), taking.given)
         told = watch.stored.native
         if told is None:
             # It is told with the submit.
@@ -439,18 +463,17 @@ class JobShares:
         return (not runs, job.created)
 
     def _taking(self, watch: Watch) -> Taking:
-        plan, given = watch.progress.plan, self._given.get(watch.stored.job.id)
-        # What it was given before the portal was started is not known: as much as runs.
-        running = _running(watch)
+        job, plan, running = watch.stored.job.id, watch.progress.plan, _running(watch)
         ended = sum(state in {TaskState.DONE, TaskState.FAILED} for state in watch.progress.tasks)
         left = max(1, len(watch.progress.tasks) - ended)
-        return Taking(
-            watch.stored.job.id,
-            cpus=plan.cpus,
-            most=min(plan.at_once, left),
-            given=running if given is None else given[1],
-            running=running,
-        )
+        most = min(plan.at_once, left)
+        # What it was given before the portal was started is not known: all, perhaps.
+        unknown = 0 if watch.stored.native is None else most
+        given = self._given[job][1] if job in self._given else unknown
+        at, before = self._lowered.get(job, (0.0, 0))
+        if time.monotonic() - at < LAG_S:
+            running = max(running, min(before, most))
+        return Taking(job, cpus=plan.cpus, most=most, given=given, running=running)
 
 
 def _running(watch: Watch) -> int:

@@ -158,6 +158,8 @@ class Watch:
         """Hand the job to the engine."""
         await asyncio.to_thread(self.progress.look)
         self._settled_before = self.progress.plan.inputs - len(self.progress.unsettled)
+        at_once = await self._shares.begin(self)
+        self.at_once = at_once if self.supervised else max(1, at_once)
         native = await asyncio.to_thread(self._engine.submit, self.array)
         self._asked = time.monotonic()
         await self._save(self.stored.model_copy(update={"native": native}))
