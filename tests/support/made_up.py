@@ -26,6 +26,7 @@ from cupola.platform.app import _routers
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.static import LastingFiles
+from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.customvolumes import FieldsError
 from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.hub.settings import HubSettings
@@ -332,6 +333,12 @@ class Catalogue(Things):
         return self.one(name)
 
 
+def computing():
+    service = ComputingService()
+    service.tell(sessions()[0], ["mars/dust storms.ipynb"])
+    return service
+
+
 class Sessions(Things):
     async def sessions(self, _person, **_):
         return Page(items=self.all())
@@ -479,6 +486,7 @@ def factory():
         hub_settings=SETTINGS,
         catalogue=Catalogue("datalab", datalabs, "name"),
         sessions=Sessions("session", sessions, "id"),
+        computing=computing(),
         volumes=Volumes("volume", volumes, "name"),
         jobs=Jobs("job", jobs, "id"),
         notifications=Notifications(),

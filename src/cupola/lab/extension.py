@@ -20,7 +20,8 @@ PARTS = (
     "cupola.lab.notices",
     "cupola.lab.notebooks.handlers",
 )
-"""Modules with a function ``handlers(base_url)`` that returns addresses and handlers."""
+"""Modules with a function ``handlers(base_url)`` that returns addresses and handlers; ``start(server)``, if there is one,
+begins what goes on by itself."""
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -44,6 +45,8 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
             server.log.exception("cupola: %s is not available", name)
             continue
         found += part.handlers(base_url)
+        if hasattr(part, "start"):
+            part.start(server)
     # The pool inside starts nothing until the first tile is asked for.
     server.web_app.settings[SETTING] = TileService()
     server.web_app.add_handlers(".*$", found)  # type: ignore[no-untyped-call]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cupola.models.base import Model, Slug, Time
 from cupola.models.resources import Resources, Usage
@@ -13,6 +14,7 @@ from cupola.models.share import ShareAccess
 from cupola.models.volume import Mount
 
 __all__ = [
+    "ComputingNotebooks",
     "ContainerMount",
     "ContainerPlan",
     "EndCause",
@@ -27,6 +29,18 @@ __all__ = [
     "SessionReport",
     "SessionState",
 ]
+
+
+def _stays_below(path: str) -> str:
+    if {"", ".", ".."} & set(path.split("/")):
+        raise ValueError("say the path of a notebook below the home")
+    return path
+
+
+NotebookPath = Annotated[
+    str, Field(max_length=500, pattern=r"^[^/\\\x00-\x1f][^\\\x00-\x1f]*\.ipynb$"), AfterValidator(_stays_below)
+]
+"""Of a notebook, below the home."""
 
 
 class SessionState(StrEnum):
@@ -66,6 +80,13 @@ class SessionChange(Model):
     """What can be changed of a session that exists."""
 
     title: str = Field(min_length=1, max_length=100)
+
+
+class ComputingNotebooks(Model):
+    """What a session tells about itself: which notebooks have a cell that runs just now."""
+
+    notebooks: list[NotebookPath] = Field(max_length=20)
+    """Paths below the home."""
 
 
 class RestartRequest(Model):

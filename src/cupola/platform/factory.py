@@ -13,6 +13,7 @@ from cupola.platform.services.accounts import AccountService
 from cupola.platform.services.builds import BuildService
 from cupola.platform.services.capacity import CapacityService, Machine
 from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.customvolumes import CustomVolumes
 from cupola.platform.services.deliveries import Deliverer, Messenger
 from cupola.platform.services.fetches import FetchService
@@ -141,6 +142,7 @@ class Factory:
         self.prices = Prices(config.prices)
         self.reruns = Reruns(catalogue=self.catalogue, store=SessionStore(self._database))
         self.sessions = self._build_sessions()
+        self.computing = ComputingService()
         self._notices = NotificationStore(self._database)
         self.jobs = self._build_jobs()
         self.notifications, self.deliverer = self._build_notifications()

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from cupola.models.base import Page
 from cupola.models.resources import Usage
-from cupola.models.session import LaunchRequest, RestartRequest, Session, SessionChange
+from cupola.models.session import ComputingNotebooks, LaunchRequest, RestartRequest, Session, SessionChange
 from cupola.platform.handlers.dependencies import Cursor, FactoryIn, Limit, PersonIn
 from cupola.platform.handlers.streams import EVENT_STREAM, event_stream
 
@@ -126,6 +126,14 @@ async def session_log(session_id: SessionId, person: PersonIn, factory: FactoryI
 async def stop_session(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Session:
     """Begin to stop a session; what is saved in the home stays."""
     return await factory.sessions.stop(person, session_id)
+
+
+@router.put("/{session_id}/computing", status_code=204, summary="Say which notebooks compute")
+async def tell_computing(
+    session_id: SessionId, computing: ComputingNotebooks, person: PersonIn, factory: FactoryIn
+) -> None:
+    """Say which notebooks have a cell that runs just now. Sessions do this themselves; it is shown before they are stopped."""
+    factory.computing.tell(await factory.sessions.session(person, session_id), computing.notebooks)
 
 
 @router.delete("/{session_id}", status_code=204, summary="Forget a session")

@@ -73,6 +73,9 @@
     dialog.querySelector("h2").textContent = form.dataset.ask;
     dialog.querySelector("p").textContent = form.dataset.askMore || "";
     dialog.querySelector("[data-yes]").textContent = form.dataset.askYes || "Yes";
+    const instead = dialog.querySelector("[data-instead]");
+    instead.hidden = !form.dataset.askInstead;
+    instead.href = form.dataset.askInstead || "";
     dialog.returnValue = "";
     dialog.showModal();
   }
