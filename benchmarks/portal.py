@@ -62,13 +62,15 @@ def serve(root: Path, port: int) -> None:
 
 
 @contextlib.contextmanager
-def portal(place: Path | None, **settings: Any) -> Iterator[Path]:
+def portal(place: Path | None, *, around: dict[str, str] | None = None, **settings: Any) -> Iterator[Path]:
     """Start a portal and let this process be a session of it; yield a folder beside its own.
 
     Parameters
     ----------
     place
         Where its folder is made.
+    around
+        What it finds in its environment, where not that of this process.
     settings
         What its configuration says.
     """
@@ -83,6 +85,7 @@ def portal(place: Path | None, **settings: Any) -> Iterator[Path]:
             [sys.executable, __file__, str(root), str(port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=around,
         )
         try:
             os.environ["CUPOLA_API_URL"] = f"http://127.0.0.1:{port}/services/cupola/api"

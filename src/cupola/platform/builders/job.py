@@ -33,8 +33,8 @@ TASK_S = 60
 """Seconds that a task should last on a scheduler: starting one costs a tenth of a second and more there."""
 TASKS_PER_CORE = 16
 """Enough that the cores end at about the same time, few enough that starting them costs nothing."""
-TASKS_PER_SLOT = 4
-"""The same on a scheduler, where starting one costs: what lasts too long is cut anew there."""
+TASKS_PER_SLOT = 1
+"""The same on a scheduler, where starting one costs: what lasts too long is cut anew there, so nobody waits long for the last one."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
