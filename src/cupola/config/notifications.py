@@ -67,9 +67,8 @@ class MailSettings(Settings):
         title="User",
         description="The name that the platform signs in with at the mail server.",
         examples=["cupola"],
-        min_length=1,
-        max_length=320,
-        json_schema_extra={"expects": "text", "default": "no sign-in"},
+        pattern=r"^[ -~]{1,320}$",
+        json_schema_extra={"expects": "text without accents", "default": "no sign-in"},
     )
     password_file: UserPath | None = Field(
         default=None,
@@ -119,6 +118,11 @@ class MailSettings(Settings):
         if not value:
             raise ConfigError(
                 f"the password of the mail server is empty in {self.password_file or self.password_variable}; write it there"
+            )
+        if not value.isascii():
+            raise ConfigError(
+                "the password of the mail server has letters that its sign-in cannot carry; choose one of plain letters, "
+                "digits and signs"
             )
         return value
 

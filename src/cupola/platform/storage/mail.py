@@ -173,7 +173,9 @@ class _Connection:
         except smtplib.SMTPNotSupportedError as error:
             raise UnavailableError(f"{host} does not offer what the settings ask for ({error}).") from error
         except (OSError, smtplib.SMTPException) as error:
-            why = "it is silent" if isinstance(error, TimeoutError) else _said(str(error)) or "it hung up"
+            # The library wraps the end of our patience in words of its own.
+            silent = isinstance(error, TimeoutError) or "timed out" in str(error)
+            why = "it is silent" if silent else _said(str(error)) or "it hung up"
             raise UnavailableError(f"{host} does not answer ({why}).") from error
 
     def _talk(self, message: EmailMessage, password: str) -> None:
