@@ -21,7 +21,7 @@ import pytest
 import pytest_asyncio
 
 from cupola.exceptions import ConflictError, InputError, LimitError, NotFoundError, UnavailableError
-from cupola.models.job import JobAction, JobState, TaskState
+from cupola.models.job import JobAction, JobState, TaskPlan, TaskState
 from cupola.platform.storage.localpool import LocalPool
 from support.jobs_service import ADA, EVE, ended, job_service, request
 
@@ -155,6 +155,20 @@ async def test_what_a_task_prints_is_its_log(service):
     assert await service.log(ADA, job.id, 0) == "hello from the task\n"
     with pytest.raises(NotFoundError, match="no task 1"):
         await service.log(ADA, job.id, 1)
+    with pytest.raises(NotFoundError, match="no input 1"):
+        await service.log_of_input(ADA, job.id, 1)
+
+
+async def test_the_log_of_an_input_is_that_of_its_task_however_tasks_were_cut(service, tmp_path):
+    job = await service.submit(ADA, request(print, ["one", "two", "three"], chunk=2))
+    await ended(service, job.id)
+    plan = TaskPlan.model_validate_json((job.folder / "job.json").read_bytes())
+    cut = plan.model_copy(update={"ranges": [(0, 1), (2, 3), (1, 2)], "tasks": 3})
+    (job.folder / "job.json").write_text(cut.model_dump_json())
+    (job.folder / "log" / "2.out").write_text("two, later\n")
+    async with job_service(tmp_path) as later:
+        logs = [await later.log_of_input(ADA, job.id, number) for number in range(3)]
+    assert logs == ["one\ntwo\n", "two, later\n", "three\n"]
 
 
 async def test_a_task_finds_its_environment_and_no_token(service, tmp_path):
@@ -428,6 +442,7 @@ async def test_a_job_is_its_owners_alone(service):
         service.grid(EVE, job.id),
         service.failures(EVE, job.id),
         service.log(EVE, job.id, 0),
+        service.log_of_input(EVE, job.id, 0),
         service.result(EVE, job.id, 0),
         service.act(EVE, job.id, JobAction.RETRY),
         service.delete(EVE, job.id),
