@@ -59,6 +59,8 @@ def prepare() -> None:
     else:
         _clean_kernel(runtime, python)
     os.environ["CUPOLA_PYTHON"] = str(python)
+    # Widgets are saved with their notebook: a job's panel and a map live again when it is opened, without a kernel.
+    _prepend("JUPYTER_CONFIG_PATH", str(Path(__file__).parent / "settings"))
     for folder in reversed(path):
         _prepend("PATH", folder)
     _fill_home(home, runtime, locked)

@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CUPOLA_VERSION", "sha256:" + "ab" * 32)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     # What prepare puts into the environment is taken back after the test.
-    for name in ("CUPOLA_PYTHON", "CUPOLA_RUNTIME", "JUPYTER_PATH"):
+    for name in ("CUPOLA_PYTHON", "CUPOLA_RUNTIME", "JUPYTER_PATH", "JUPYTER_CONFIG_PATH"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return place
@@ -51,6 +51,16 @@ def test_the_kernel_is_the_overlays():
     folder = Path(os.environ["JUPYTER_PATH"].split(":")[0])
     spec = json.loads((folder / "kernels" / "python3" / "kernel.json").read_text())
     assert spec["argv"][0] == os.environ["CUPOLA_PYTHON"]
+
+
+@pytest.mark.usefixtures("home")
+def test_widgets_are_saved_with_their_notebook_so_that_a_panel_lives_again():
+    from jupyterlab_server.settings_utils import _get_overrides
+
+    prepare()
+    defaults, error = _get_overrides("/nowhere")
+    assert error is None
+    assert defaults["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": True}
 
 
 def test_a_clean_start_leaves_the_overlay_out(home, monkeypatch):
