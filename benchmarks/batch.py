@@ -43,7 +43,9 @@ def scheduler(name: str) -> Iterator[dict[str, str]]:
             check=True,
         ).stdout.decode()
         try:
-            yield dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
+            found = dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
+            # Slurm's commands in there find their libraries by themselves.
+            yield {**found, "PATH": f"{folder}/pool/bin:{found['PATH']}"}
         finally:
             subprocess.run([script, "down"], env=around, check=True, stdout=subprocess.DEVNULL)
 

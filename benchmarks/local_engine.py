@@ -96,7 +96,7 @@ def peers() -> Iterator[dict[str, subprocess.Popen[str]]]:
         around = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
         for peer, text in (("dask", DASK), ("parsl", PARSL)):
             (folder / f"{peer}_peer.py").write_text(text)
-            command = [python, folder / f"{peer}_peer.py", str(INPUTS), str(CORES)]
+            command = [str(python), f"{folder}/{peer}_peer.py", str(INPUTS), str(CORES)]
             process = stack.enter_context(
                 subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env=around
