@@ -23,11 +23,13 @@ from cupola.models.volume import (
     VolumeUse,
 )
 from cupola.platform.app import _routers
+from cupola.platform.builders.jobshare import Share
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.static import LastingFiles
 from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.customvolumes import FieldsError
+from cupola.platform.services.jobshares import ShareUse
 from cupola.platform.services.volumes import Chosen
 from cupola.platform.storage.hub.settings import HubSettings
 from support import made_up_launch
@@ -431,7 +433,18 @@ class Volumes(Things):
             raise ConflictError("Sessions of ada use the volume hst-acs: remove it when they have ended.")
 
 
+class Shares:
+    async def uses(self, _person):
+        free = START + timedelta(days=3)
+        return [
+            ShareUse(Share("person", "ada", cores=16, hours=500.0), 12, 500.25, free),
+            ShareUse(Share("team", "mars-mappers", cores=200), 48, 1234.5),
+        ]
+
+
 class Jobs(Things):
+    shares = Shares()
+
     async def jobs(self, _person, *, cursor=None, **_):
         return Page(items=self.all(), next=None if cursor else "older")
 

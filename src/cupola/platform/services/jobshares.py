@@ -20,9 +20,10 @@ from cupola.exceptions import CupolaError, LimitError, NotAllowedError
 from cupola.models.base import now
 from cupola.models.job import JobState, TaskState
 from cupola.models.team import Role
+from cupola.platform.builders.jobshare import Share, Taking, most_at_once, room
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from cupola.config import TeamSettings
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from cupola.models.person import Person, Profile
     from cupola.platform.services.jobwatch import Watch
     from cupola.platform.storage.database.jobs import JobStore
-    from cupola.platform.storage.engine import Capacity, Engine
+    from cupola.platform.storage.engine import Engine
 
-__all__ = ["DAYS", "JobLimits", "JobShares", "Share", "ShareUse", "Taking", "most_at_once", "room", "shares"]
+__all__ = ["DAYS", "JobLimits", "JobShares", "ShareUse"]
 
 DAYS = 30
 """Over which core-hours are counted."""
@@ -47,112 +48,14 @@ LEAST_HOURS = 1 / 60
 
 
 @dataclass(frozen=True)
-class Share:
-    """What the jobs of one person, or of one team, may use together."""
-
-    kind: str
-    """``person`` or ``team``."""
-    name: str
-    cores: int | None = None
-    hours: float | None = None
-
-    @property
-    def whose(self) -> str:
-        """Whose jobs, in a sentence to a person."""
-        return f"the jobs of the team {self.name}" if self.kind == "team" else "all your jobs"
-
-
-@dataclass(frozen=True)
 class ShareUse:
     """What is used of a share now."""
 
     share: Share
     cores: int
     hours: float
-
-
-@dataclass(frozen=True)
-class Taking:
-    """A job that divides a share with others; they come in the order in which they may start."""
-
-    job: str
-    cpus: int
-    """Per task."""
-    most: int
-    """Tasks that it could use at a time."""
-    given: int = 0
-    """Tasks that it may run now."""
-    running: int = 0
-
-
-def shares(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
-    """Divide cores: one task for each job in order as far as they go, then more for whoever has the fewest cores.
-
-    Nobody is overtaken: behind the first job whose task finds no room the others wait, too.
-    """
-    dealt = {job.job: 0 for job in jobs}
-    left = cores
-    for job in jobs:
-        if job.cpus > cores:
-            continue  # the limit was lowered: it waits for a higher one, and nobody for it
-        if job.cpus > left:
-            break
-        if job.most:
-            dealt[job.job] = 1
-            left -= job.cpus
-    while True:
-        able = [job for job in jobs if 0 < dealt[job.job] < job.most and job.cpus <= left]
-        if not able:
-            return dealt
-        following = min(able, key=lambda job: (dealt[job.job] + 1) * job.cpus)
-        dealt[following.job] += 1
-        left -= following.cpus
-
-
-def room(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
-    """Return how many tasks of each job may run from now on: what one gains others have really given back."""
-    wanted = shares(jobs, cores)
-    allowed = {job.job: min(job.given, wanted[job.job]) for job in jobs}
-    free = cores - sum(max(allowed[job.job], job.running) * job.cpus for job in jobs)
-    for job in jobs:
-        # What it runs beyond that counts already.
-        have = max(allowed[job.job], job.running)
-        more = max(0, min(wanted[job.job] - have, free // job.cpus))
-        allowed[job.job] = min(wanted[job.job], have + more)
-        free -= more * job.cpus
-    return allowed
-
-
-def most_at_once(request: JobRequest, person: Person, capacity: Capacity, share: Share, *, one: bool) -> int:
-    """Return how many tasks of a job may run at a time where nobody else uses anything.
-
-    Parameters
-    ----------
-    request, person, capacity, share
-        Who asks whom for what, and what it counts for.
-    one
-        Whether all tasks run on one machine, whose memory they divide.
-
-    Raises
-    ------
-    LimitError
-        Not even one may.
-    """
-    cores = min(capacity.widest or capacity.cores, person.profile.cores)
-    memory = min(capacity.memory_mib, person.profile.memory_mib)
-    if request.cpus > cores:
-        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
-    if request.memory_mib > memory:
-        raise LimitError(
-            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
-        )
-    together = capacity.cores if share.cores is None else min(capacity.cores, share.cores)
-    if request.cpus > together:
-        raise LimitError(
-            f"A task asks for {request.cpus} cores, and {share.whose} may use {together} at a time: ask for fewer."
-        )
-    most = together // request.cpus
-    return max(1, min(most, capacity.memory_mib // request.memory_mib) if one else most)
+    free: datetime | None = None
+    """When the first of the core-hours become free."""
 
 
 class JobLimits:
@@ -329,9 +232,17 @@ class JobShares:
 
     async def use(self, share: Share) -> ShareUse:
         """Return what is used of a share now."""
-        hours, _ = await self._hours(share)
+        hours, first = await self._hours(share, least=False)
+        free = None if first is None else first + timedelta(days=DAYS)
         mine = [watch for watch in self._watches.values() if await self._counts_for(watch, share)]
-        return ShareUse(share, sum(_running(watch) * watch.progress.plan.cpus for watch in mine), hours)
+        cores = sum(_running(watch) * watch.progress.plan.cpus for watch in mine)
+        return ShareUse(share, cores, hours, free)
+
+    async def uses(self, person: Person) -> list[ShareUse]:
+        """Return what is used of a person's share and of those of the person's teams."""
+        shares = [await self.limits.of(person.name, None)]
+        shares += [self.limits.teams[team] for team in person.teams if team in self.limits.teams]
+        return [await self.use(share) for share in shares]
 
     def keep_going(self) -> None:
         """Look after the shares as long as there are jobs."""

@@ -1,0 +1,117 @@
+"""How cores are divided between the jobs that count for one person or team: pure, so that its tests are examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cupola.exceptions import LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cupola.models.job import JobRequest
+    from cupola.models.person import Person
+    from cupola.platform.storage.engine import Capacity
+
+__all__ = ["Share", "Taking", "most_at_once", "room", "shares"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the jobs of one person, or of one team, may use together."""
+
+    kind: str
+    """``person`` or ``team``."""
+    name: str
+    cores: int | None = None
+    hours: float | None = None
+
+    @property
+    def whose(self) -> str:
+        """Whose jobs, in a sentence to a person."""
+        return f"the jobs of the team {self.name}" if self.kind == "team" else "all your jobs"
+
+
+@dataclass(frozen=True)
+class Taking:
+    """A job that divides a share with others; they come in the order in which they may start."""
+
+    job: str
+    cpus: int
+    """Per task."""
+    most: int
+    """Tasks that it could use at a time."""
+    given: int = 0
+    """Tasks that it may run now."""
+    running: int = 0
+
+
+def shares(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
+    """Divide cores: one task for each job in order as far as they go, then more for whoever has the fewest cores.
+
+    Nobody is overtaken: behind the first job whose task finds no room the others wait, too.
+    """
+    dealt = {job.job: 0 for job in jobs}
+    left = cores
+    for job in jobs:
+        if job.cpus > cores:
+            continue  # the limit was lowered: it waits for a higher one, and nobody for it
+        if job.cpus > left:
+            break
+        if job.most:
+            dealt[job.job] = 1
+            left -= job.cpus
+    while True:
+        able = [job for job in jobs if 0 < dealt[job.job] < job.most and job.cpus <= left]
+        if not able:
+            return dealt
+        following = min(able, key=lambda job: (dealt[job.job] + 1) * job.cpus)
+        dealt[following.job] += 1
+        left -= following.cpus
+
+
+def room(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
+    """Return how many tasks of each job may run from now on: what one gains others have really given back."""
+    wanted = shares(jobs, cores)
+    allowed = {job.job: min(job.given, wanted[job.job]) for job in jobs}
+    free = cores - sum(max(allowed[job.job], job.running) * job.cpus for job in jobs)
+    for job in jobs:
+        # What it runs beyond that counts already.
+        have = max(allowed[job.job], job.running)
+        more = max(0, min(wanted[job.job] - have, free // job.cpus))
+        allowed[job.job] = min(wanted[job.job], have + more)
+        free -= more * job.cpus
+    return allowed
+
+
+def most_at_once(request: JobRequest, person: Person, capacity: Capacity, share: Share, *, one: bool) -> int:
+    """Return how many tasks of a job may run at a time where nobody else uses anything.
+
+    Parameters
+    ----------
+    request, person, capacity, share
+        Who asks whom for what, and what it counts for.
+    one
+        Whether all tasks run on one machine, whose memory they divide.
+
+    Raises
+    ------
+    LimitError
+        Not even one may.
+    """
+    cores = min(capacity.widest or capacity.cores, person.profile.cores)
+    memory = min(capacity.memory_mib, person.profile.memory_mib)
+    if request.cpus > cores:
+        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
+    if request.memory_mib > memory:
+        raise LimitError(
+            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
+        )
+    together = capacity.cores if share.cores is None else min(capacity.cores, share.cores)
+    if request.cpus > together:
+        raise LimitError(
+            f"A task asks for {request.cpus} cores, and {share.whose} may use {together} at a time: ask for fewer."
+        )
+    most = together // request.cpus
+    return max(1, min(most, capacity.memory_mib // request.memory_mib) if one else most)
