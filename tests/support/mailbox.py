@@ -115,7 +115,7 @@ def hooks(tls=None):
     kept = Hooks()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802 - the library's name
+        def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with kept.new:
                 kept.requests.append((self.path, self.headers, body, json.loads(body)))

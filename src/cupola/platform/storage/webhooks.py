@@ -32,6 +32,7 @@ __all__ = ["Hook", "HookStore", "WebhookCaller"]
 _ALL_SECONDS = 15.0
 """Longest for a whole call: a server that sends a byte now and then is never silent."""
 _ANSWER_BYTES = 4096
+_PORTS = range(1, 2**16)
 _SHOWN = 120
 _FOR_EVER = {
     HTTPStatus.BAD_REQUEST,
@@ -123,7 +124,7 @@ class WebhookCaller:
             port = url.port
         except (httpx.InvalidURL, ValueError) as error:
             raise InputError("This is no address: paste the one that the chat gave you.") from error
-        if url.scheme not in {"https", "http"} or not url.host or port == 0:
+        if url.scheme not in {"https", "http"} or not url.host or (port is not None and port not in _PORTS):
             raise InputError("A webhook begins with https://: paste the address that the chat gave you.")
         if url.userinfo:
             raise InputError("A webhook's address has no name and password in it: take them away.")
@@ -167,10 +168,15 @@ class WebhookCaller:
         UnavailableError
             It does not take it now.
         """
-        host = self.check(hook.address)
+        host, url = self.check(hook.address), httpx.URL(hook.address).copy_with(fragment=None)
+        addresses = await self._judged(url.raw_host.decode("ascii"), url.port or _port(url))
+        if self._trust is None:
+            self._trust = await asyncio.to_thread(ssl.create_default_context)
         try:
             async with asyncio.timeout(self._patience):
-                status, said = await self._post(hook, json.dumps(content).encode(), key)
+                status, said = await self._post(
+                    url, addresses, hook.secret, json.dumps(content).encode(), key
+                )
         except TimeoutError as error:
             raise UnavailableError(
                 f"The webhook at {host} took longer than {self._patience:.0f} s."
@@ -186,8 +192,9 @@ class WebhookCaller:
         kind = NotAllowedError if status in _FOR_EVER else UnavailableError
         raise kind(f"The webhook at {host} answers HTTP {status}{f': {said}' if said else ''}.")
 
-    async def _post(self, hook: Hook, body: bytes, key: str) -> tuple[int, str]:
-        url = httpx.URL(hook.address).copy_with(fragment=None)
+    async def _post(
+        self, url: httpx.URL, addresses: list[str], secret: str, body: bytes, key: str
+    ) -> tuple[int, str]:
         headers = {
             # The name that was asked for; the connection goes to the address that was judged, and is asked for no name.
             "Host": url.netloc.decode("ascii"),
@@ -197,11 +204,10 @@ class WebhookCaller:
             "X-Cupola-Delivery": key,
             "Accept-Encoding": "identity",
         }
-        if hook.secret:
-            signature = hmac.new(hook.secret.encode(), body, hashlib.sha256).hexdigest()
+        if secret:
+            signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
             headers["X-Hub-Signature-256"] = f"sha256={signature}"
         name = url.raw_host.decode("ascii")
-        addresses = await self._judged(name, url.port or _port(url))
         for number, address in enumerate(addresses, start=1):
             try:
                 return await self._post_to(url.copy_with(host=address), name, headers, body)
@@ -214,12 +220,10 @@ class WebhookCaller:
         self, there: httpx.URL, name: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, str]:
         """Send to an address that was judged; nothing looks the name up again."""
-        if self._trust is None:
-            self._trust = await asyncio.to_thread(ssl.create_default_context)
         said = b""
         # trust_env: a proxy of the environment would look the name up by itself.
         async with (
-            httpx.AsyncClient(verify=self._trust, trust_env=False, timeout=self._patience) as client,
+            httpx.AsyncClient(verify=self._trust or True, trust_env=False, timeout=self._patience) as client,
             client.stream(
                 "POST",
                 there,
