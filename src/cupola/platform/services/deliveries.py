@@ -129,10 +129,18 @@ class Messenger:
                 "No address is known or confirmed: give one in the settings of notifications."
             )
         why = f"You asked for this mail; change that at {self._pages}notifications/settings"
-        await self._send(address, subject, [*lines, why], link, link_text, key)
+        await self._send(address, subject, lines, link, link_text, key, footer=why)
 
     async def _send(  # noqa: PLR0913, PLR0917 - a letter has these parts
-        self, address: str, subject: str, lines: Sequence[str], link: str, link_text: str, key: str
+        self,
+        address: str,
+        subject: str,
+        lines: Sequence[str],
+        link: str,
+        link_text: str,
+        key: str,
+        *,
+        footer: str = "",
     ) -> None:
         if self.mailer is None:
             raise NotAllowedError("This platform sends no mail.")
@@ -142,6 +150,7 @@ class Messenger:
             lines=list(lines),
             link=link,
             link_text=link_text,
+            footer=footer,
             id=f"cupola-{key}",
             time=now(),
         )

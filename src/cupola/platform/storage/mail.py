@@ -47,6 +47,7 @@ class Letter(Model):
     """Its paragraphs, as plain text."""
     link: str
     link_text: str
+    footer: str = ""
     id: str
     """Makes the message's number: a message that is sent twice has the same, and programs show it once."""
     time: Time
@@ -131,11 +132,12 @@ class Mailer:
         message["Message-ID"] = f"<{re.sub('[^A-Za-z0-9.-]', '-', letter.id)}@{host}>"
         # Nobody's holiday answers this.
         message["Auto-Submitted"] = "auto-generated"
-        text = "\n\n".join([*letter.lines, letter.link])
+        text = "\n\n".join([*letter.lines, letter.link, *filter(None, [letter.footer])])
         message.set_content(f"{text}\n")
         paragraphs = "".join(f"<p>{escape(line)}</p>" for line in letter.lines)
         link = f'<p><a href="{escape(letter.link)}">{escape(letter.link_text)}</a></p>'
-        message.add_alternative(f"<html><body>{paragraphs}{link}</body></html>\n", subtype="html")
+        footer = f"<p><small>{escape(letter.footer)}</small></p>" if letter.footer else ""
+        message.add_alternative(f"<html><body>{paragraphs}{link}{footer}</body></html>\n", subtype="html")
         return message
 
 
