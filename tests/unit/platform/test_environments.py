@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from cupola.cli import PANELS
 from cupola.exceptions import NotFoundError, StartError
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.environments.wheel import package_files
@@ -125,3 +126,6 @@ def test_a_session_gets_no_hub_and_no_portal():
     assert "cupola/lab/session.py" in names
     assert "cupola/py.typed" in names
     assert not [name for name in names if name.startswith(("cupola/hub/", "cupola/platform/"))]
+    assert {name for name in names if name.startswith("cupola/cli/")} == {
+        f"cupola/cli/{name}.py" for name in ("__init__", "__main__", "options", *PANELS)
+    }

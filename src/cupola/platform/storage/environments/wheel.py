@@ -19,6 +19,8 @@ __all__ = ["package_files", "source_digest", "write_wheel"]
 
 PARTS = ("client", "lab", "models")
 """What a session needs. Hub and portal stay out: a change of theirs makes no new version."""
+VERBS = ("__init__", "__main__", "logs", "options", "ps", "run", "stop")
+"""Modules of the command line that a session has: those of jobs. The others are for whoever runs the platform."""
 EPOCH = (2020, 1, 1, 0, 0, 0)
 """The time of every file in the wheel, so that the same sources give the same wheel."""
 
@@ -28,7 +30,8 @@ def package_files() -> dict[str, Path]:
     package = Path(cupola.__file__).parent
     top = [file for file in package.iterdir() if file.suffix == ".py" or file.name == "py.typed"]
     below = [file for part in PARTS for file in _files(package / part)]
-    return {str(file.relative_to(package.parent)): file for file in sorted(top + below)}
+    verbs = [package / "cli" / f"{name}.py" for name in VERBS]
+    return {str(file.relative_to(package.parent)): file for file in sorted(top + below + verbs)}
 
 
 def _files(folder: Path) -> Iterator[Path]:
