@@ -27,7 +27,6 @@ from cupola.platform.builders.jobshare import Share
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.static import LastingFiles
-from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.customvolumes import FieldsError
 from cupola.platform.services.jobshares import ShareUse
 from cupola.platform.services.volumes import Chosen
@@ -335,12 +334,6 @@ class Catalogue(Things):
         return self.one(name)
 
 
-def computing():
-    service = ComputingService()
-    service.tell(sessions()[0], ["mars/dust storms.ipynb"])
-    return service
-
-
 class Sessions(Things):
     async def sessions(self, _person, **_):
         return Page(items=self.all())
@@ -499,7 +492,7 @@ def factory():
         hub_settings=SETTINGS,
         catalogue=Catalogue("datalab", datalabs, "name"),
         sessions=Sessions("session", sessions, "id"),
-        computing=computing(),
+        computing=made_up_launch.computing(sessions()[0]),
         volumes=Volumes("volume", volumes, "name"),
         jobs=Jobs("job", jobs, "id"),
         notifications=Notifications(),

@@ -12,6 +12,7 @@ from cupola.models.resources import Capacity, Resources, Usage
 from cupola.models.session import EndCause, Session, SessionEnd
 from cupola.models.share import Share, ShareAccess
 from cupola.models.storage import StorageUsage
+from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.prices import Prices
 from cupola.platform.services.reruns import Rerun
 from cupola.platform.services.sizes import bigger, most
@@ -117,3 +118,9 @@ def parts(datalabs):
         "launches": SimpleNamespace(usual=lambda datalab: datalab.resources or usual),
         "reruns": FoundAgain(datalabs),
     }
+
+
+def computing(session):
+    service = ComputingService()
+    service.tell(session, ["mars/dust storms.ipynb"])
+    return service

@@ -146,16 +146,19 @@ class Factory:
         self._notices = NotificationStore(self._database)
         self.jobs = self._build_jobs()
         self.notifications, self.deliverer = self._build_notifications()
-        self.shares = ShareService(
+        self.shares = self._build_shares()
+        self.teams.listeners.append(self.shares.follow_team)
+
+    def _build_shares(self) -> ShareService:
+        return ShareService(
             store=ShareStore(self._database),
             sessions=SessionStore(self._database),
             teams=self.teams,
             catalogue=self.catalogue,
             hub=HubShares(self._hub),
             groups=HubGroups(self._hub),
-            base_url=hub_settings.base_url,
+            base_url=self.hub_settings.base_url,
         )
-        self.teams.listeners.append(self.shares.follow_team)
 
     def _build_meter(self) -> ContainerMeter | ProcessMeter:
         if self.config.compute is Compute.DOCKER:
