@@ -26,7 +26,6 @@ _SAID = {
 }
 _WAYS = {Channel.MAIL: "mail", Channel.WEBHOOK: "webhook"}
 
-Number = Annotated[int, Query(ge=0, lt=2**31)]
 Short = Annotated[str, Form(max_length=300)]
 Long = Annotated[str, Form(max_length=2000)]
 
@@ -54,7 +53,7 @@ async def mark(
     request: Request,
     person: PersonIn,
     factory: FactoryIn,
-    after: Number | None = None,
+    after: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
     shown: Annotated[int, Query(ge=-1, lt=2**31)] = -1,
 ) -> Response:
     """Return the mark of the frame, with what came since the one that the page has; 204 where it shows just this."""
@@ -99,7 +98,7 @@ async def save(  # noqa: PLR0913, PLR0917 - the fields of its form
     ends: Annotated[Ends, Form()] = Ends.ALL,
     minutes: Annotated[int, Form(ge=0, le=100_000)] = 10,
     mail: Short = "",
-    address: Short | None = None,
+    address: Annotated[str | None, Form(max_length=300)] = None,
     webhook: Short = "",
     webhook_address: Long = "",
     secret: Short = "",
