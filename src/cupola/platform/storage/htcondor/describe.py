@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cupola.platform.storage.engine import Array
 
-__all__ = ["ATTEMPT", "OWNER", "TAG", "Terms", "describe", "most_made"]
+__all__ = ["ATTEMPT", "OVER_TIME", "OWNER", "TAG", "Terms", "describe", "most_made"]
 
 TAG, ATTEMPT, OWNER = "CupolaJob", "CupolaAttempt", "CupolaOwner"
 """Attributes that we add to each proc: a cluster is found by them, and so is whose it is."""
@@ -23,6 +23,8 @@ LEASE_S = 120
 """A node that is silent this long has lost its task, which then runs elsewhere; HTCondor's own default is 40 min."""
 STUCK_S = 10
 """What the pool itself holds (no interpreter there, too much memory) does not get better by waiting."""
+OVER_TIME = "It has had the time it asked for"
+"""Why we have a task held that runs too long; as all that is held it is then removed."""
 OWN_HOLD = 1
 """The code of a hold that somebody asked for."""
 
@@ -114,7 +116,9 @@ def _asked(array: Array) -> dict[str, str]:
     if array.gpus:
         asked["request_gpus"] = str(array.gpus)
     if array.time_s is not None:
-        asked["allowed_execute_duration"] = str(array.time_s)
+        # Not allowed_execute_duration, which HTCondor 23.9 has been seen to forget.
+        asked["periodic_hold"] = f"JobStatus == 2 && time() - JobCurrentStartDate > {array.time_s}"
+        asked["periodic_hold_reason"] = _text(OVER_TIME)
     return asked
 
 

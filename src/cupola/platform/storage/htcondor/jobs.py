@@ -16,7 +16,7 @@ from cupola.models.job import TaskState
 from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
 from cupola.platform.storage.htcondor.call import SECONDS, TOKENS, Agent
-from cupola.platform.storage.htcondor.describe import OWN_HOLD, Terms, describe, most_made
+from cupola.platform.storage.htcondor.describe import OVER_TIME, OWN_HOLD, Terms, describe, most_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +34,6 @@ _STATES = {
     _TRANSFERRING: TaskState.RUNNING,
     _SUSPENDED: TaskState.RUNNING,
 }
-_OVER_TIME = 47
-"""The code of a hold for more time than was asked for."""
 _ACTIONS = {Control.HOLD: "hold", Control.RUN: "release", Control.CANCEL: "cancel"}
 AGENTS = 8
 """Most processes with bindings beside the platform's own: one per person who has just done something."""
@@ -295,20 +293,20 @@ def _loss(ad: Mapping[str, Any], array: Array) -> Loss | None:
     """Return why a proc was lost, from its ad in the history; nothing where it ended by itself."""
     held = str(ad.get("HoldReason") or ad.get("LastHoldReason") or "").rstrip(".")
     code = ad.get("HoldReasonCode", ad.get("LastHoldReasonCode"))
+    removed = str(ad.get("RemoveReason") or "").rstrip(".")
+    if removed and held and code != OWN_HOLD:
+        # Our own expression has removed what the pool held.
+        return _loss_of_hold(held, ad, array)
+    if removed:
+        return Loss("Killed", f"It was removed from HTCondor: {removed}.")
     if ad.get("ExitBySignal"):
         # HTCondor has run it again as often as it was told to.
         return Loss("Killed", f"Its process was killed by signal {ad.get('ExitSignal')}.")
-    if ad.get("ExitCode") is not None and not ad.get("RemoveReason"):
-        return None
-    if held and code != OWN_HOLD:
-        return _loss_of_hold(held, code, ad, array)
-    if ad.get("RemoveReason"):
-        return Loss("Killed", f"It was removed from HTCondor: {str(ad['RemoveReason']).rstrip('.')}.")
     return None
 
 
-def _loss_of_hold(held: str, code: int | None, ad: Mapping[str, Any], array: Array) -> Loss:
-    if code == _OVER_TIME:
+def _loss_of_hold(held: str, ad: Mapping[str, Any], array: Array) -> Loss:
+    if held.startswith(OVER_TIME):
         return Loss(
             "TimeLimit",
             f"It ran longer than the {array.time_s} s it asked for: ask for more with time=... or give a task fewer inputs.",

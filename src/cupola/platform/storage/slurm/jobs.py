@@ -34,7 +34,8 @@ _STUCK = re.compile(
     r"launch.failed|held.state|JobHoldMaxRequeue|BadConstraints|AccountNotAllowed", re.IGNORECASE
 )
 """Why Slurm itself lets a task wait that will never start."""
-_OPEN = "JobLaunchFailure"
+_NO_LOG = 53
+"""What stands in the place of a signal where the node could not open the task's log."""
 _AGAIN = {
     "NODE_FAIL": "Its node failed.",
     "PREEMPTED": "A more urgent job took its place.",
@@ -365,7 +366,7 @@ def _loss(row: _Row, array: Array) -> Loss | None:
 
 def _loss_of_failed(row: _Row) -> Loss | None:
     """Return why a task failed; nothing for one that ended by itself, which tells in its results what failed."""
-    if row.reason == _OPEN:
-        return Loss("Killed", "Its node could not start it: it does not see the home.", again=True)
     number = row.status & 127
+    if number == _NO_LOG:
+        return Loss("Killed", "Its node could not write into the home of its owner.", again=True)
     return Loss("Killed", f"Its process was killed by signal {number}.", again=True) if number else None
