@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -11,14 +12,19 @@ from pathlib import Path
 
 import httpx
 import nbformat
+import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 
+import cupola.lab
 from support.jobs_portal import Portal
 from support.ports import free_port
 
 playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = Path("/usr/bin/chromium")
+SETTINGS = Path(cupola.lab.__file__).parent / "settings"
 SECONDS = 240
 
 pytestmark = [
@@ -34,15 +40,16 @@ CELL = """
 import os, time
 import cupola
 
-def check(x):
-    print("checking", x)
+def check(name):
+    print("checking", name)
+    x = int(name[6:-4])
     while not os.path.exists("go") and x > 20:
         time.sleep(0.02)
     if x % 10 == 3 and not os.path.exists("mended"):
         raise ValueError("scene is broken")
     return x
 
-job = cupola.map(check, range(40), name="check-scenes")
+job = cupola.map(check, [f"scene-{x}.tif" for x in range(40)], name="check-scenes", chunk=1)
 job
 """
 
@@ -83,6 +90,8 @@ def lab(portal, tmp_path_factory):
         "JUPYTER_TOKEN": made.token,
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "IPYTHONDIR": str(folder / "ipython"),
+        # As `cupola.lab.session` sets it.
+        "JUPYTER_CONFIG_PATH": str(SETTINGS),
     }
     command = [
         sys.executable, "-m", "jupyter", "lab", "--allow-root", "--no-browser",
@@ -139,23 +148,49 @@ def test_the_panel_shows_the_job_while_the_kernel_is_busy_and_controls_it(lab, p
     expect(panel.locator(".state")).to_have_text("running")
     expect(panel.locator("details summary").first).to_have_text("2 inputs failed")
     expect(panel.locator(".group code")).to_contain_text('raise ValueError("scene is broken")')
-    expect(panel.locator(".group")).to_contain_text("2 inputs: 3, 13")
+    expect(panel.locator(".group")).to_contain_text("2 inputs: 3, 13; first scene-3.tif")
     panel.get_by_text("Traceback of input 3").click()
     expect(panel.locator(".group pre")).to_contain_text("ValueError: scene is broken")
+    expect(panel).to_contain_text("runs on local")
+    expect(panel).to_contain_text(re.compile(r"memory: at most \d+ of 1,024 MiB"))
+    expect(panel.locator(".hints")).to_contain_text("ask for memory=")
+    panel.locator(".group button").click()
+    expect(panel.locator(".works")).to_contain_text(
+        "Task 3 is failed and works on 1 input:Input 3: scene-3.tif failed"
+    )
+    expect(panel.locator("pre").last).to_have_text("checking scene-3.tif\n")
 
-    canvas = panel.locator("canvas")
+    canvas = panel.locator("canvas.grid")
     expect(canvas).to_have_attribute("aria-label", "40 tasks: 19 done, 2 running, 2 failed, 17 queued. "
                                                    "Arrow keys choose one, Enter shows its log.")  # fmt: skip
     canvas.focus()
-    for _ in range(4):
-        page.keyboard.press("ArrowRight")
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(panel.locator(".grid-tip")).to_have_text("Task 2: done")
     page.keyboard.press("Enter")
-    expect(panel.locator("pre").last).to_have_text("checking 3\n")
+    expect(panel.locator("pre").last).to_have_text("checking scene-2.tif\n")
+    # One state alone: then the arrow keys go from one of its tasks to the next.
+    panel.get_by_role("button", name="2 failed").click()
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(panel.locator(".grid-tip")).to_have_text("Task 13: failed")
+    panel.get_by_role("button", name="2 failed").click()
     if pictures := os.environ.get("CUPOLA_PICTURES"):
         panel.screenshot(path=Path(pictures) / "job-panel.png")
 
-    panel.get_by_role("button", name="Hold").click()
+
+def test_the_buttons_say_what_they_do_and_do_it(lab, page):
+    expect = playwright.expect
+    panel = page.locator("section.cupola-job")
+    canvas = panel.locator("canvas.grid")
+    hold = panel.get_by_role("button", name="Hold")
+    hold.focus()
+    expect(panel.get_by_text("Stop the job until you release it")).to_be_visible()
+    expect(panel.get_by_role("button", name="Retry")).to_be_disabled()
+    page.keyboard.press("Enter")
     expect(panel.locator(".state")).to_have_text("held")
+    expect(canvas).to_have_attribute("aria-label", re.compile("19 done, 2 failed, 19 held"))
     (lab.folder / "go").touch()
     panel.get_by_role("button", name="Release").click()
     expect(panel.locator(".state")).to_have_text("partly failed")
@@ -165,7 +200,30 @@ def test_the_panel_shows_the_job_while_the_kernel_is_busy_and_controls_it(lab, p
     expect(panel.locator(".state")).to_have_text("done")
     expect(panel.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
     for name in ("Hold", "Release", "Retry", "Cancel"):
-        expect(panel.get_by_role("button", name=name, exact=True)).to_be_hidden()
+        expect(panel.get_by_role("button", name=name, exact=True)).to_be_disabled()
+
+
+def test_the_page_of_the_job_shows_the_same(portal, page):
+    expect = playwright.expect
+    job = httpx.get(f"{portal.url}/jobs").json()["items"][0]["id"]
+    told = httpx.get(f"{portal.url}/jobs/{job}/grid").json()
+    pages = page.context.browser.new_page()
+    pages.goto(f"{portal.url.removesuffix('/api')}/jobs?state=done&text=SCENES")
+    pages.get_by_role("link", name="check-scenes").click()
+    panel = page.locator("section.cupola-job")
+    for shown in (panel, pages):
+        expect(shown.locator("canvas.grid")).to_have_attribute(
+            "aria-label", re.compile("^40 tasks: 40 done. ")
+        )
+        expect(shown.locator(".hints li")).to_have_text(told["hints"])
+    pages.locator("canvas.grid").focus()
+    pages.keyboard.press("Home")
+    pages.keyboard.press("Enter")
+    expect(pages.get_by_role("heading", name="Task 0")).to_be_visible()
+    expect(pages.locator("main")).to_contain_text("scene-0.tif")
+    pages.goto(f"{portal.url.removesuffix('/api')}/jobs?state=failed")
+    expect(pages.locator("main")).to_contain_text("None of your jobs fits")
+    pages.close()
 
 
 def test_the_panel_says_when_the_portal_is_away_and_goes_on(portal, page):
@@ -179,13 +237,84 @@ def test_the_panel_says_when_the_portal_is_away_and_goes_on(portal, page):
     expect(panel.get_by_role("alert")).to_be_hidden()
 
 
+def test_the_panel_lives_again_when_the_saved_notebook_is_opened_without_its_kernel(lab, page):
+    expect = playwright.expect
+    page.keyboard.press("Control+s")
+    saved = lab.folder / "panel.ipynb"
+    wait(lambda: "widgets" in nbformat.read(saved, 4).metadata)
+    signed = {"Authorization": f"token {lab.token}"}
+    for session in httpx.get(f"{lab.url}api/sessions", headers=signed).json():
+        httpx.delete(f"{lab.url}api/sessions/{session['id']}", headers=signed).raise_for_status()
+    page.goto(f"{lab.url}lab/workspaces/again/tree/panel.ipynb?token={lab.token}")
+    panel = page.locator("section.cupola-job")
+    expect(panel.locator(".state")).to_have_text("done")
+    # It asks for the grid itself: nothing of it is in the notebook.
+    expect(panel.locator("canvas.grid")).to_have_attribute("aria-label", re.compile("^40 tasks: 40 done. "))
+
+
+PRODUCTS = """
+import os, cupola
+
+def slowly(band):
+    import time
+    while band.max() > 1 and not os.path.exists("shown"):
+        time.sleep(0.05)
+    return band * 2
+
+job = cupola.open("scenes").preview().map(slowly).run("doubled", chunk=1)
+job
+"""
+
+
+def test_products_come_on_a_map_below_the_panel(lab, page):
+    expect = playwright.expect
+    (lab.folder / "scenes").mkdir()
+    for number in (1, 2):
+        place = {"crs": "EPSG:3857", "transform": from_origin(64_000 * number, 64_000, 1000, 1000)}
+        with rasterio.open(
+            lab.folder / "scenes" / f"scene-{number}.tif", "w", driver="GTiff", width=64, height=64, count=1,
+            dtype="float32", **place,
+        ) as file:  # fmt: skip
+            file.write(np.full((64, 64), number, dtype="float32"), 1)
+    page.goto(lab.notebook("products", PRODUCTS))
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for()
+    page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    panel = page.locator("section.cupola-job")
+    expect(panel.locator(".numbers").first).to_contain_text("1 of 2 done")
+    panel.get_by_role("button", name="Show on a map").click()
+    expect(panel.locator(".products")).to_contain_text("The map is below; new products come by themselves.")
+    tile = page.locator(".leaflet-tile-loaded").first
+    tile.wait_for(state="attached")
+    first = revision(tile)
+    (lab.folder / "shown").touch()
+    expect(panel.locator(".state")).to_have_text("done")
+    wait(lambda: revision(tile) != first)
+
+
+def revision(tile):
+    """Return the part of a tile's address that changes with the products."""
+    return re.search("v=([0-9a-f]+)", tile.get_attribute("src"))[1]
+
+
+def wait(condition):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def test_the_relay_passes_on_jobs_only_and_only_for_the_owner_of_the_session(lab, portal):
     job = httpx.get(f"{portal.url}/jobs").json()["items"][0]["id"]
     root = f"{lab.url}cupola/api/jobs/{job}"
     signed = {"Authorization": f"token {lab.token}"}
     assert httpx.get(root).status_code == 403
     assert httpx.get(root, headers=signed).json()["name"] == "check-scenes"
-    assert httpx.get(f"{root}/tasks/3/log", headers=signed).text.startswith("checking 3\n")
+    assert httpx.get(f"{root}/tasks/3/log", headers=signed).text.startswith("checking scene-3.tif\n")
+    assert httpx.get(f"{root}/tasks/3", headers=signed).json()["labels"] == ["scene-3.tif"]
+    grid = httpx.get(f"{root}/grid", headers=signed)
+    again = httpx.get(f"{root}/grid", headers={**signed, "If-None-Match": grid.headers["etag"]})
+    assert (grid.status_code, again.status_code, again.content) == (200, 304, b"")
     assert httpx.get(f"{root}/results/3", headers=signed).status_code == 404
     assert httpx.get(f"{lab.url}cupola/api/jobs/../me", headers=signed).status_code == 404
     assert httpx.get(f"{lab.url}cupola/api/jobs/%2e%2e/me", headers=signed).status_code == 404

@@ -59,7 +59,7 @@ def test_widgets_are_saved_with_their_notebook_so_that_a_panel_lives_again():
 
     prepare()
     defaults, error = _get_overrides("/nowhere")
-    assert error is None
+    assert not error
     assert defaults["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": True}
 
 

@@ -268,6 +268,49 @@ async def test_a_job_offers_what_its_state_allows(app, browser, job, deeds):
         assert app.state.factory.jobs.asked[-1] == (JobAction(deed), job)
 
 
+@pytest.mark.asyncio
+async def test_a_button_says_what_it_does_and_why_not_now(browser):
+    text = (await browser.get("jobs/job-partly/live")).text
+    assert "Run again the inputs that failed or were cancelled" in text
+    assert re.search(r'id="hold" disabled aria-describedby="says-hold"', text)
+    assert "Not now: It does not wait or run now." in text
+
+
+@pytest.mark.asyncio
+async def test_hints_rate_and_where_a_job_runs_are_told(browser):
+    text = (await browser.get("jobs/job-running/live")).text
+    assert made_up.HINT in html.unescape(text)
+    assert "<dt>inputs a minute</dt><dd>760</dd>" in text
+    assert "Runs on <strong>local</strong>" in text
+    assert "at most <strong>412</strong> of 1,024 MiB" in text
+
+
+@pytest.mark.asyncio
+async def test_the_list_is_asked_for_by_state_and_text_and_stays_so(app, browser, monkeypatch):
+    asked = []
+    jobs = app.state.factory.jobs
+    found = jobs.jobs
+
+    async def remembered(person, **wish):
+        asked.append(wish)
+        return await found(person, **wish)
+
+    monkeypatch.setattr(jobs, "jobs", remembered, raising=False)
+    text = (await browser.get("jobs?state=failed&text=crater+%26+co")).text
+    assert asked[-1]["text"] == "crater & co"
+    assert {str(state) for state in asked[-1]["states"]} == {"failed", "partly-failed"}
+    assert 'value="crater &amp; co"' in text
+    assert "jobs/live?state=failed&amp;text=crater+%26+co&amp;seen=" in text
+    assert "jobs?state=failed&amp;text=crater+%26+co&amp;cursor=older" in text
+    await browser.get("jobs?state=unheard-of")
+    assert asked[-1]["states"] == ()
+
+
+@pytest.mark.asyncio
+async def test_the_page_of_a_task_names_its_inputs(browser):
+    assert "<code>scene-3.tif</code>" in (await browser.get("jobs/job-partly/tasks/3")).text
+
+
 def made_up_job(name):
     return next(job for job in made_up.jobs() if job.id == name)
 

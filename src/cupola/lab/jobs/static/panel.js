@@ -295,8 +295,8 @@ class Panel {
   }
 
   chooseTask(task, open) {
-    this.task.value = task;
     if (!open) return;
+    this.task.value = task;
     if (this.logs.open) this.showTask();
     else this.logs.open = true; // its toggle shows the log
   }

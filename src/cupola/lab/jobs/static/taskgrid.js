@@ -90,9 +90,10 @@ export class TaskGrid {
     this.told = own(".grid-told", "div", { class: "grid-told", role: "status" });
     this.key = own("ul.key", "ul", { class: "key", "aria-label": "Tasks by state; choose a state to see its tasks alone" });
     this.key.replaceChildren();
-    this.field.append(this.canvas, this.cursor, this.tip);
+    this.field.append(this.canvas, this.cursor);
     this.scroll.append(this.field);
-    area.replaceChildren(this.scroll, this.key, this.told);
+    // The tip stands outside of what scrolls, which would cut it off.
+    area.replaceChildren(this.scroll, this.tip, this.key, this.told);
     this.canvas.addEventListener("pointermove", (event) => this.point(this.under(event)));
     this.canvas.addEventListener("pointerleave", () => this.point(null));
     this.canvas.addEventListener("click", (event) => {
@@ -295,11 +296,8 @@ export class TaskGrid {
     const { cell, columns, width } = this.place;
     this.tip.textContent = this.text(task);
     const left = Math.min((task % columns) * cell + 12, width - this.tip.offsetWidth);
-    const below = (Math.floor(task / columns) + 1) * cell + 6;
-    const fits = below + this.tip.offsetHeight <= this.scroll.scrollTop + this.scroll.clientHeight;
-    const above = Math.floor(task / columns) * cell - this.tip.offsetHeight - 4;
     this.tip.style.left = `${Math.max(0, left)}px`;
-    this.tip.style.top = `${fits || above < this.scroll.scrollTop ? below : above}px`;
+    this.tip.style.top = `${(Math.floor(task / columns) + 1) * cell + 6 - this.scroll.scrollTop}px`;
   }
 
   showCursor() {
