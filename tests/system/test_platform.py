@@ -420,3 +420,43 @@ def test_a_hub_that_cannot_start_is_said_in_one_sentence_and_leaves_nothing(new_
     assert refused.stderr.count("\n") == 1
     assert "hub.log" in refused.stderr
     assert one.processes() == []
+
+
+TERMINAL = """
+import pathlib, subprocess
+pathlib.Path("salt.txt").write_text("NaCl")
+pathlib.Path("jobs.py").write_text("def size(path): return len(open(path).read())")
+for told in (
+    ["run", "jobs.py:size", "salt.txt", "--name", "sizes", "--wait"],
+    ["run", "--command", "cp {input} {output}", "--output", "{stem}.copy", "salt.txt", "--wait"],
+    ["ps"],
+):
+    done = subprocess.run(["cupola", *told], capture_output=True, text=True)
+    print(done.returncode, done.stderr)
+print(*(path.read_text() for path in pathlib.Path().glob("salt.copy")))
+"""
+
+
+@pytest.mark.asyncio
+async def test_jobs_from_a_sessions_terminal_and_from_elsewhere(platform):
+    async with signed_in(platform) as (visitor, client):
+        session = await launch(client)
+        async with kernel_in(visitor, session) as kernel:
+            said = (await kernel.run(TERMINAL)).text
+        assert [line[:2] for line in said.splitlines() if line[:1].isdigit()] == ["0 ", "0 ", "0 "], said
+        assert said.rstrip().endswith("NaCl")
+        job = next(job for job in (await client.jobs()).items if job.name == "sizes")
+        assert (job.counts.done, job.session, job.version) == (1, session.id, session.version)
+        elsewhere = {
+            "CUPOLA_API_URL": client.url,
+            "CUPOLA_TOKEN": client._http.headers["authorization"].split()[1],
+        }
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "cupola.cli", "ps", "--all", "--json"],
+            env={**platform.environment(), **elsewhere},
+            capture_output=True,
+            check=True,
+        )
+        assert {one["name"] for one in json.loads(done.stdout)["jobs"]} >= {"sizes", "cp"}
+        await client.stop_session(session.id)
