@@ -209,11 +209,7 @@
     }
 
     /** Show the form at once where the address asks for it, for the notebook that the address opens. */
-    async runAsked() {
-      const path = decodeURIComponent((location.pathname.split('/tree/')[1] || ''));
-      if (!path) {
-        return;
-      }
+    async runAsked(path) {
       const panel = await this.app.commands.execute('docmanager:open', { path });
       if (panel && panel.context) {
         await this.run(panel);
@@ -252,14 +248,15 @@
     void app.restored.then(() => {
       jobs.look();
       if (asked) {
-        jobs.runAsked().catch(error => console.warn(NAME, error));
+        jobs.runAsked(asked).catch(error => console.warn(NAME, error));
       }
     });
   }
 
   async function extension() {
     // JupyterLab changes its address soon: what it was opened with is read first.
-    const asked = new URLSearchParams(location.search).has(ASKED);
+    const wanted = new URLSearchParams(location.search).has(ASKED);
+    const asked = wanted ? decodeURIComponent(location.pathname.split('/tree/')[1] || '') : '';
     const names = ['services', 'apputils', 'notebook', 'mainmenu'];
     const [services, apputils, notebook, mainmenu] = await Promise.all(names.map(name => load('@jupyterlab/' + name)));
     const widgets = await load('@lumino/widgets');
