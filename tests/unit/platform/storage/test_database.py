@@ -154,3 +154,26 @@ async def test_jobs_come_back_as_they_went(connect):
     with pytest.raises(NotFoundError):
         await store.update("full", lambda stored: stored)
     await database.aclose()
+
+
+async def test_jobs_are_found_by_state_and_text_page_by_page(connect):
+    database = connect()
+    await database.migrate()
+    store = JobStore(database)
+    for number in range(3):
+        await store.insert(job(f"ndvi-{number}", name=f"NDVI 50%_{number}", state=JobState.FAILED))
+    await store.insert(job("dust", engine="slurm", state=JobState.DONE))
+
+    async def found(**wish):
+        return {stored.job.id for stored in (await store.page("maria", **wish)).items}
+
+    assert await found(text="ndvi") == {"ndvi-0", "ndvi-1", "ndvi-2"}
+    assert await found(text="50%_1") == {"ndvi-1"}
+    assert await found(text="0%0") == set()
+    assert await found(text="Slurm") == {"dust"}
+    assert await found(states=[JobState.DONE]) == {"dust"}
+    assert await found(states=[JobState.DONE], text="ndvi") == set()
+    first = await store.page("maria", text="ndvi", limit=2)
+    second = await store.page("maria", text="ndvi", limit=2, cursor=first.next)
+    assert [len(first.items), len(second.items), second.next] == [2, 1, None]
+    await database.aclose()
