@@ -150,8 +150,9 @@ class HTCondor:
     def throttle(self, array: Array, native: str, at_once: int) -> None:
         """Let at most `at_once` tasks be in the queue from now on; those that run already are let end."""
         if native:
+            agent = self._agent_of(array)
             most = most_made(array, self._agent.ask("capacity")["cores"], at_once=at_once)
-            self._agent_of(array).ask("throttle", cluster=int(native), most=most)
+            agent.ask("throttle", cluster=int(native), most=most)
 
     def log(self, array: Array, task: int) -> str:
         """Return the last part of what a task printed; what its interpreter said before, where it did not come so far."""

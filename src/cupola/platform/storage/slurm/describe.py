@@ -67,7 +67,7 @@ def words(
         "--open-mode=append",
         # The commands of Slurm are run with next to nothing in their environment. NONE would load the account's login shell.
         "--export=ALL",
-        f"--chdir={_literal(str(array.folder))}",
+        f"--chdir={array.folder}",
         f"--cpus-per-task={array.cpus}",
         f"--mem={array.memory_mib}",
         *([f"--gres=gpu:{array.gpus}"] if array.gpus else []),
