@@ -15,6 +15,7 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -281,31 +282,38 @@ def _is_there(output: Path) -> bool:
     """Say whether an output is whole. A power cut can leave an empty file under the final name."""
     try:
         return output.is_dir() or output.stat().st_size > 0
-    except FileNotFoundError:
+    except OSError:  # what else is wrong the writing tells
         return False
 
 
 @contextmanager
 def _aside(output: Path) -> Iterator[Path]:
     """Make a folder beside an output that the program writes into: the name of the file stays the program's business."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    host = os.uname().nodename
-    for left in output.parent.glob(f".{_plain(output.name)}.*.part"):
-        _, _, owner = left.name.removesuffix(".part").rpartition(f".{host}.")
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(left, ignore_errors=True)  # of a task that was killed
-    folder = output.with_name(f".{output.name}.{host}.{os.getpid()}.part")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder = output.with_name(f".{output.name}.{os.uname().nodename}.{os.getpid()}.part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _clear(output.parent)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    except OSError as error:
+        raise CommandError(
+            f"Nothing can be written to {output.parent} ({error.strerror}): say folder= of one that can, "
+            "such as one in your home.",
+            "output: cannot be written",
+        ) from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _plain(name: str) -> str:
-    """Return a name as a pattern that means itself."""
-    return re.sub(r"([\[\]*?])", r"[\1]", name)
+@cache
+def _clear(folder: Path) -> None:
+    """Remove what tasks of this host that were killed have left in a folder; once, as it may hold very many files."""
+    for left in folder.glob(f".*.{os.uname().nodename}.*.part"):
+        owner = left.name.split(".")[-2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _move(folder: Path, output: Path, *, program: str) -> None:

@@ -74,6 +74,9 @@ class Jobs(Sequence[Job]):
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{escape(self._rest().strip())}"
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(dict.fromkeys(state.name for state in self._states))
+
     def _rows(self) -> list[tuple[str, ...]]:
         return [row(state) for state in self._states[:MOST_SHOWN]]
 

@@ -128,6 +128,15 @@ def test_other_ends_of_a_program():
     assert "ended well and did not write {output}: it should have written a.out." in why("true")
 
 
+def test_where_nothing_can_be_written_it_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    work, inputs = plan_command("touch {output}", ["a"], outputs="file/{name}")
+    with pytest.raises(
+        CommandError, match=r"Nothing can be written to .*/file \((File exists|Not a directory)\)"
+    ):
+        work(inputs[0])
+
+
 def test_an_output_that_is_there_is_kept_and_an_empty_one_is_not(tmp_path):
     work, inputs = plan_command("sh -c 'echo new > \"$0\"' {output}", ["a", "b"], outputs="{name}.txt")
     (tmp_path / "a.txt").write_text("old")
