@@ -97,7 +97,7 @@ commands() { # what a client runs, without anything in its environment
   local name
   mkdir -p "$POOL/bin"
   for name in sbatch scancel scontrol sinfo squeue; do
-    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s SLURM_CONF=%s exec %s "$@"\n' "$LIB:$LIB/slurm-wlm" "$SLURM_CONF" \
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s SLURM_CONF=${SLURM_CONF:-%s} exec %s "$@"\n' "$LIB:$LIB/slurm-wlm" "$SLURM_CONF" \
       "$PREFIX/usr/bin/$name" > "$POOL/bin/$name"
     chmod 755 "$POOL/bin/$name"
   done

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cupola.exceptions import InputError, LimitError, UnavailableError
+from cupola.exceptions import LimitError
 from cupola.lab.jobs.packing import label, pack
 from cupola.models.job import TaskPlan, TaskState
 from cupola.platform.storage.engine import Array, Control
@@ -87,7 +87,7 @@ def done(array):
 
 
 def square(number):
-    print("squaring", number)
+    print("squaring", number)  # noqa: T201 - it goes to the log
     return number**2
 
 
@@ -119,7 +119,7 @@ def test_two_arrays_are_submitted_found_polled_at_once_and_end(scheduler, make):
         scheduler.control(first, natives["job-first"], wish)
 
 
-def test_a_wish_is_followed_and_the_queue_says_what_waits(pool, scheduler, make):
+def test_a_wish_is_followed_and_the_queue_says_what_waits(scheduler, make):
     first = make("job-many", nap, [0.2] * 8, cpus=2)
     second = make("job-after", nap, [0], cpus=4)
     native, later = scheduler.submit(first), scheduler.submit(second)
@@ -253,9 +253,7 @@ def environment_of(_):
     return dict(system.environ)
 
 
-def test_tasks_find_their_environment_and_nothing_of_the_platforms(
-    pool, scheduler, make, tmp_path, monkeypatch
-):
+def test_tasks_find_their_environment_and_nothing_of_the_platforms(scheduler, make, tmp_path, monkeypatch):
     monkeypatch.setenv("CUPOLA_INTERNAL_TOKEN", "secret-of-the-platform")
     said = {
         "ODD": """a 'b' "c" $HOME $(Process) %A `id` \\ ; ünï""",
@@ -277,7 +275,7 @@ def test_tasks_find_their_environment_and_nothing_of_the_platforms(
     assert not {name for name in found if name.startswith(("CONDOR_CONFIG", "SLURM_CONF", "_CONDOR_SEC"))}
 
 
-def test_an_interpreter_that_is_not_there_is_told(pool, scheduler, make):
+def test_an_interpreter_that_is_not_there_is_told(scheduler, make):
     array = replace(make("job-no-python", square, [1]), python=Path("/nowhere/bin/python"))
     native = scheduler.submit(array)
     gone(scheduler, array, native)

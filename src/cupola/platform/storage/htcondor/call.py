@@ -41,6 +41,11 @@ _ASKED = {
 _STRANGERS = re.compile(r"authenticat|authoriz|permission|token|allocate a cluster id|SECMAN", re.IGNORECASE)
 """How the bindings say that the schedd does not know who asks."""
 
+_NOBODY = re.compile(
+    r"Failed communication|Unable to locate|Failed to connect|Failed to fetch", re.IGNORECASE
+)
+"""How they say that nobody answers, or refuses to."""
+
 
 class Agent:
     """The child process, started when it is first asked and anew after a call that hung.
@@ -144,8 +149,13 @@ class Agent:
 
 def _sentence(call: str, error: str, environment: Mapping[str, str]) -> str:
     reason = " ".join(error.split())[:300].rstrip(".")
+    tokens = environment.get(TOKENS) or f"the folder that {environment.get('CONDOR_CONFIG')} names"
+    if _NOBODY.search(error):
+        return (
+            f"HTCondor does not {_ASKED[call]} ({reason}): it does not run, or does not accept the token in {tokens}; the pool's "
+            "administrator finds the cause in its log."
+        )
     if _STRANGERS.search(error):
-        tokens = environment.get(TOKENS) or f"the folder that {environment.get('CONDOR_CONFIG')} names"
         return (
             f"HTCondor does not {_ASKED[call]} for who the token in {tokens} says ({reason}): the pool's administrator gives a "
             "new token, or allows it."

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from cupola.platform.storage.engine import Array
 
-__all__ = ["Part", "name_of", "parts", "script", "words"]
+__all__ = ["Part", "Person", "name_of", "parts", "script", "words"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,14 @@ class Part:
     start: int
     """Place of its first task."""
     tasks: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """A system account."""
+
+    user: int
+    group: int
 
 
 def name_of(array: Array) -> str:
@@ -40,7 +48,7 @@ def words(
     part: Part,
     *,
     account: str | None = None,
-    as_person: bool = False,
+    person: Person | None = None,
     extra: Sequence[str] = (),
 ) -> list[str]:
     """Return the command line of ``sbatch``; the script comes with `script` on its input.
@@ -53,8 +61,8 @@ def words(
         Which of its tasks.
     account
         The account of jobs that count for no team; where there is none, no account is named.
-    as_person
-        Whether tasks run as the system account of their owner's name: only root may ask for that.
+    person
+        The system account that tasks run as, where it is not that of the platform: only root may ask for that.
     extra
         What the administrator adds, such as ``--partition=short``.
     """
@@ -76,7 +84,8 @@ def words(
         f"--comment=Cupola job of {array.owner}",
         f"--output={_literal(str(array.folder))}/log/slurm.out",
         *([f"--account={array.team or account}"] if account else []),
-        *([f"--uid={array.owner}"] if as_person else []),
+        # Without the group it would stay the platform's.
+        *([f"--uid={person.user}", f"--gid={person.group}"] if person else []),
         *extra,
     ]
 

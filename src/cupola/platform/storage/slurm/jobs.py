@@ -16,7 +16,7 @@ from cupola.exceptions import InputError, LimitError, UnavailableError
 from cupola.models.job import TaskState
 from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
-from cupola.platform.storage.slurm.describe import name_of, parts, script, words
+from cupola.platform.storage.slurm.describe import Person, name_of, parts, script, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,15 +110,14 @@ class Slurm:
                 "Sessions are containers here, which tasks on Slurm cannot have: use another engine, such as engine='local'."
             )
         _check_room(array, self._nodes())
-        if self._settings.as_person:
-            _check_person(array)
+        person = _person(array) if self._settings.as_person else None
         made = []
         for part in parts(array, most=self._longest):
             command = words(
                 array,
                 part,
                 account=self._settings.account,
-                as_person=self._settings.as_person,
+                person=person,
                 extra=self._settings.options,
             )
             try:
@@ -325,8 +324,8 @@ def _check_room(array: Array, nodes: Sequence[_Node]) -> None:
     )
 
 
-def _check_person(array: Array) -> None:
-    """Refuse what would run as nobody, or as root."""
+def _person(array: Array) -> Person:
+    """Return the account that tasks run as; refuse what would run as nobody, or as root."""
     try:
         account = pwd.getpwnam(array.owner)
     except KeyError:
@@ -336,6 +335,7 @@ def _check_person(array: Array) -> None:
             f"The Slurm cluster has no account {array.owner!r} for your tasks: have the platform's administrator make one, or "
             "use another engine."
         )
+    return Person(account.pw_uid, account.pw_gid)
 
 
 def _loss(row: _Row, array: Array) -> Loss | None:

@@ -12,7 +12,7 @@ from cupola.exceptions import InputError, LimitError, UnavailableError
 from cupola.models.job import TaskState
 from cupola.platform.storage.engine import Array
 from cupola.platform.storage.slurm import Slurm
-from cupola.platform.storage.slurm.describe import Part, parts, script, words
+from cupola.platform.storage.slurm.describe import Part, Person, parts, script, words
 
 ARRAY = Array(
     tag="job-0123456789",
@@ -54,7 +54,7 @@ def test_a_plain_array(golden):
 
 def test_all_that_can_be_asked_for(golden):
     part = Part(20, 20)
-    said = words(HUGE, part, account="cupola", as_person=True, extra=["--partition=short"])
+    said = words(HUGE, part, account="cupola", person=Person(1001, 1002), extra=["--partition=short"])
     golden("all", {"words": said, "script": script(HUGE, part)})
 
 
