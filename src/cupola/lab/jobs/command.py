@@ -289,7 +289,7 @@ def _is_there(output: Path) -> bool:
 @contextmanager
 def _aside(output: Path) -> Iterator[Path]:
     """Make a folder beside an output that the program writes into: the name of the file stays the program's business."""
-    folder = output.with_name(f".{output.name}.{os.uname().nodename}.{os.getpid()}.part")
+    folder = output.with_name(f".{output.name}.{_where()}.{os.getpid()}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         _clear(output.parent)
@@ -309,11 +309,17 @@ def _aside(output: Path) -> Iterator[Path]:
 
 @cache
 def _clear(folder: Path) -> None:
-    """Remove what tasks of this host that were killed have left in a folder; once, as it may hold very many files."""
-    for left in folder.glob(f".*.{os.uname().nodename}.*.part"):
+    """Remove what tasks that were killed have left in a folder; once, as it may hold very many files."""
+    for left in folder.glob(f".*.{_where()}.*.part"):
         owner = left.name.split(".")[-2]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(left, ignore_errors=True)
+
+
+@cache
+def _where() -> str:
+    """Return what tells the numbers of processes apart: the host, and on it the container or slot that counts its own."""
+    return f"{os.uname().nodename}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - it is a link to no file
 
 
 def _move(folder: Path, output: Path, *, program: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cupola.exceptions import InputError
+from cupola.lab.jobs import command
 from cupola.lab.jobs.command import Command, CommandError, CommandInput, plan_command
 from cupola.lab.jobs.failure import describe
 
@@ -157,11 +158,12 @@ def test_what_a_program_writes_beside_its_output_comes_along_first(tmp_path):
 
 
 def test_what_a_killed_task_left_is_removed_and_that_of_another_is_not(tmp_path):
-    host = os.uname().nodename
+    here = command._where()
     child = subprocess.Popen(["true"])
     child.wait()
     gone, mine, other = (
-        tmp_path / f".a[1].txt.{owner}.part" for owner in (f"{host}.{child.pid}", f"{host}.1", "elsewhere.1")
+        tmp_path / f".a[1].txt.{owner}.part"
+        for owner in (f"{here}.{child.pid}", f"{here}.1", f"{here}1.{child.pid}")
     )
     for folder in (gone, mine, other):
         folder.mkdir()
