@@ -252,6 +252,42 @@ def test_the_panel_lives_again_when_the_saved_notebook_is_opened_without_its_ker
     expect(panel.locator("canvas.grid")).to_have_attribute("aria-label", re.compile("^40 tasks: 40 done. "))
 
 
+def wait(condition):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_relay_passes_on_jobs_only_and_only_for_the_owner_of_the_session(lab, portal):
+    job = httpx.get(f"{portal.url}/jobs").json()["items"][0]["id"]
+    root = f"{lab.url}cupola/api/jobs/{job}"
+    signed = {"Authorization": f"token {lab.token}"}
+    assert httpx.get(root).status_code == 403
+    assert httpx.get(root, headers=signed).json()["name"] == "check-scenes"
+    assert httpx.get(f"{root}/tasks/3/log", headers=signed).text.startswith("checking scene-3.tif\n")
+    assert httpx.get(f"{root}/tasks/3", headers=signed).json()["labels"] == ["scene-3.tif"]
+    grid = httpx.get(f"{root}/grid", headers=signed)
+    again = httpx.get(f"{root}/grid", headers={**signed, "If-None-Match": grid.headers["etag"]})
+    assert (grid.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert httpx.get(f"{root}/results/3", headers=signed).status_code == 404
+    assert httpx.get(f"{lab.url}cupola/api/jobs/../me", headers=signed).status_code == 404
+    assert httpx.get(f"{lab.url}cupola/api/jobs/%2e%2e/me", headers=signed).status_code == 404
+    assert httpx.post(f"{root}/delete", headers=signed).status_code == 404
+    assert httpx.delete(root, headers=signed).status_code == 405
+    refused = httpx.post(f"{root}/retry", headers=signed)
+    assert (refused.status_code, refused.json()["detail"].partition(":")[2]) == (
+        409,
+        " nothing is left to retry.",
+    )
+    assert refused.headers["content-type"] == "application/problem+json"
+
+    with httpx.Client() as browser:  # by cookie alone: another site's page could send this
+        browser.get(f"{lab.url}lab", params={"token": lab.token})
+        assert browser.get(root).status_code == 200
+        assert browser.post(f"{root}/retry").status_code == 403
+
+
 PRODUCTS = """
 import os, cupola
 
@@ -290,44 +326,10 @@ def test_products_come_on_a_map_below_the_panel(lab, page):
     (lab.folder / "shown").touch()
     expect(panel.locator(".state")).to_have_text("done")
     wait(lambda: revision(tile) != first)
+    if pictures := os.environ.get("CUPOLA_PICTURES"):
+        page.locator(".jp-Cell-outputWrapper").first.screenshot(path=Path(pictures) / "job-panel-map.png")
 
 
 def revision(tile):
     """Return the part of a tile's address that changes with the products."""
     return re.search("v=([0-9a-f]+)", tile.get_attribute("src"))[1]
-
-
-def wait(condition):
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def test_the_relay_passes_on_jobs_only_and_only_for_the_owner_of_the_session(lab, portal):
-    job = httpx.get(f"{portal.url}/jobs").json()["items"][0]["id"]
-    root = f"{lab.url}cupola/api/jobs/{job}"
-    signed = {"Authorization": f"token {lab.token}"}
-    assert httpx.get(root).status_code == 403
-    assert httpx.get(root, headers=signed).json()["name"] == "check-scenes"
-    assert httpx.get(f"{root}/tasks/3/log", headers=signed).text.startswith("checking scene-3.tif\n")
-    assert httpx.get(f"{root}/tasks/3", headers=signed).json()["labels"] == ["scene-3.tif"]
-    grid = httpx.get(f"{root}/grid", headers=signed)
-    again = httpx.get(f"{root}/grid", headers={**signed, "If-None-Match": grid.headers["etag"]})
-    assert (grid.status_code, again.status_code, again.content) == (200, 304, b"")
-    assert httpx.get(f"{root}/results/3", headers=signed).status_code == 404
-    assert httpx.get(f"{lab.url}cupola/api/jobs/../me", headers=signed).status_code == 404
-    assert httpx.get(f"{lab.url}cupola/api/jobs/%2e%2e/me", headers=signed).status_code == 404
-    assert httpx.post(f"{root}/delete", headers=signed).status_code == 404
-    assert httpx.delete(root, headers=signed).status_code == 405
-    refused = httpx.post(f"{root}/retry", headers=signed)
-    assert (refused.status_code, refused.json()["detail"].partition(":")[2]) == (
-        409,
-        " nothing is left to retry.",
-    )
-    assert refused.headers["content-type"] == "application/problem+json"
-
-    with httpx.Client() as browser:  # by cookie alone: another site's page could send this
-        browser.get(f"{lab.url}lab", params={"token": lab.token})
-        assert browser.get(root).status_code == 200
-        assert browser.post(f"{root}/retry").status_code == 403

@@ -161,7 +161,9 @@ async def test_jobs_are_found_by_state_and_text_page_by_page(connect):
     await database.migrate()
     store = JobStore(database)
     for number in range(3):
-        await store.insert(job(f"ndvi-{number}", name=f"NDVI 50%_{number}", state=JobState.FAILED))
+        made = job(f"ndvi-{number}", state=JobState.FAILED)
+        named = made.job.model_copy(update={"name": f"NDVI 50%_{number}"})
+        await store.insert(made.model_copy(update={"job": named}))
     await store.insert(job("dust", engine="slurm", state=JobState.DONE))
 
     async def found(**wish):
