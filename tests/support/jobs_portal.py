@@ -27,8 +27,9 @@ SECONDS = 180
 
 
 class Portal:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **settings: object) -> None:
         self.root = root
+        (root / "settings.json").write_text(json.dumps(settings))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/services/cupola/api"
         self.home = root / "homes" / "ada"
@@ -106,7 +107,8 @@ def main(root: Path, port: int) -> None:
         }
     )
     no_hub = httpx.MockTransport(lambda _: httpx.Response(503))
-    config = Config.model_validate({"state": str(root), "engines": {"local": {"cores": 2}}})
+    more = json.loads((root / "settings.json").read_text())
+    config = Config.model_validate({"state": str(root), "engines": {"local": {"cores": 2}}, **more})
     app = create_app(config, settings, hub_transport=no_hub)
     app.dependency_overrides[current_person] = lambda: ADA
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
