@@ -10,6 +10,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from cupola.exceptions import InputError, LimitError, UnavailableError
@@ -255,6 +256,11 @@ class Slurm:
         UnavailableError
             It is not there, does not answer or refuses; with `gone`, a job that has ended is none of these.
         """
+        config = self._environment.get("SLURM_CONF")
+        if config is not None and not Path(config).is_file():
+            raise UnavailableError(
+                f"Slurm's configuration {config} is not there: the platform's administrator mends engines.slurm.config."
+            )
         try:
             done = subprocess.run(
                 command,
@@ -270,8 +276,9 @@ class Slurm:
                 f"Slurm's command {command[0]} is not on the platform's path: its administrator sets engines.slurm.programs."
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
+            why = f"no answer in {SECONDS:g} s" if isinstance(error, subprocess.TimeoutExpired) else error
             raise UnavailableError(
-                f"Slurm does not answer ({command[0]}: {error}): try again in a minute; its administrator finds the cause in "
+                f"Slurm does not answer ({command[0]}: {why}): try again in a minute; its administrator finds the cause in "
                 "slurmctld's log."
             ) from error
         if done.returncode and not (
@@ -280,11 +287,11 @@ class Slurm:
             raise UnavailableError(self._sentence(command[0], done.stderr))
         return done.stdout
 
-    def _sentence(self, command: str, error: str) -> str:
+    @staticmethod
+    def _sentence(command: str, error: str) -> str:
         reason = " ".join(re.sub(rf"{command}(-wlm)?: (error: )?", "", error).split())[:300].rstrip(".")
-        if re.search(r"DNS SRV lookup failed|Could not establish a configuration source|No such file", error):
-            where = self._environment.get("SLURM_CONF", "/etc/slurm/slurm.conf")
-            return f"Slurm's configuration {where} is not there: the platform's administrator mends engines.slurm.config."
+        if re.search(r"DNS SRV lookup failed|Could not establish a configuration source", error):
+            return "Slurm's configuration is not on this host: the platform's administrator sets engines.slurm.config."
         if re.search(r"[Uu]nable to contact|[Cc]onnection refused|timed out|[Mm]unge|Zero Bytes", error):
             return (
                 f"Slurm does not answer ({reason}): try again in a minute; its administrator looks whether slurmctld and munged "
