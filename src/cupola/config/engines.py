@@ -73,7 +73,7 @@ class HTCondorSettings(Settings):
         title="Submit commands",
         description="What is added to each submit description; it wins over Cupola's own.",
         examples=[{"requirements": "OpSysMajorVer >= 12"}],
-        json_schema_extra={"expects": "names and texts"},
+        json_schema_extra={"expects": "names and texts", "default": "none"},
     )
 
 
@@ -119,7 +119,7 @@ class SlurmSettings(Settings):
         title="Options",
         description="What is added to each `sbatch`.",
         examples=[["--partition=short"]],
-        json_schema_extra={"expects": "a list of options"},
+        json_schema_extra={"expects": "a list of options", "default": "none"},
     )
 
 
