@@ -48,6 +48,12 @@ def _nothing_left(tmp_path):
     assert left == []
 
 
+@pytest.fixture
+def request_fixture(request):
+    """Return a function that asks for a fixture: here `request` is that of a job."""
+    return request.getfixturevalue
+
+
 def _belongs(process, folder):
     try:
         home = process.environ().get("HOME", "")
@@ -210,6 +216,32 @@ async def test_limits_hold_when_a_supervisor_and_the_portal_are_killed(tmp_path)
         portal.wait()
     # Killed at one moment, and none of it was counted on for ever.
     assert most_at_a_time(*logs, killed=killed) == 2
+
+
+@pytest.mark.parametrize("name", ["htcondor", "slurm"])
+async def test_on_a_real_pool_ten_jobs_leave_room_for_the_one_of_another(tmp_path, request_fixture, name):
+    engine = request_fixture(f"{name}_pool").engine()
+    limits = limits_of(Profile(cores=2, memory_mib=4096, job_cores=2))
+    ada, eve = tmp_path / "ada", tmp_path / "eve"
+    async with job_service(tmp_path, engines={name: engine}, limits=limits) as service:
+        asked = request(work(ada, seconds=0.3), list(range(6)), chunk=1, memory_mib=64)
+        many = [await service.submit(ADA, asked) for _ in range(10)]
+        # Two of the pool's four cores at most, in two jobs: the others are not even submitted.
+        assert [job.reason is None for job in many].count(True) <= 2
+        one = await service.submit(EVE, request(work(eve), [1, 2, 3], chunk=1, memory_mib=64))
+        assert (await ended(service, one.id, EVE)).state is JobState.DONE
+        now = [await service.job(ADA, job.id) for job in many]
+        assert sum(job.state.active for job in now) >= 5
+        await until(lambda: len(notes(ada)) > 16)
+        so_far = tmp_path / "so-far"
+        so_far.write_bytes(ada.read_bytes())
+        # Those that wait first: else they would begin in the place of those that are cancelled.
+        for job in reversed(many):
+            if (await service.job(ADA, job.id)).state.active:
+                await service.act(ADA, job.id, JobAction.CANCEL)
+        for job in many:
+            await ended(service, job.id)
+    assert most_at_a_time(so_far, killed=time.time()) <= 2
 
 
 async def test_of_two_submits_at_once_one_gets_the_last_core_hours(tmp_path):

@@ -74,13 +74,13 @@ def shares(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
 def room(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
     """Return how many tasks of each job may run from now on: what one gains others have really given back."""
     wanted = shares(jobs, cores)
-    allowed = {job.job: min(job.given, wanted[job.job]) for job in jobs}
-    free = cores - sum(max(allowed[job.job], job.running) * job.cpus for job in jobs)
+    # What one is told to give back it still has: a task may begin in this moment.
+    have = {job.job: max(job.given, job.running) for job in jobs}
+    free = cores - sum(have[job.job] * job.cpus for job in jobs)
+    allowed = {}
     for job in jobs:
-        # What it runs beyond that counts already.
-        have = max(allowed[job.job], job.running)
-        more = max(0, min(wanted[job.job] - have, free // job.cpus))
-        allowed[job.job] = min(wanted[job.job], have + more)
+        more = max(0, min(wanted[job.job] - have[job.job], free // job.cpus))
+        allowed[job.job] = min(wanted[job.job], have[job.job] + more)
         free -= more * job.cpus
     return allowed
 

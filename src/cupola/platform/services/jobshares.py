@@ -58,6 +58,31 @@ class ShareUse:
     """When the first of the core-hours become free."""
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """A job that was told to run fewer tasks than before."""
+
+    at: float
+    before: int
+    """How many it could run."""
+    ended: int
+    """How many tasks of it had ended."""
+
+    def may_run(self, ended: int, *, told: bool) -> int:
+        """Return how many tasks it may still run.
+
+        Parameters
+        ----------
+        ended
+            How many tasks of it have ended by now.
+        told
+            Whether its supervisor tells when a task begins. A scheduler has some in its hands that begin at any time.
+        """
+        if told:
+            return self.before if time.monotonic() - self.at < LAG_S else 0
+        return self.before - (ended - self.ended)
+
+
 class JobLimits:
     """Knows for whom a job counts, and how much they may use.
 
@@ -142,8 +167,8 @@ class JobShares:
         self._watches = watches
         self._given: dict[str, tuple[str | None, int]] = {}
         """By job: what may run of it, and the native job that was told so."""
-        self._lowered: dict[str, tuple[float, int]] = {}
-        """By job: when it was told to run fewer tasks, and how many it could before."""
+        self._lowered: dict[str, Lowered] = {}
+        """Jobs that were told to run fewer tasks."""
         self._asking: set[str] = set()
         """Jobs that wait for nothing but room."""
         self.finding: set[str] = set()
@@ -227,6 +252,8 @@ class JobShares:
         share = await self.limits.of(job.owner, job.team)
         if share.cores is not None and watch.stored.native is not None:
             # It was given nothing while it was held; the next round gives it its part.
+            could = self._given.get(job.id, (None, 0))[1]
+            self._lowered[job.id] = Lowered(time.monotonic(), could, _ended(watch))
             await watch.throttle(0)
             self._given[job.id] = (watch.stored.native, 0)
 
@@ -296,7 +323,8 @@ class JobShares:
     async def _tell(self, watch: Watch, taking: Taking, at_once: int, *, limited: bool) -> None:
         native, before = self._given.get(taking.job, (None, None))
         if at_once < taking.given:
-            self._lowered[taking.job] = (time.monotonic(), taking.given)
+            could = max(taking.given, taking.running)
+            self._lowered[taking.job] = Lowered(time.monotonic(), could, _ended(watch))
         told = watch.stored.native
         if told is None:
             # It is told with the submit.
@@ -375,15 +403,14 @@ class JobShares:
 
     def _taking(self, watch: Watch) -> Taking:
         job, plan, running = watch.stored.job.id, watch.progress.plan, _running(watch)
-        ended = sum(state in {TaskState.DONE, TaskState.FAILED} for state in watch.progress.tasks)
-        left = max(1, len(watch.progress.tasks) - ended)
+        settled = sum(state in {TaskState.DONE, TaskState.FAILED} for state in watch.progress.tasks)
+        left = max(1, len(watch.progress.tasks) - settled)
         most = min(plan.at_once, left)
         # What it was given before the portal was started is not known: all, perhaps.
         unknown = 0 if watch.stored.native is None else most
         given = self._given[job][1] if job in self._given else unknown
-        at, before = self._lowered.get(job, (0.0, 0))
-        if time.monotonic() - at < LAG_S:
-            running = max(running, min(before, most))
+        if (lowered := self._lowered.get(job)) is not None:
+            running = max(running, min(most, lowered.may_run(_ended(watch), told=watch.supervised)))
         return Taking(job, cpus=plan.cpus, most=most, given=given, running=running)
 
 
@@ -391,6 +418,11 @@ def _running(watch: Watch) -> int:
     if watch.stored.job.state is JobState.HELD:
         return 0
     return sum(state is TaskState.RUNNING for state in watch.progress.tasks)
+
+
+def _ended(watch: Watch) -> int:
+    over = {TaskState.DONE, TaskState.FAILED, TaskState.LOST}
+    return sum(state in over for state in watch.progress.tasks)
 
 
 def _beyond(share: Share, used: float, first: datetime | None) -> str:
