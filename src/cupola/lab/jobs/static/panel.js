@@ -111,7 +111,7 @@ class Panel {
     this.hints = make("ul", { class: "hints", hidden: true });
     this.reason = make("p", { class: "reason", hidden: true });
     this.problem = make("p", { class: "problem", role: "alert", hidden: true });
-    this.live = make("span", { class: "quiet", role: "status" });
+    this.live = make("span", { class: "grid-told", role: "status" });
     const area = make("div", { class: "grid-area" });
     this.grid = new TaskGrid(area, (task, open) => this.chooseTask(task, open));
     this.groups = make("div");
