@@ -1,7 +1,7 @@
 """Which notebooks are computing in which session, as the sessions tell: asked before one of them is stopped.
 
-A session tells it with its owner's rights and only about itself. It is kept in memory, and forgotten soon: what is
-not told again is over.
+A session tells it with its owner's rights, so it may be wrong about another session of the same owner, and nothing is
+done because of it. It is kept in memory, and forgotten soon: what is not told again is over.
 """
 
 from __future__ import annotations
