@@ -193,9 +193,10 @@ def plan_command(
         raise InputError(
             "The command writes {output}, and nothing says where: add outputs='{stem}.tif' or folder='results'."
         )
-    pattern = "{name}" if outputs is None else outputs
+    # Before it is filled in: a file may be called ~.
+    pattern = "{name}" if outputs is None else os.path.expanduser(outputs)  # noqa: PTH111
     _check_places(pattern, "pattern of outputs", without="output")
-    base = Path(os.path.abspath(Path(folder or ".").expanduser()))  # noqa: PTH100 - links stay as they are
+    base = os.path.abspath(Path(folder or ".").expanduser())  # noqa: PTH100 - links stay as they are
     planned = [CommandInput(number, _text(value), None) for number, value in enumerate(inputs)]
     if not wanted:
         return made, planned
@@ -236,12 +237,12 @@ def _check_places(text: str, what: str, without: str = "") -> None:
             raise InputError(f"The {what} says {{{name}}}: did you mean {{{near[0]}}}?")
 
 
-def _output_of(one: CommandInput, pattern: str, base: Path) -> str:
+def _output_of(one: CommandInput, pattern: str, base: str) -> str:
     name = _fill(pattern, one.values(None))
-    path = Path(os.path.normpath(base / Path(name).expanduser()))
+    path = os.path.normpath(os.path.join(base, name))  # noqa: PTH118 - of very many
     if not name or name.endswith(("/", "/.", "/..")) or path == base:
         raise InputError(f"The output of {one.input!r} has no name: outputs={pattern!r} gives {name!r}.")
-    return str(path)
+    return path
 
 
 def _check_outputs(planned: Sequence[CommandInput]) -> None:

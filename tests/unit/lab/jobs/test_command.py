@@ -78,6 +78,16 @@ def test_placeholders_are_the_parts_of_a_path():
     ]
 
 
+def test_a_home_is_meant_by_a_pattern_and_never_by_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
+    _, (one,) = plan_command("copy {input} {output}", ["~notes.txt"], folder="x")
+    _, (two,) = plan_command("copy {input} {output}", ["~notes.txt"], outputs="~/{stem}.up", folder="x")
+    _, (three,) = plan_command("copy {input} {output}", ["a"], folder="~/x")
+    assert one.output == str(tmp_path / "x" / "~notes.txt")
+    assert two.output == str(tmp_path / "ada" / "~notes.up")
+    assert three.output == str(tmp_path / "ada" / "x" / "a")
+
+
 def test_what_cannot_be_is_refused_before_the_submit(tmp_path):
     assert "nothing says where: add outputs='{stem}.tif' or folder='results'" in refused()
     assert "does not say {output}" in refused("copy {input}", outputs="{stem}.png")
