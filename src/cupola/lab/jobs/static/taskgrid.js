@@ -291,8 +291,9 @@ export class TaskGrid {
 
   /** Show beside a task what it is. */
   point(task) {
-    this.tip.hidden = task === null;
-    if (task === null) return;
+    this.pointed = task !== null && task < this.tasks.length && this.place ? task : null;
+    this.tip.hidden = this.pointed === null;
+    if (this.pointed === null) return;
     const { cell, columns, width } = this.place;
     this.tip.textContent = this.text(task);
     const left = Math.min((task % columns) * cell + 12, width - this.tip.offsetWidth);

@@ -16,7 +16,7 @@ function attach() {
   let last = null;
   for (const [area, grid] of grids) {
     if (area.isConnected) continue;
-    last = { chosen: grid.chosen, only: grid.only, top: grid.top, focused: grid.focused };
+    last = { chosen: grid.chosen, only: grid.only, pointed: grid.pointed, top: grid.top, focused: grid.focused };
     grid.close();
     grids.delete(area);
   }
@@ -30,6 +30,7 @@ function attach() {
     grid.set(runs(area.dataset.runs));
     if (last?.only) grid.showOnly(last.only);
     grid.scroll.scrollTop = last?.top ?? 0;
+    grid.point(last?.pointed ?? null);
     if (last?.focused) grid.canvas.focus({ preventScroll: true });
   }
 }
@@ -40,6 +41,8 @@ document.addEventListener("htmx:beforeSwap", () => {
     grid.focused = document.activeElement === grid.canvas;
   }
 });
+// Not only at `htmx:load`, which comes a moment later: nobody is to see the place empty, or lose the focus.
+document.addEventListener("htmx:afterSwap", attach);
 document.addEventListener("htmx:load", attach);
 document.addEventListener("cupola:theme", () => grids.forEach((grid) => grid.repaint()));
 attach();
