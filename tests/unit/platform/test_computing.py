@@ -4,6 +4,7 @@ import pytest
 
 from cupola.models.session import Session
 from cupola.platform.services.computing import HOLDS_S, MOST_SESSIONS, ComputingService
+from support.fake_hub import ACCESS
 
 PATH = 'mars/du"st & <b>.ipynb'
 
@@ -59,7 +60,9 @@ async def test_a_session_tells_it_and_whoever_stops_it_reads_it(open_portal, mar
     async with open_portal() as portal:
         launched = (await portal.post("api/sessions", headers=maria, json={"datalab": "lab"})).json()["id"]
         place = f"api/sessions/{launched}/computing"
-        assert (await portal.put(place, headers=maria, json={"notebooks": [PATH]})).status_code == 204
+        hub.add_token("of-the-session", "maria", scopes=(ACCESS, f"access:servers!server=maria/{launched}"))
+        own = {"Authorization": "token of-the-session"}
+        assert (await portal.put(place, headers=own, json={"notebooks": [PATH]})).status_code == 204
         foreign = {"Authorization": "token token-of-paul"}
         assert (await portal.put(place, headers=foreign, json={"notebooks": [PATH]})).status_code == 404
         for wrong in (
