@@ -40,6 +40,9 @@ PAGES = {
     "job": "jobs/job-running",
     "partly": "jobs/job-partly",
     "task": "jobs/job-partly/tasks/3",
+    "notifications": "notifications",
+    "notification-settings": "notifications/settings",
+    "notification-address": "notifications/confirm/right",
     "error": "nope",
     "design": "design",
 }
@@ -264,6 +267,25 @@ def test_a_live_part_keeps_what_is_open_and_focused(opened):
         arg=page.locator("#job").get_attribute("data-seen"),
     )
     playwright.expect(page.locator("#hold")).to_be_focused()
+
+
+def test_the_bell_tells_what_ends_while_a_page_is_open(opened):
+    page = opened("jobs", bypass_csp=True)
+    expect = playwright.expect
+    expect(page.locator("#bell .count")).to_have_text("3")
+    assert page.locator(".toasts .toast").count() == 0
+    # As if a page that had seen less asked again.
+    page.evaluate(
+        "document.getElementById('mark').setAttribute('hx-get', "
+        f"'{made_up.PREFIX}notifications/mark?after=4&shown=2'); htmx.process(document.getElementById('mark'))"
+    )
+    page.evaluate("htmx.trigger('#mark', 'look')")
+    toast = page.locator(".toasts .toast")
+    expect(toast).to_contain_text("3 of 200 inputs failed")
+    toast.get_by_role("button", name="Close").click()
+    expect(toast).to_have_count(0)
+    page.locator("#bell").click()
+    expect(page.get_by_role("heading", name="Notifications")).to_be_visible()
 
 
 def test_code_is_copied(opened):

@@ -344,6 +344,10 @@ def test_the_provider_that_others_wrote(tmp_path):
             assert person.name is not None
             assert person.name.startswith("hubble-")
             assert is_name(person.name)
+            asked = {"name": person.name}
+            assert one.as_portal("POST", "/cupola/mail", json=asked).json() == {"mail": "hubble@example.org"}
+            mine = person.http.post(f"{one.address}/hub/api/cupola/mail", json=asked)
+            assert mine.status_code in {403, 404}
             person.close()
         finally:
             one.stop()

@@ -1,6 +1,8 @@
 # ruff: noqa: RUF001 - letters that look alike are what it is about
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import stat
 import threading
 
@@ -126,3 +128,14 @@ def test_no_two_of_many_people_get_one_name(people):
             continue
     assert len(got) == len(set(got.values()))
     assert [known.name for known in people.everybody()] == sorted(got)
+
+
+def test_the_address_that_a_provider_verified_is_kept_also_in_a_file_of_before(people):
+    people.bind(someone("1"), "ada")
+    with contextlib.closing(sqlite3.connect(people.file)) as before:
+        before.executescript("DROP TABLE mails; PRAGMA user_version = 1")
+    assert people.mail_of("ada") == ""
+    people.keep_mail("ada", "ada@example.org")
+    people.keep_mail("ada", "ada@example.com")
+    assert people.mail_of("ada") == "ada@example.com"
+    assert people.find("ada").identities == (someone("1"),)
