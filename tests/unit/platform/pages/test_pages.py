@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from cupola.models.job import JobAction
 from cupola.platform.handlers.forgery import FIELD
-from support import made_up
+from support import made_up, made_up_jobs
 
 BASE = "http://cupola.test" + made_up.PREFIX
 PAGES = [
@@ -279,7 +279,7 @@ async def test_a_button_says_what_it_does_and_why_not_now(browser):
 @pytest.mark.asyncio
 async def test_hints_rate_and_where_a_job_runs_are_told(browser):
     text = (await browser.get("jobs/job-running/live")).text
-    assert made_up.HINT in html.unescape(text)
+    assert made_up_jobs.HINT in html.unescape(text)
     assert "<dt>inputs a minute</dt><dd>760</dd>" in text
     assert "Runs on <strong>local</strong>" in text
     assert "at most <strong>412</strong> of 1,024 MiB" in text
