@@ -6,6 +6,7 @@ it the job's folder tells.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -208,6 +209,11 @@ class HTCondor:
             raise InputError(
                 f"The HTCondor pool is set up for the universe {universe}, and sessions are no containers here: use another "
                 "engine, or have the platform's administrator set engines.htcondor.universe to vanilla."
+            )
+        if self._settings.tokens is None and array.container.user != os.geteuid():
+            raise InputError(
+                "On the HTCondor pool tasks would not run as their owner, who has a number of their own here: use another engine, "
+                "or have the platform's administrator set engines.htcondor.tokens."
             )
         return self._images.reference(array.container.image)
 

@@ -13,6 +13,7 @@ from cupola.models.resources import Resources
 from cupola.models.session import ContainerMount, ContainerPlan
 from cupola.platform.storage.engine import Array
 from cupola.platform.storage.htcondor.describe import Terms, describe
+from cupola.platform.storage.htcondor.images import NodeImages
 from cupola.platform.storage.htcondor.jobs import HTCondor, _loss, _states
 
 ARRAY = Array(
@@ -72,10 +73,12 @@ def test_a_variable_that_htcondor_would_change_is_refused(value):
     [
         ("vanilla", CONTAINER, "set up for tasks without one"),
         ("docker", None, "sessions are no containers here"),
+        ("docker", CONTAINER, r"would not run as their owner.*engines\.htcondor\.tokens"),
     ],
 )
 def test_a_pool_that_is_set_up_for_the_other_way_is_refused(tmp_path, universe, container, words):
-    engine = HTCondor({}, settings=HTCondorSettings(config=tmp_path, universe=universe))
+    settings = HTCondorSettings(config=tmp_path, universe=universe)
+    engine = HTCondor({}, settings=settings, images=NodeImages("unix:///nowhere"))
     with pytest.raises(InputError, match=words):
         engine.submit(replace(ARRAY, container=container))
 
