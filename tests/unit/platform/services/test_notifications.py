@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from cupola.config import MailSettings
 from cupola.exceptions import InputError, LimitError, NotAllowedError, NotFoundError, UnavailableError
@@ -183,9 +184,9 @@ async def test_an_end_is_told_once_by_both_ways(platform):
     [_, message] = platform.box.messages
     assert message["subject"] == "ndvi: 3 of 200 inputs failed"
     assert message["message-id"] == "<cupola-job-1-1@example.org>"
-    text = message.get_body(["plain"]).get_content()
-    assert "https://cupola.example.org/services/cupola/jobs/job-1" in text.splitlines()
-    assert "notifications/settings" in text
+    said = message.get_body(["plain"]).get_content()
+    assert "https://cupola.example.org/services/cupola/jobs/job-1" in said.splitlines()
+    assert "notifications/settings" in said
     [(_, headers, _, content)] = platform.hook.requests
     assert headers["X-Hub-Signature-256"].startswith("sha256=")
     assert content["text"] == (
@@ -293,8 +294,8 @@ async def test_an_address_is_asked_before_it_is_used(platform):
     await service.change(ADA, NotificationChange(mail=True, address="ada@example.org"))
     shown = await service.settings(ADA)
     assert (shown.address, shown.awaiting) == (None, "ada@example.org")
-    text = platform.box.messages[0].get_body(["plain"]).get_content()
-    token = re.search(r"notifications/confirm/(\S+)", text)[1]
+    said = platform.box.messages[0].get_body(["plain"]).get_content()
+    token = re.search(r"notifications/confirm/(\S+)", said)[1]
     for person, wrong in ((EVE, token), (ADA, "x" + token), (ADA, "")):
         with pytest.raises(NotFoundError):
             await service.confirm(person, wrong)
@@ -432,6 +433,15 @@ async def test_reading_and_pages(platform):
     assert not (await platform.service.page(ADA)).items[1].gone
     await platform.store.forget(now() + timedelta(days=1))
     assert (await platform.service.page(ADA)).items == []
+
+
+@pytest.mark.asyncio
+async def test_settings_that_nobody_understands_keep_no_job_from_ending(platform):
+    await set_hook(platform)
+    async with platform.database.writing() as connection:
+        await connection.execute(text("UPDATE notification_settings SET ends = 'never'"))
+    await end(platform)
+    assert (await platform.service.page(ADA)).items[0].deliveries == []
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import RowMapping, and_, delete, exists, func, insert, select, update
 
 from cupola.exceptions import InputError
@@ -90,7 +92,12 @@ class NotificationStore:
             "content": end.model_dump(mode="json"),
         }
         number = (await connection.execute(insert(notifications).values(**values))).inserted_primary_key
-        settings = await _settings(connection, job.owner)
+        try:
+            settings = await _settings(connection, job.owner)
+        except ValidationError:
+            # A row that a later version wrote, for instance: it must not keep the job from ending.
+            structlog.get_logger().exception("notification-settings-not-understood", person=job.owner)
+            settings = StoredSettings()
         for channel in settings.told(end, job.notify):
             waits = {"channel": channel, "state": DeliveryState.WAITING, "next": moment}
             await connection.execute(insert(deliveries).values(notification=number and number[0], **waits))
