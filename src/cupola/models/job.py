@@ -6,6 +6,7 @@ A job's folder lies in its owner's home, where every node of the engine sees it:
     payload.pkl        two pickles, see cupola.lab.jobs.packing: where the function comes from, then cloudpickle
                        of (function, inputs); never opened by the portal
     control            run, hold or cancel: what the owner wants
+    at_once            local engine: how many tasks may run at a time, where that is another number than the plan's
     labels.json        a short text per input, for people
     results/N.pkl      cloudpickle of the result of input N: written under another name, then renamed
     results/N.error    a TaskFailure as JSON; it counts only while there is no N.pkl
