@@ -81,7 +81,7 @@ def run_as_job(platform, page, root, folder):
         "import os\nprint('seen:', year, band, os.getcwd()[-5:])",
     ]
     notebook = write(folder / "storm.ipynb", *cells)
-    page.goto(f"{root}/lab/tree/dust/storm.ipynb")
+    page.goto(f"{root}/lab/workspaces/storm/tree/dust/storm.ipynb")
     page.get_by_text("| Idle").wait_for()
     page.get_by_role("menuitem", name="File", exact=True).click()
     page.get_by_role("menuitem", name="Run this notebook as a job").click()
@@ -103,7 +103,7 @@ def be_asked_before_the_stop(platform, page, root, folder):
     """Let a cell run, press Stop on the page of sessions, and take the offer to make a job of its notebook."""
     expect = playwright.expect
     write(folder / "long one.ipynb", "import time\nprint('be' + 'gun', flush=True)\ntime.sleep(600)")
-    page.goto(f"{root}/lab/tree/dust/long one.ipynb")
+    page.goto(f"{root}/lab/workspaces/long/tree/dust/long one.ipynb")
     page.get_by_text("| Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -117,6 +117,8 @@ def be_asked_before_the_stop(platform, page, root, folder):
     )
     picture(page, "notebook-job-stop")
     question.get_by_role("link", name="Run it as a job instead").click()
-    expect(page.get_by_role("dialog").get_by_text("Run long one.ipynb as a job")).to_be_visible()
+    form = page.get_by_role("dialog")
+    expect(form).to_contain_text("Run long one.ipynb as a job")
+    expect(form).to_contain_text("what the kernel computes now is not carried over")
     picture(page, "notebook-job-instead")
     page.locator(".jp-Dialog").get_by_role("button", name="Cancel").click()

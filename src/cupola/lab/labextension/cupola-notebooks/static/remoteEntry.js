@@ -131,7 +131,7 @@
     }
 
     /** Ask for parameters and start the notebook that is open in `panel`. */
-    async run(panel) {
+    async run(panel, computes = false) {
       const { Notification, showDialog, Dialog, showErrorMessage } = this.apputils;
       const path = panel.context.path;
       try {
@@ -141,7 +141,7 @@
         }
         const seen = await this.server.ask('notebooks', { path });
         const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
-        const body = form(this.widgets, seen, Boolean(kernel && kernel.status === 'busy'));
+        const body = form(this.widgets, seen, computes || Boolean(kernel && kernel.status === 'busy'));
         const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: 'Run as a job' })];
         const said = await showDialog({ title: 'Run ' + seen.name + ' as a job', body, buttons });
         if (!said.button.accept) {
@@ -212,7 +212,8 @@
     async runAsked(path) {
       const panel = await this.app.commands.execute('docmanager:open', { path });
       if (panel && panel.context) {
-        await this.run(panel);
+        // The kernel is not connected yet, and it computes: that is why the portal offers this.
+        await this.run(panel, true);
       }
     }
   }
