@@ -38,7 +38,9 @@ def _stays_below(path: str) -> str:
 
 
 NotebookPath = Annotated[
-    str, Field(max_length=500, pattern=r"^[^/\\\x00-\x1f][^\\\x00-\x1f]*\.ipynb$"), AfterValidator(_stays_below)
+    str,
+    Field(max_length=500, pattern=r"^[^/\\\x00-\x1f][^\\\x00-\x1f]*\.ipynb$"),
+    AfterValidator(_stays_below),
 ]
 """Of a notebook, below the home."""
 
