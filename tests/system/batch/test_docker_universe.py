@@ -26,6 +26,7 @@ from cupola.platform.storage.htcondor.images import NodeImages
 from support.pools import htcondor
 from support.relay import relay
 
+pytestmark = pytest.mark.system
 PATIENCE = 120
 JOB = Path(".cupola/jobs/job-docker")
 
@@ -92,6 +93,7 @@ def write_job(person, homes, inputs):
     return folder
 
 
+@pytest.mark.timeout(1800)  # the image may have to be built
 def test_tasks_run_in_the_image_of_the_session_as_their_owner(engine, images, person, homes):
     image = images.have("lab").digest
     folder = write_job(person, homes, [1, 2, 3])

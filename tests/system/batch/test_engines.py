@@ -20,6 +20,7 @@ from cupola.models.job import TaskPlan, TaskState
 from cupola.platform.storage.engine import Array, Control
 from cupola.platform.storage.files.jobs import JobFolder
 
+pytestmark = pytest.mark.system
 PATIENCE = 60
 """Seconds: HTCondor suffers most from a busy machine."""
 
@@ -178,19 +179,19 @@ def test_a_task_whose_process_is_killed_is_told(scheduler, make):
 
 
 def test_a_task_that_somebody_removes_is_told(pool, scheduler, make):
-    array = make("job-removed", nap, [600, 600])
+    array = make("job-removed", nap, [600])
     native = scheduler.submit(array)
-    until(lambda: process_of(array.folder, 1), "its process")
+    until(lambda: process_of(array.folder, 0), "its process")
     if pool.name == "htcondor":
-        pool.tool("condor_rm", "-reason", "by its administrator", f"{native}.1")
+        pool.tool("condor_rm", "-reason", "by its administrator", f"{native}.0")
     else:
-        pool.tool("scancel", f"{native}_1")
+        pool.tool("scancel", f"{native}_0")
     losses = until(lambda: scheduler.losses(array, native), "the loss")
     scheduler.control(array, native, Control.CANCEL)
     gone(scheduler, array, native)
-    assert set(losses) == {1}
-    assert losses[1].error == "Killed"
-    assert losses[1].message in {
+    assert set(losses) == {0}
+    assert losses[0].error == "Killed"
+    assert losses[0].message in {
         "It was removed from HTCondor: by its administrator.",
         "Somebody cancelled it at Slurm.",
     }

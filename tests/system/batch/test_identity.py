@@ -21,6 +21,7 @@ from cupola.platform.storage.engine import Array, Control
 from cupola.platform.storage.htcondor import HTCondor
 from support.pools import htcondor
 
+pytestmark = pytest.mark.system
 PATIENCE = 60
 
 
