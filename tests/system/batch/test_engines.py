@@ -192,7 +192,7 @@ def test_a_task_that_somebody_removes_is_told(pool, scheduler, make):
     assert set(losses) == {0}
     assert losses[0].error == "Killed"
     assert losses[0].message in {
-        "It was removed from HTCondor: by its administrator.",
+        "It was removed from HTCondor: by its administrator (by user dev).",
         "Somebody cancelled it at Slurm.",
     }
 
