@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cupola.exceptions import LimitError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cupola.models.job import JobRequest
-    from cupola.models.person import Person
-    from cupola.platform.storage.engine import Capacity
-
-__all__ = ["Share", "Taking", "most_at_once", "room", "shares"]
+__all__ = ["Share", "Taking", "room", "shares"]
 
 
 @dataclass(frozen=True)
@@ -83,35 +77,3 @@ def room(jobs: Sequence[Taking], cores: int) -> dict[str, int]:
         allowed[job.job] = min(wanted[job.job], have[job.job] + more)
         free -= more * job.cpus
     return allowed
-
-
-def most_at_once(request: JobRequest, person: Person, capacity: Capacity, share: Share, *, one: bool) -> int:
-    """Return how many tasks of a job may run at a time where nobody else uses anything.
-
-    Parameters
-    ----------
-    request, person, capacity, share
-        Who asks whom for what, and what it counts for.
-    one
-        Whether all tasks run on one machine, whose memory they divide.
-
-    Raises
-    ------
-    LimitError
-        Not even one may.
-    """
-    cores = min(capacity.widest or capacity.cores, person.profile.cores)
-    memory = min(capacity.memory_mib, person.profile.memory_mib)
-    if request.cpus > cores:
-        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
-    if request.memory_mib > memory:
-        raise LimitError(
-            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
-        )
-    together = capacity.cores if share.cores is None else min(capacity.cores, share.cores)
-    if request.cpus > together:
-        raise LimitError(
-            f"A task asks for {request.cpus} cores, and {share.whose} may use {together} at a time: ask for fewer."
-        )
-    most = together // request.cpus
-    return max(1, min(most, capacity.memory_mib // request.memory_mib) if one else most)

@@ -20,7 +20,7 @@ from cupola.exceptions import CupolaError, LimitError, NotAllowedError
 from cupola.models.base import now
 from cupola.models.job import JobState, TaskState
 from cupola.models.team import Role
-from cupola.platform.builders.jobshare import Share, Taking, most_at_once, room
+from cupola.platform.builders.jobshare import Share, Taking, room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from cupola.models.person import Person, Profile
     from cupola.platform.services.jobwatch import Watch
     from cupola.platform.storage.database.jobs import JobStore
-    from cupola.platform.storage.engine import Engine
+    from cupola.platform.storage.engine import Capacity, Engine
 
-__all__ = ["DAYS", "JobLimits", "JobShares", "ShareUse"]
+__all__ = ["DAYS", "JobLimits", "JobShares", "ShareUse", "most_at_once"]
 
 DAYS = 30
 """Over which core-hours are counted."""
@@ -81,6 +81,38 @@ class Lowered:
         if told:
             return self.before if time.monotonic() - self.at < LAG_S else 0
         return self.before - (ended - self.ended)
+
+
+def most_at_once(request: JobRequest, person: Person, capacity: Capacity, share: Share, *, one: bool) -> int:
+    """Return how many tasks of a job may run at a time where nobody else uses anything.
+
+    Parameters
+    ----------
+    request, person, capacity, share
+        Who asks whom for what, and what it counts for.
+    one
+        Whether all tasks run on one machine, whose memory they divide.
+
+    Raises
+    ------
+    LimitError
+        Not even one may.
+    """
+    cores = min(capacity.widest or capacity.cores, person.profile.cores)
+    memory = min(capacity.memory_mib, person.profile.memory_mib)
+    if request.cpus > cores:
+        raise LimitError(f"A task asks for {request.cpus} cores and you may use {cores:g}: ask for fewer.")
+    if request.memory_mib > memory:
+        raise LimitError(
+            f"A task asks for {request.memory_mib:,} MiB of memory and you may use {memory:,}: ask for less."
+        )
+    together = capacity.cores if share.cores is None else min(capacity.cores, share.cores)
+    if request.cpus > together:
+        raise LimitError(
+            f"A task asks for {request.cpus} cores, and {share.whose} may use {together} at a time: ask for fewer."
+        )
+    most = together // request.cpus
+    return max(1, min(most, capacity.memory_mib // request.memory_mib) if one else most)
 
 
 class JobLimits:
