@@ -138,9 +138,9 @@ def plan_rest(plan: TaskPlan, *, settled: Iterable[int], seconds_per_input: floa
             only.append(task)
             ranges.append(pieces.pop(0))
         more += pieces
-    # A piece that others have settled meanwhile (a failure in the middle of a task) is not run again.
-    more = [piece for piece in more if not have.issuperset(range(*piece))]
-    only += range(len(ranges), len(ranges) + len(more))
+    # A piece without anything left (there were gaps in what was computed) stays, so that each input has its task.
+    begin = len(ranges)
+    only += [begin + place for place, piece in enumerate(more) if not have.issuperset(range(*piece))]
     ranges += more
     return plan.model_copy(update={**again, "ranges": ranges, "tasks": len(ranges), "only": only})
 

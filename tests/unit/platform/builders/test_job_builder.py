@@ -3,10 +3,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from cupola.models.job import JobRequest
 from cupola.models.volume import Access, Mount
-from cupola.platform.builders.job import TaskPlace, choose_chunk, plan_again, plan_of, task_environment
+from cupola.platform.builders.job import (
+    TASK_S,
+    TaskPlace,
+    choose_chunk,
+    plan_again,
+    plan_of,
+    plan_rest,
+    task_environment,
+)
 
 
 def asked(inputs, **options):
@@ -87,3 +97,56 @@ def test_the_environment_of_a_task():
         "NUMEXPR_NUM_THREADS": "2",
         "GDAL_NUM_THREADS": "2",
     }
+
+
+def on_a_scheduler(inputs, at_once=2, **options):
+    return plan_of(asked(inputs, **options), "job-1", at_once=at_once, environment={}, supervised=False)
+
+
+def test_a_scheduler_gets_a_task_per_slot_that_gives_back_after_its_minute():
+    plan = on_a_scheduler(10_000, at_once=16)
+    assert (plan.tasks, plan.chunk, plan.budget_s) == (16, 625, TASK_S)
+    assert on_a_scheduler(10_000, chunk=500).budget_s is None, "as its owner says"
+    assert on_a_scheduler(100).budget_s is None, "one input cannot be cut"
+
+
+def test_what_tasks_gave_back_is_cut_so_that_it_lasts_a_minute():
+    plan = on_a_scheduler(1000)
+    again = plan_rest(plan, settled=[*range(6), *range(500, 506)], seconds_per_input=10)
+    assert again.attempt == 2
+    assert again.ranges[:2] == [(0, 6), (500, 506)], "what was computed stays where it was"
+    pieces = [again.task_inputs(task) for task in again.only]
+    assert {len(piece) for piece in pieces} == {6, 2}
+    assert again.only == list(range(2, again.tasks))
+
+
+def test_a_task_that_computed_nothing_keeps_its_number():
+    again = plan_rest(on_a_scheduler(200), settled=range(40), seconds_per_input=2)
+    assert again.ranges == [(0, 40), (100, 130), (40, 70), (70, 100), (130, 160), (160, 190), (190, 200)]
+    assert again.only == [1, 2, 3, 4, 5, 6]
+
+
+def test_tasks_stay_as_they_are_where_their_owner_cut_them():
+    again = plan_rest(on_a_scheduler(200, chunk=50), settled=range(60), seconds_per_input=10)
+    assert (again.ranges, again.only, again.tasks) == (None, [1, 2, 3], 4)
+
+
+@given(
+    inputs=some.integers(129, 600),
+    at_once=some.integers(1, 40),
+    seconds=some.none() | some.floats(0.001, 1e4),
+    data=some.data(),
+)
+def test_whatever_was_settled_each_input_left_is_in_exactly_one_task_that_runs(
+    inputs, at_once, seconds, data
+):
+    plan = on_a_scheduler(inputs, at_once=at_once)
+    settled = set()
+    for _ in range(3):
+        settled |= data.draw(some.sets(some.integers(0, inputs - 1)))
+        plan = plan_rest(plan, settled=settled, seconds_per_input=seconds)
+        numbers = [number for task in range(plan.tasks) for number in plan.task_inputs(task)]
+        assert sorted(numbers) == list(range(inputs))
+        runs = {number for task in plan.only for number in plan.task_inputs(task)}
+        assert runs >= set(range(inputs)) - settled
+        assert all(plan.task_of(number) in range(plan.tasks) for number in runs)

@@ -126,3 +126,53 @@ def test_alike_failures_are_told_together_the_most_frequent_first(folder):
         ("KeyError", 1, [1]),
     ]
     assert groups[0].example.input == 2
+
+
+def settle(folder, *numbers):
+    for number in numbers:
+        (folder.path / "results" / f"{number}.pkl").write_bytes(b"x")
+
+
+def test_what_a_scheduler_says_is_brought_together_with_what_the_folder_tells(folder):
+    settle(folder, 0, 1, 2)
+    fail(folder, 4)
+    settle(folder, 5)
+    progress = Progress(folder, PLAN)
+    progress.look()
+    queue = [TaskState.DONE, TaskState.DONE, TaskState.RUNNING, TaskState.RUNNING, TaskState.QUEUED]
+    progress.told(dict(enumerate(queue)))
+    # The second has left the queue without its last input; the third has not left it, and nothing is left of it.
+    wanted = [TaskState.DONE, TaskState.LOST, TaskState.FAILED, TaskState.RUNNING, TaskState.QUEUED]
+    assert progress.tasks == wanted
+    assert progress.counts().running == 2
+    assert progress.unsettled == [3, 6, 7, 8, 9]
+    assert not progress.all_settled
+    assert progress.started is not None
+
+
+def test_tasks_nobody_told_of_at_the_end_are_as_their_inputs(folder):
+    settle(folder, *range(8))
+    fail(folder, 8)
+    progress = Progress(folder, PLAN)
+    progress.look()
+    runs = progress.grid(active=False).runs
+    assert runs == [(TaskState.DONE, 4), (TaskState.CANCELLED, 1)], "its last input was never tried"
+    fail(folder, 9)
+    progress.look()
+    assert progress.all_settled
+    assert progress.grid(active=False).runs == [(TaskState.DONE, 4), (TaskState.FAILED, 1)]
+
+
+def test_what_tasks_used_is_counted_once(folder):
+    def usage(name, **said):
+        (folder.path / "usage" / f"{name}.json").write_text(json.dumps(said))
+
+    progress = Progress(folder, PLAN.model_copy(update={"cpus": 2}))
+    usage("0-1", seconds=1800, inputs=2, peak_memory_mib=40)
+    usage("1-1", seconds="many")
+    progress.look()
+    progress.look()
+    assert (progress.core_hours, progress.peak_memory_mib, progress.seconds_per_input) == (1.0, 40, 900)
+    usage("0-2", seconds=900, inputs=1, peak_memory_mib=30)
+    progress.look()
+    assert (progress.core_hours, progress.peak_memory_mib, progress.seconds_per_input) == (1.5, 40, 900)
