@@ -70,7 +70,9 @@ class ComputingService:
         for session in sessions:
             told, paths = self._told.get(session.id, (0.0, ()))
             if paths and told > since and session.url:
-                found[session.id] = [Computing(path, _address(session.id, session.url, path)) for path in paths]
+                found[session.id] = [
+                    Computing(path, _address(session.id, session.url, path)) for path in paths
+                ]
         return found
 
 
