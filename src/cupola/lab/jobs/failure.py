@@ -8,7 +8,6 @@ import sys
 import traceback
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 
 __all__ = ["Failure", "ToldError", "describe", "remember_sources"]
 
@@ -157,5 +156,5 @@ def _libraries() -> tuple[str, ...]:
     return tuple(sorted({f"{path}{os.sep}" for path in paths if path} | {_PACKAGE}))
 
 
-_PACKAGE = f"{Path(__file__).resolve().parents[2]}{os.sep}"
+_PACKAGE = f"{os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))}{os.sep}"
 _RUNNER = tuple(f"{_PACKAGE}{name}" for name in (f"lab{os.sep}task.py", f"lab{os.sep}pool.py"))
