@@ -18,9 +18,8 @@ import pickle
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cupola.lab.jobs.failure import Failure, describe, remember_sources
 
@@ -41,8 +40,7 @@ class Exit:
     """Not even a failure could be written."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """``job.json`` as `cupola.models.job.TaskPlan` describes it, without the cost of loading pydantic."""
 
     tag: str
@@ -80,8 +78,7 @@ class Plan:
         return range(task * self.chunk, min((task + 1) * self.chunk, self.inputs))
 
 
-@dataclass(frozen=True)
-class Payload:
+class Payload(NamedTuple):
     """The user's function and inputs, or the reason why they could not be loaded."""
 
     function: Callable[[Any], Any] | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
-import traceback
-from dataclasses import asdict, dataclass
 from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import traceback
 
 __all__ = ["Failure", "ToldError", "describe", "remember_sources"]
 
@@ -15,11 +16,11 @@ LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """Why one input failed; the fields of `cupola.models.job.TaskFailure` that the function decides.
 
-    The model itself is not imported here: loading pydantic costs more than most tasks.
+    The model itself is not imported here: loading pydantic costs more than most tasks. No dataclass either, nor `traceback`
+    before something has failed: each is a tenth of what starting a task costs.
     """
 
     error: str
@@ -29,7 +30,7 @@ class Failure:
 
     def as_dict(self) -> dict[str, str]:
         """Return the fields by name."""
-        return asdict(self)
+        return self._asdict()
 
 
 class ToldError(Exception):
@@ -56,6 +57,10 @@ def remember_sources(sources: dict[str, str]) -> None:
     sources
         Text by the file name that the compiled code carries. A notebook's cell has no such file.
     """
+    if not sources:
+        return
+    import linecache
+
     for name, text in sources.items():
         # No modification time: linecache then never looks for the file.
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
@@ -71,6 +76,8 @@ def describe(error: BaseException) -> Failure:
     """
     if isinstance(error, ToldError):
         return Failure(type(error).__qualname__, _message(error), error.line)
+    import traceback
+
     story = traceback.TracebackException.from_exception(error)
     _drop_own_frames(story)
     frames = story.stack
@@ -115,16 +122,20 @@ def _shortened(text: str, longest: int) -> str:
 
 def _drop_own_frames(story: traceback.TracebackException) -> None:
     """Take the frames of the task runner away: they say nothing about the failure."""
+    from traceback import StackSummary
+
     for part in _parts(story):
         frames = list(part.stack)
         while frames and frames[0].filename.startswith(_RUNNER):
             frames.pop(0)
-        part.stack = traceback.StackSummary.from_list(frames)
+        part.stack = StackSummary.from_list(frames)
 
 
 def _keep_users_frames(story: traceback.TracebackException) -> None:
+    from traceback import StackSummary
+
     for part in _parts(story):
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if _is_users(f.filename)])
+        part.stack = StackSummary.from_list([f for f in part.stack if _is_users(f.filename)])
 
 
 def _parts(story: traceback.TracebackException) -> list[traceback.TracebackException]:
