@@ -14,20 +14,31 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cupola
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["SLOTS", "compare", "one_second", "scheduler", "told"]
+__all__ = ["ONE_SECONDS", "SLOTS", "compare", "cut_by_cupola", "run_one_seconds", "scheduler", "told"]
 
 POOLS = Path(__file__).resolve().parent.parent / "tests" / "pools"
 SLOTS = 16
 """Cores that the schedulers believe to have: the tasks of the benchmarks sleep."""
+ONE_SECONDS = 200
+"""Tasks of a second in the benchmarks of both schedulers."""
 
 
 def one_second(number: int) -> int:
     """Be a task of a second."""
     time.sleep(1)
     return number
+
+
+def run_one_seconds(engine: str, *, memory: str, chunk: int | None) -> None:
+    """Run `ONE_SECONDS` tasks of a second as a job, `chunk` of them in a task or as Cupola cuts them."""
+    job = cupola.map(one_second, range(ONE_SECONDS), memory=memory, chunk=chunk, engine=engine)
+    assert list(job.results()) == list(range(ONE_SECONDS))
+    job.wait(progress=False)
 
 
 @contextlib.contextmanager
@@ -72,6 +83,17 @@ def compare(runs: int, **sides: Callable[[], None]) -> dict[str, float]:
             flush=True,
         )
     return {name: statistics.median(values) for name, values in took.items()}
+
+
+def cut_by_cupola(name: str, took: dict[str, float], *, target: float) -> dict[str, Any]:
+    """Return the figure of the side `cut`: a job whose tasks Cupola has cut."""
+    return {
+        "title": f"{name}: tasks as Cupola cuts them",
+        "ours": round(took["cut"], 3),
+        "peer": round(took["peer"], 3),
+        "ratio": round(took["cut"] / took["peer"], 3),
+        "target": target,
+    }
 
 
 def told(name: str, took: dict[str, float], *, target: float, runs: int, **more: Any) -> str:

@@ -2,7 +2,8 @@
 
 Run it as root with the platform's interpreter: ``python benchmarks/slurm.py [--runs 3]``. The cluster is a real one, started for
 the run on this machine with 16 cores (the tasks sleep). The array does nothing but sleep and keeps no result; ours keeps each
-result in a file and gives all back. From the submit until all have ended; medians.
+result in a file and gives all back. From the submit until all have ended; medians. The first figure is with a task for each input,
+as the array has them; the one in `also` with tasks as Cupola cuts them where nobody says how.
 """
 
 from __future__ import annotations
@@ -12,21 +13,11 @@ import subprocess
 import sys
 import time
 
-from batch import SLOTS, compare, one_second, scheduler, told
+from batch import ONE_SECONDS, SLOTS, compare, cut_by_cupola, run_one_seconds, scheduler, told
 from portal import portal
 
-import cupola
-
 TARGET = 1.15
-TASKS = 200
 LOOK_S = 0.2
-
-
-def ours() -> None:
-    """Run the tasks as a job."""
-    job = cupola.map(one_second, range(TASKS), memory="16 MiB", chunk=1, engine="slurm")
-    assert list(job.results()) == list(range(TASKS))
-    job.wait(progress=False)
 
 
 def peer(environment: dict[str, str]) -> None:
@@ -34,7 +25,7 @@ def peer(environment: dict[str, str]) -> None:
     submit = [
         "sbatch",
         "--parsable",
-        f"--array=0-{TASKS - 1}%{SLOTS}",
+        f"--array=0-{ONE_SECONDS - 1}%{SLOTS}",
         "--mem=16",
         "--output=/dev/null",
         f"--wrap=exec {sys.executable} -S -c 'import time; time.sleep(1)'",
@@ -56,8 +47,14 @@ def main() -> None:
     with scheduler("slurm") as environment:
         engines = {"slurm": {"config": environment["SLURM_CONF"]}}
         with portal(None, engines=engines, around=environment):
-            took = compare(said.runs, ours=ours, peer=lambda: peer(environment))
-    print(told("slurm", took, target=TARGET, runs=said.runs))
+            took = compare(
+                said.runs,
+                ours=lambda: run_one_seconds("slurm", memory="16 MiB", chunk=1),
+                cut=lambda: run_one_seconds("slurm", memory="16 MiB", chunk=None),
+                peer=lambda: peer(environment),
+            )
+    also = [cut_by_cupola("slurm", took, target=TARGET)]
+    print(told("slurm", took, target=TARGET, runs=said.runs, also=also))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 RESULTS = FOLDER / "results.md"
 LAST = FOLDER / "results.json"
-NAMES = ("launch", "routes", "tiles", "fullres", "jobs", "panel", "docker_launch")
+NAMES = (
+    *("launch", "routes", "tiles", "fullres", "jobs", "panel", "docker_launch"),
+    *("htcondor", "slurm", "arrays", "local_engine"),
+)
 HEAD = """# Benchmarks
 
 Written by `make bench`; each row is one script in this folder, ours and the peer in turn in one run.

@@ -48,6 +48,11 @@ class Pool:
     folder: Path
     more: dict[str, str] = field(default_factory=dict)
     """Variables of its script."""
+    _guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PREFIX": str(self.prefix), "POOL": str(self.folder), **self.more}
 
     @property
     def settings(self) -> dict[str, object]:
@@ -67,10 +72,9 @@ class Pool:
 
     def script(self, *words: str) -> str:
         """Run the pool's script and return what it printed."""
-        variables = {"PREFIX": str(self.prefix), "POOL": str(self.folder), **self.more}
         done = subprocess.run(
             ["bash", str(SCRIPTS / f"{self.name}.sh"), *words],
-            env={**os.environ, **variables},
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
@@ -94,11 +98,30 @@ class Pool:
     def up(self) -> None:
         """Start it and wait until it answers."""
         self.build()
+        self._guard = self._guarded()
         self.script("up")
 
     def down(self) -> None:
         """End every daemon and every job of it."""
         self.script("down")
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+
+    def _guarded(self) -> subprocess.Popen[bytes]:
+        """Start who ends the pool where this process is killed: the daemons have left its session and would stay."""
+        return subprocess.Popen(
+            [
+                "bash",
+                "-c",
+                'cat; bash "$0" down >/dev/null 2>&1; rm -rf "$POOL"',
+                SCRIPTS / f"{self.name}.sh",
+            ],
+            env=self._environment,
+            # Nothing is written to it: it ends when nobody holds its other end any more.
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def engine(self, **settings: object) -> Engine:
         """Return the engine of a platform that has this pool; `settings` are added to the pool's own."""
