@@ -59,7 +59,8 @@ def array_of(stored: StoredJob, progress: Progress) -> Array:
         gpus=plan.gpus,
         time_s=plan.time_s,
         at_once=plan.at_once,
-        environment=plan.environment,
+        # A task knows whose it is on every engine.
+        environment={**plan.environment, "CUPOLA_JOB": plan.tag},
         container=stored.container,
     )
 
