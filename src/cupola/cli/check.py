@@ -94,6 +94,7 @@ def findings(config: Config) -> list[Finding]:
         _sign_in,
         _lab,
         _volumes,
+        _engines,
     ]
     found = [finding for look in checks for finding in look(config)]
     return [replace(finding, fix="") if finding.ok else finding for finding in found]
@@ -256,6 +257,27 @@ def _volumes(config: Config) -> Iterator[Finding]:
             problem = f"{volume.path} cannot be written by this account"
         fix = "mend its path or permissions, or take it out of cupola.yaml"
         yield Finding(f"volume {volume.name}", not problem, problem or str(volume.path), fix)
+
+
+def _engines(config: Config) -> Iterator[Finding]:
+    """Ask the schedulers that are set up, as this account."""
+    if not find_spec("sqlalchemy"):
+        return  # told as a missing package
+    from cupola.exceptions import UnavailableError
+    from cupola.platform.storage.engine import info_of, look_at
+    from cupola.platform.storage.engines import open_engines
+
+    for name, engine in open_engines(config).items():
+        if engine.supervised:
+            continue
+        try:
+            has = look_at(engine)
+        except UnavailableError as exc:
+            yield Finding(f"engine {name}", False, str(exc).rstrip("."))
+            continue
+        told = info_of(name, has).summary.rstrip(".")
+        fix = "start its nodes; the pool of this account's configuration must be the right one"
+        yield Finding(f"engine {name}", has.cores > 0, told, fix)
 
 
 def _folders(config: Config) -> dict[str, Path]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-import httpx
 from pydantic import TypeAdapter
 
-from cupola.client._errors import error_of
-from cupola.exceptions import CupolaError, UnavailableError
-from cupola.models.base import Model, Page
+from cupola.client._calls import Calls, quoted
+from cupola.models.base import Page
 from cupola.models.datalab import Datalab
-from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+from cupola.models.engine import EngineInfo
+from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid, TaskInputs
+from cupola.models.notification import Notification, NotificationChange, NotificationSettings, Sent, Unread
 from cupola.models.packages import PackageHint
 from cupola.models.person import Person
 from cupola.models.resources import Capacity, Resources, Usage
@@ -33,22 +31,15 @@ from cupola.models.team import Acceptance, Invitation, NewInvitation, NewRole, N
 from cupola.models.volume import NewVolume, Volume, VolumeChange, VolumeUse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
-    from types import TracebackType
+    from collections.abc import AsyncGenerator
 
 __all__ = ["AsyncClient"]
 
-Answer = TypeVar("Answer", bound=Model)
-
 _FAILURES = TypeAdapter(list[TaskFailureGroup])
-_PAUSES = (0.2, 0.4, 0.8, 1.6)
-"""In seconds, between tries: a portal that is restarted is away for about 3 s."""
-_SILENCE = httpx.Timeout(60)
-"""In seconds. The portal sends a sign of life every 10 s."""
-_THIS_HOST = {"127.0.0.1", "::1", "localhost"}
+_SENT = TypeAdapter(list[Sent])
 
 
-class AsyncClient:
+class AsyncClient(Calls):
     """Speaks with one portal as one person, session or service.
 
     Every method raises the error that the portal tells (a subclass of :class:`~cupola.exceptions.CupolaError`), and
@@ -66,37 +57,6 @@ class AsyncClient:
         For tests: what carries the requests instead of the network.
     """
 
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        seconds: float = 30,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self.seconds = seconds
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(None),  # one budget of our own bounds the whole call
-            transport=transport,
-            # The environment may name a proxy for the internet; it cannot reach this host.
-            trust_env=httpx.URL(url).host not in _THIS_HOST,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
     # -- who and what ---------------------------------------------------------------------------------------
 
     async def me(self) -> Person:
@@ -109,7 +69,7 @@ class AsyncClient:
 
     async def datalab(self, name: str) -> Datalab:
         """Return one entry of the catalogue."""
-        return await self._get(f"/datalabs/{_quoted(name)}", Datalab)
+        return await self._get(f"/datalabs/{quoted(name)}", Datalab)
 
     async def volumes(self) -> list[Volume]:
         """Return the volumes that one may mount."""
@@ -117,7 +77,7 @@ class AsyncClient:
 
     async def volume(self, name: str) -> Volume:
         """Return one volume."""
-        return await self._get(f"/volumes/{_quoted(name)}", Volume)
+        return await self._get(f"/volumes/{quoted(name)}", Volume)
 
     async def add_volume(self, new: NewVolume) -> Volume:
         """Add a volume."""
@@ -125,20 +85,20 @@ class AsyncClient:
 
     async def change_volume(self, name: str, change: VolumeChange) -> Volume:
         """Change a volume that one has added."""
-        answer = await self._call("PATCH", f"/volumes/{_quoted(name)}", content=change)
+        answer = await self._call("PATCH", f"/volumes/{quoted(name)}", content=change)
         return Volume.model_validate_json(answer.content)
 
     async def remove_volume(self, name: str) -> None:
         """Remove a volume that one has added; its files stay where they are."""
-        await self._call("DELETE", f"/volumes/{_quoted(name)}")
+        await self._call("DELETE", f"/volumes/{quoted(name)}")
 
     async def volume_uses(self, name: str) -> list[VolumeUse]:
         """Return who uses a volume just now."""
-        return await self._all(f"/volumes/{_quoted(name)}/uses", VolumeUse)
+        return await self._all(f"/volumes/{quoted(name)}/uses", VolumeUse)
 
     async def measure_volume(self, name: str) -> None:
         """Begin to count the size of a volume; `volume` tells it when it is known."""
-        await self._call("POST", f"/volumes/{_quoted(name)}/measure")
+        await self._call("POST", f"/volumes/{quoted(name)}/measure")
 
     async def storage(self) -> list[StorageUsage]:
         """Return what one's home and the volumes of one's teams hold and may hold."""
@@ -164,30 +124,30 @@ class AsyncClient:
 
     async def session(self, session: str) -> Session:
         """Return one session."""
-        return await self._get(f"/sessions/{_quoted(session)}", Session)
+        return await self._get(f"/sessions/{quoted(session)}", Session)
 
     async def stop_session(self, session: str) -> Session:
         """Ask a session to stop."""
-        return await self._post(f"/sessions/{_quoted(session)}/stop", Session)
+        return await self._post(f"/sessions/{quoted(session)}/stop", Session)
 
     async def rename_session(self, session: str, title: str) -> Session:
         """Give a session another title."""
-        path, change = f"/sessions/{_quoted(session)}", SessionChange(title=title)
+        path, change = f"/sessions/{quoted(session)}", SessionChange(title=title)
         return Session.model_validate_json((await self._call("PATCH", path, content=change)).content)
 
     async def restart_session(self, session: str, resources: Resources | None = None) -> Session:
         """Ask for a new session with the same choices, in another size where one is given; the old one is stopped."""
         return await self._post(
-            f"/sessions/{_quoted(session)}/restart", Session, RestartRequest(resources=resources)
+            f"/sessions/{quoted(session)}/restart", Session, RestartRequest(resources=resources)
         )
 
     async def session_usage(self, session: str) -> Usage:
         """Return what a running session uses just now."""
-        return await self._get(f"/sessions/{_quoted(session)}/usage", Usage)
+        return await self._get(f"/sessions/{quoted(session)}/usage", Usage)
 
     async def session_log(self, session: str) -> str:
         """Return the end of what a session's own server printed."""
-        return (await self._call("GET", f"/sessions/{_quoted(session)}/log")).text
+        return (await self._call("GET", f"/sessions/{quoted(session)}/log")).text
 
     async def capacity(self) -> Capacity:
         """Return what sessions may use together, and what is free of it now."""
@@ -195,11 +155,11 @@ class AsyncClient:
 
     async def delete_session(self, session: str) -> None:
         """Forget an ended session."""
-        await self._call("DELETE", f"/sessions/{_quoted(session)}")
+        await self._call("DELETE", f"/sessions/{quoted(session)}")
 
     async def session_events(self, session: str) -> AsyncGenerator[SessionEvent, None]:
         """Follow a session until it is ready or has ended; past events come first."""
-        async for data in self._follow(f"/sessions/{_quoted(session)}/events", "session-event"):
+        async for data in self._follow(f"/sessions/{quoted(session)}/events", "session-event"):
             event = SessionEvent.model_validate_json(data)
             yield event
             if event.state is SessionState.READY or not event.state.active:
@@ -213,7 +173,7 @@ class AsyncClient:
 
     async def team(self, name: str) -> Team:
         """Return one team with its members."""
-        return await self._get(f"/teams/{_quoted(name)}", Team)
+        return await self._get(f"/teams/{quoted(name)}", Team)
 
     async def make_team(self, new: NewTeam) -> Team:
         """Make a team; one becomes its owner."""
@@ -221,33 +181,33 @@ class AsyncClient:
 
     async def describe_team(self, name: str, text: TeamText) -> Team:
         """Give a team another title and description."""
-        answer = await self._call("PATCH", f"/teams/{_quoted(name)}", content=text)
+        answer = await self._call("PATCH", f"/teams/{quoted(name)}", content=text)
         return Team.model_validate_json(answer.content)
 
     async def delete_team(self, name: str) -> None:
         """Delete a team; its files stay on the server."""
-        await self._call("DELETE", f"/teams/{_quoted(name)}")
+        await self._call("DELETE", f"/teams/{quoted(name)}")
 
     async def change_role(self, team: str, member: str, role: Role) -> Team:
         """Give a member of a team another role."""
-        path = f"/teams/{_quoted(team)}/members/{_quoted(member)}"
+        path = f"/teams/{quoted(team)}/members/{quoted(member)}"
         return Team.model_validate_json((await self._call("PATCH", path, content=NewRole(role=role))).content)
 
     async def remove_member(self, team: str, member: str) -> None:
         """Remove somebody from a team, or leave it oneself."""
-        await self._call("DELETE", f"/teams/{_quoted(team)}/members/{_quoted(member)}")
+        await self._call("DELETE", f"/teams/{quoted(team)}/members/{quoted(member)}")
 
     async def invite(self, team: str, new: NewInvitation) -> Invitation:
         """Invite somebody, or make a link; the link is told only now."""
-        return await self._post(f"/teams/{_quoted(team)}/invitations", Invitation, new)
+        return await self._post(f"/teams/{quoted(team)}/invitations", Invitation, new)
 
     async def invitations(self, team: str) -> list[Invitation]:
         """Return the open invitations of a team."""
-        return await self._all(f"/teams/{_quoted(team)}/invitations", Invitation)
+        return await self._all(f"/teams/{quoted(team)}/invitations", Invitation)
 
     async def withdraw_invitation(self, team: str, invitation: str) -> None:
         """Withdraw an invitation: nobody comes in by it any more."""
-        await self._call("DELETE", f"/teams/{_quoted(team)}/invitations/{_quoted(invitation)}")
+        await self._call("DELETE", f"/teams/{quoted(team)}/invitations/{quoted(invitation)}")
 
     async def my_invitations(self) -> list[Invitation]:
         """Return the teams that one is invited to."""
@@ -259,25 +219,29 @@ class AsyncClient:
 
     async def decline_invitation(self, invitation: str) -> None:
         """Turn down an invitation to oneself."""
-        await self._call("DELETE", f"/invitations/{_quoted(invitation)}")
+        await self._call("DELETE", f"/invitations/{quoted(invitation)}")
 
     async def share_session(self, session: str, new: NewShare) -> Share:
         """Let somebody, or a team, into a running session for a time."""
-        return await self._post(f"/sessions/{_quoted(session)}/shares", Share, new)
+        return await self._post(f"/sessions/{quoted(session)}/shares", Share, new)
 
     async def shares(self, session: str) -> list[Share]:
         """Return with whom a session is shared."""
-        return await self._all(f"/sessions/{_quoted(session)}/shares", Share)
+        return await self._all(f"/sessions/{quoted(session)}/shares", Share)
 
     async def end_share(self, session: str, share: str) -> None:
         """End a share; what the others have open is closed within a minute."""
-        await self._call("DELETE", f"/sessions/{_quoted(session)}/shares/{_quoted(share)}")
+        await self._call("DELETE", f"/sessions/{quoted(session)}/shares/{quoted(share)}")
 
     async def shared_sessions(self) -> list[Session]:
         """Return the running sessions of others that one may open."""
         return await self._all("/shared", Session)
 
     # -- jobs -----------------------------------------------------------------------------------------------
+
+    async def engines(self) -> list[EngineInfo]:
+        """Return the batch engines, the default one first, with what each has now."""
+        return await self._all("/engines", EngineInfo)
 
     async def submit(self, request: JobRequest) -> Job:
         """Start a job."""
@@ -291,164 +255,87 @@ class AsyncClient:
 
     async def job(self, job: str) -> Job:
         """Return one job."""
-        return await self._get(f"/jobs/{_quoted(job)}", Job)
+        return await self._get(f"/jobs/{quoted(job)}", Job)
 
     async def job_grid(self, job: str) -> TaskGrid:
         """Return the state of every task."""
-        return await self._get(f"/jobs/{_quoted(job)}/grid", TaskGrid)
+        return await self._get(f"/jobs/{quoted(job)}/grid", TaskGrid)
 
     async def job_failures(self, job: str) -> list[TaskFailureGroup]:
         """Return the failures, grouped by error and line."""
-        return _FAILURES.validate_json((await self._call("GET", f"/jobs/{_quoted(job)}/failures")).content)
+        return _FAILURES.validate_json((await self._call("GET", f"/jobs/{quoted(job)}/failures")).content)
+
+    async def job_task(self, job: str, task: int) -> TaskInputs:
+        """Return a task's state and its inputs."""
+        return await self._get(f"/jobs/{quoted(job)}/tasks/{task}", TaskInputs)
 
     async def job_log(self, job: str, task: int) -> str:
         """Return what a task printed."""
-        return (await self._call("GET", f"/jobs/{_quoted(job)}/tasks/{task}/log")).text
+        return (await self._call("GET", f"/jobs/{quoted(job)}/tasks/{task}/log")).text
 
     async def job_input_log(self, job: str, number: int) -> str:
         """Return what the task printed that an input belongs to."""
-        return (await self._call("GET", f"/jobs/{_quoted(job)}/inputs/{number}/log")).text
+        return (await self._call("GET", f"/jobs/{quoted(job)}/inputs/{number}/log")).text
 
     async def job_result(self, job: str, number: int) -> bytes:
         """Return the pickled result of an input."""
-        return (await self._call("GET", f"/jobs/{_quoted(job)}/results/{number}")).content
+        return (await self._call("GET", f"/jobs/{quoted(job)}/results/{number}")).content
 
     async def act(self, job: str, action: JobAction) -> Job:
         """Cancel, hold, release or retry a job."""
-        return await self._post(f"/jobs/{_quoted(job)}/{action}", Job)
+        return await self._post(f"/jobs/{quoted(job)}/{action}", Job)
 
     async def delete_job(self, job: str) -> None:
         """Forget an ended job, with its results."""
-        await self._call("DELETE", f"/jobs/{_quoted(job)}")
+        await self._call("DELETE", f"/jobs/{quoted(job)}")
 
     async def job_events(self, job: str) -> AsyncGenerator[Job, None]:
         """Follow a job until it has ended: its state at each change."""
-        async for data in self._follow(f"/jobs/{_quoted(job)}/events", "job"):
+        async for data in self._follow(f"/jobs/{quoted(job)}/events", "job"):
             seen = Job.model_validate_json(data)
             yield seen
             if not seen.state.active:
                 return
 
+    # -- notifications --------------------------------------------------------------------------------------
+
+    async def notifications(self, cursor: str | None = None, limit: int = 50) -> Page[Notification]:
+        """Return a page of what one was told, newest first."""
+        wanted = {"limit": limit} | ({"cursor": cursor} if cursor else {})
+        answer = await self._call("GET", "/notifications", params=wanted)
+        return Page[Notification].model_validate_json(answer.content)
+
+    async def unread_notifications(self) -> Unread:
+        """Return how many of them one has not read."""
+        return await self._get("/notifications/unread", Unread)
+
+    async def read_notifications(self, number: int | None = None) -> None:
+        """Mark one as read, or all where none is named."""
+        await self._call("POST", "/notifications/read", params={} if number is None else {"id": number})
+
+    async def notification_settings(self) -> NotificationSettings:
+        """Return how one is told; sessions may not ask."""
+        return await self._get("/notifications/settings", NotificationSettings)
+
+    async def change_notification_settings(self, change: NotificationChange) -> NotificationSettings:
+        """Change how one is told; what is not said stays. Sessions may not do it."""
+        answer = await self._call("PATCH", "/notifications/settings", content=change)
+        return NotificationSettings.model_validate_json(answer.content)
+
+    async def test_notifications(self) -> list[Sent]:
+        """Send a test by mail and webhook, where they lead somewhere, and return how it went. Sessions may not do it."""
+        return _SENT.validate_json((await self._call("POST", "/notifications/test")).content)
+
     # -- for the hub ----------------------------------------------------------------------------------------
 
     async def plan(self, session: str) -> Plan:
         """Return what the spawner needs to start a session; only with the internal token."""
-        return await self._get(f"{self._internal}/sessions/{_quoted(session)}/plan", Plan)
+        return await self._get(f"{self._internal}/sessions/{quoted(session)}/plan", Plan)
 
     async def report(self, session: str, report: SessionReport) -> None:
         """Tell the portal how a session does; only with the internal token."""
-        await self._call("POST", f"{self._internal}/sessions/{_quoted(session)}/reports", content=report)
+        await self._call("POST", f"{self._internal}/sessions/{quoted(session)}/reports", content=report)
 
     @property
     def _internal(self) -> str:
         return f"{self.url.removesuffix('/api')}/internal"
-
-    # -- how ------------------------------------------------------------------------------------------------
-
-    async def _get(self, path: str, kind: type[Answer]) -> Answer:
-        return kind.model_validate_json((await self._call("GET", path)).content)
-
-    async def _post(self, path: str, kind: type[Answer], content: Model | None = None) -> Answer:
-        return kind.model_validate_json((await self._call("POST", path, content=content)).content)
-
-    async def _all(self, path: str, kind: type[Answer]) -> list[Answer]:
-        """Return a whole listing, page by page."""
-        found: list[Answer] = []
-        cursor: str | None = None
-        while True:
-            answer = await self._call("GET", path, params={"cursor": cursor} if cursor else {})
-            page = Page[kind].model_validate_json(answer.content)  # type: ignore[valid-type]
-            found += page.items
-            cursor = page.next
-            if cursor is None:
-                return found
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        content: Model | None = None,
-        params: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> httpx.Response:
-        body = None if content is None else content.model_dump_json()
-        headers = (headers or {}) | ({"Content-Type": "application/json"} if body else {})
-        request = self._http.build_request(method, path, content=body, params=params, headers=headers)
-        try:
-            async with asyncio.timeout(self.seconds):
-                answer = await self._send(request)
-        except (httpx.TransportError, TimeoutError) as exc:
-            raise self._silent(exc) from exc
-        if not answer.is_success:
-            raise error_of(answer)
-        return answer
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; one that surely did no harm is sent again, for a portal that is just being restarted."""
-        for pause in _PAUSES:
-            try:
-                return await self._http.send(request)
-            except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as exc:
-                if request.method != "GET" and not isinstance(exc, httpx.ConnectError):
-                    raise
-            await asyncio.sleep(pause)
-        return await self._http.send(request)
-
-    async def _follow(self, path: str, event: str) -> AsyncIterator[str]:
-        """Yield the data of each server-sent event of one name.
-
-        A connection that is lost, or that a portal ends because it is restarted, is made again; whoever follows stops
-        at the event that he knows to be the last.
-        """
-        position, failures = "", 0
-        while True:
-            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": position} if position else {})
-            try:
-                async with self._http.stream("GET", path, headers=headers, timeout=_SILENCE) as answer:
-                    if not answer.is_success:
-                        await answer.aread()
-                        raise error_of(answer)
-                    async for name, number, data in _events(answer):
-                        position, failures = number or position, 0
-                        if name == event:
-                            yield data
-                        elif name == "problem":
-                            raise CupolaError(data)
-                    ended: Exception = httpx.RemoteProtocolError("it ended the stream early")
-            except httpx.TransportError as exc:
-                ended = exc
-            if failures == len(_PAUSES):
-                raise self._silent(ended) from ended
-            await asyncio.sleep(_PAUSES[failures])
-            failures += 1
-
-    def _silent(self, exc: Exception) -> UnavailableError:
-        why = (
-            f"gave no answer within {self.seconds:g} s"
-            if isinstance(exc, TimeoutError)
-            else f"cannot be reached ({exc})"
-        )
-        return UnavailableError(
-            f"the portal at {self.url} {why}; is the platform running? `cupola status` tells"
-        )
-
-
-async def _events(answer: httpx.Response) -> AsyncIterator[tuple[str, str, str]]:
-    """Yield name, number and data of each server-sent event."""
-    name, number = "", ""
-    async for line in answer.aiter_lines():
-        key, _, value = line.partition(":")
-        if key == "event":
-            name = value.strip()
-        elif key == "id":
-            number = value.strip()
-        elif key == "data":
-            yield name, number, value.strip()
-        elif not line:
-            name, number = "", ""
-
-
-def _quoted(name: str) -> str:
-    """Return `name` as one part of an address, whatever it contains."""
-    return quote(name, safe="")

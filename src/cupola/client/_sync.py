@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from cupola.models.base import Page
     from cupola.models.datalab import Datalab
-    from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid
+    from cupola.models.engine import EngineInfo
+    from cupola.models.job import Job, JobAction, JobRequest, TaskFailureGroup, TaskGrid, TaskInputs
+    from cupola.models.notification import (
+        Notification,
+        NotificationChange,
+        NotificationSettings,
+        Sent,
+        Unread,
+    )
     from cupola.models.packages import PackageHint
     from cupola.models.person import Person
     from cupola.models.resources import Capacity, Resources, Usage
@@ -267,6 +275,10 @@ class Client:
         """Return the running sessions of others that one may open."""
         return self._run(self._client.shared_sessions())
 
+    def engines(self) -> list[EngineInfo]:
+        """Return the batch engines, the default one first, with what each has now."""
+        return self._run(self._client.engines())
+
     def submit(self, request: JobRequest) -> Job:
         """Start a job."""
         return self._run(self._client.submit(request))
@@ -286,6 +298,10 @@ class Client:
     def job_failures(self, job: str) -> list[TaskFailureGroup]:
         """Return the failures, grouped by error and line."""
         return self._run(self._client.job_failures(job))
+
+    def job_task(self, job: str, task: int) -> TaskInputs:
+        """Return a task's state and its inputs."""
+        return self._run(self._client.job_task(job, task))
 
     def job_log(self, job: str, task: int) -> str:
         """Return what a task printed."""
@@ -310,3 +326,27 @@ class Client:
     def job_events(self, job: str) -> Iterator[Job]:
         """Follow a job until it has ended: its state at each change."""
         return self._iterate(self._client.job_events(job))
+
+    def notifications(self, cursor: str | None = None, limit: int = 50) -> Page[Notification]:
+        """Return a page of what one was told, newest first."""
+        return self._run(self._client.notifications(cursor, limit))
+
+    def unread_notifications(self) -> Unread:
+        """Return how many of them one has not read."""
+        return self._run(self._client.unread_notifications())
+
+    def read_notifications(self, number: int | None = None) -> None:
+        """Mark one as read, or all where none is named."""
+        self._run(self._client.read_notifications(number))
+
+    def notification_settings(self) -> NotificationSettings:
+        """Return how one is told; sessions may not ask."""
+        return self._run(self._client.notification_settings())
+
+    def change_notification_settings(self, change: NotificationChange) -> NotificationSettings:
+        """Change how one is told; what is not said stays. Sessions may not do it."""
+        return self._run(self._client.change_notification_settings(change))
+
+    def test_notifications(self) -> list[Sent]:
+        """Send a test by mail and webhook, where they lead somewhere, and return how it went. Sessions may not do it."""
+        return self._run(self._client.test_notifications())

@@ -21,6 +21,7 @@ from cupola.client._fake_teams import FakeTeams
 from cupola.client._sync import Client
 from cupola.exceptions import ConflictError, CupolaError, NotFoundError, NotSignedInError
 from cupola.models.base import Page, Problem, now
+from cupola.models.engine import EngineInfo
 from cupola.models.job import (
     Job,
     JobAction,
@@ -104,6 +105,9 @@ class FakePortal:
             free_gpus=0,
             no_gpus="This platform has no GPUs.",
         )
+        self.engines = [
+            EngineInfo(name="local", title="This platform", default=True, answers=True, cores=2, task_cores=2)
+        ]
         self.teams = FakeTeams(self.person.name)
         self.plans: dict[str, Plan] = {}
         self.reports: list[tuple[str, SessionReport]] = []
@@ -212,6 +216,7 @@ class FakePortal:
             ("GET", f"/api/jobs/{one}"): lambda _, name: _json(self._find(self.jobs, name, "job")),
             ("GET", f"/api/jobs/{one}/grid"): lambda _, name: _json(self._grid(name)),
             ("GET", f"/api/jobs/{one}/failures"): lambda _, name: _list(self.failures.get(name, [])),
+            ("GET", "/api/engines"): lambda _: _page(self.engines),
             ("GET", f"/api/jobs/{one}/tasks/(\\d+)/log"): self._log,
             ("GET", f"/api/jobs/{one}/inputs/(\\d+)/log"): self._input_log,
             ("GET", f"/api/jobs/{one}/results/(\\d+)"): self._result,

@@ -182,6 +182,10 @@ class Job(Model):
     """Counts the submits: 1 at first, one more at each retry or resume."""
     peak_memory_mib: int | None = None
     """The largest a task has grown so far."""
+    ahead: int | None = None
+    """While it waits in a scheduler's queue: how many tasks of others are before its first, where that is known."""
+    waits: str | None = None
+    """The same in a sentence."""
 
 
 class TaskPlan(Model):

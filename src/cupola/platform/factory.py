@@ -16,6 +16,7 @@ from cupola.platform.services.catalogue import CatalogueService
 from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.customvolumes import CustomVolumes
 from cupola.platform.services.deliveries import Deliverer, Messenger
+from cupola.platform.services.engines import EngineService
 from cupola.platform.services.fetches import FetchService
 from cupola.platform.services.jobplaces import JobPlaces
 from cupola.platform.services.jobs import JobService
@@ -144,7 +145,9 @@ class Factory:
         self.sessions = self._build_sessions()
         self.computing = ComputingService()
         self._notices = NotificationStore(self._database)
+        self._engines = open_engines(config)
         self.jobs = self._build_jobs()
+        self.engines = EngineService(self._engines, used=self.jobs.cores_in_use)
         self.notifications, self.deliverer = self._build_notifications()
         self.shares = self._build_shares()
         self.teams.listeners.append(self.shares.follow_team)
@@ -297,7 +300,7 @@ class Factory:
         )
         store = JobStore(self._database, self._notices)
         limits = JobLimits(profile_of=self._profile_of, role_of=self.teams.role, teams=self.config.teams)
-        return JobService(store=store, engines=open_engines(self.config), places=places, limits=limits)
+        return JobService(store=store, engines=self._engines, places=places, limits=limits)
 
     def _build_notifications(self) -> tuple[NotificationService, Deliverer]:
         config, store = self.config, self._notices
@@ -364,6 +367,7 @@ class Factory:
     async def aclose(self) -> None:
         """Let everything go; sessions and tasks run on."""
         await self.sessions.aclose()
+        await self.engines.aclose()
         await self.jobs.aclose()
         await self.volumes.aclose()
         await self._hub.aclose()

@@ -121,3 +121,15 @@ def test_the_verb_ends_with_1_where_something_is_missing(tmp_path, free_port, ca
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] is False
     assert [finding["name"] for finding in report["findings"] if not finding["ok"]][-1] == "volume a"
+
+
+def test_a_scheduler_that_does_not_answer_is_told(tmp_path, free_port):
+    settings = {"slurm": {"programs": str(tmp_path)}, "htcondor": {"config": str(tmp_path / "condor_config")}}
+    config = Config.model_validate(
+        {"state": str(tmp_path / "state"), "server": {"port": free_port}, "engines": settings}
+    )
+    found = look(config)
+    assert not found["engine htcondor"].ok
+    assert "HTCondor's configuration" in found["engine htcondor"].text
+    assert not found["engine slurm"].ok
+    assert "engine local" not in found

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from cupola.client import AsyncClient, Client
-from cupola.client import _async as module
+from cupola.client import _calls as module
 from cupola.client.fake import FakePortal
 from cupola.exceptions import CupolaError, NotFoundError, UnavailableError
 from cupola.models.base import now

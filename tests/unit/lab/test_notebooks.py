@@ -13,6 +13,7 @@ import pytest
 from tornado.web import HTTPError
 
 import cupola
+from cupola.client.fake import FakePortal
 from cupola.exceptions import InputError, NotFoundError, UnavailableError
 from cupola.lab.jobs.failure import describe
 from cupola.lab.notebooks import computing, handlers, start
@@ -229,6 +230,30 @@ def test_the_form_sends_what_was_changed(notebook, monkeypatch):
         told = answer({"do": "start", "path": path, "parameters": typed, "options": {"cpus": 1}})
         assert told == {"id": "job-1", "name": "analysis"}
     assert sent == [{}, {"band": "B08"}]
+
+
+def test_the_form_offers_the_engines_that_there_are(notebook, monkeypatch, tmp_path):
+    path = str(notebook("year = 2019"))
+    assert answer({"do": "look", "path": path})["engines"] == [], "this is no session"
+    portal = FakePortal(tmp_path)
+    monkeypatch.setattr("cupola.lab.jobs.start.client", portal.client)
+    slurm = portal.engines[0].model_copy(
+        update={
+            "name": "slurm",
+            "title": "Slurm",
+            "default": False,
+            "answers": False,
+            "problem": "It is down.",
+        }
+    )
+    portal.engines.append(slurm)
+    local, other = answer({"do": "look", "path": path})["engines"]
+    assert (local["title"], local["default"], local["text"]) == (
+        "This platform",
+        True,
+        "2 cores; a task gets at most 2.",
+    )
+    assert (other["name"], other["answers"], other["text"]) == ("slurm", False, "It is down.")
 
 
 def test_the_server_asks_a_process_of_its_own(notebook, monkeypatch):

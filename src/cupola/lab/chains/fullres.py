@@ -6,6 +6,7 @@ renamed, the pixels first. What a killed run left aside is swept by the next one
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,6 @@ from cupola.lab.chains.stac import Made, item_document
 from cupola.lab.chains.whole import Whole, windows
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from cupola.lab.chains.chain import Chain
@@ -76,6 +76,9 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     scene = chain.collection.item(item) if isinstance(item, str) else item
     place = Path(folder)
     said = dict(provenance or {})
+    if engine := os.environ.get("CUPOLA_ENGINE"):
+        # In a task the platform says it, which chooses one where nobody names any.
+        said["engine"] = engine
     stem = file_stem(name or scene.id)
     with disk_errors(place):
         place.mkdir(parents=True, exist_ok=True)

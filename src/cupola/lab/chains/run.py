@@ -231,8 +231,6 @@ def run(
             provenance={
                 "job": name.strip(),
                 "by": os.environ.get("JUPYTERHUB_USER") or getpass.getuser(),
-                # The platform chooses one where nothing is said.
-                **({"engine": engine} if (engine := options.get("engine")) else {}),
                 "dtype": dtype,
                 "scale": scale,
                 "nodata": nodata,

@@ -278,7 +278,8 @@ class Job:
         text = f"Job {state.name!r} ({state.id}): {state.state}, {counts.done:,} of {counts.inputs:,} inputs done"
         if counts.failed:
             text += f", {counts.failed:,} failed"
-        return f"{text}. {state.reason}" if state.reason else text
+        told = " ".join(filter(None, (state.reason, state.waits)))
+        return f"{text}. {told}" if told else text
 
     def _refresh_patiently(self) -> JobModel:
         """Ask the portal; bear with one that is being restarted."""

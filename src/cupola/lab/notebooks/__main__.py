@@ -30,6 +30,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     notebook = Notebook.read(Path(asked["path"]))
     if asked["do"] == "look":
         return {
+            "engines": _engines(),
             "name": notebook.path.name,
             "tagged": notebook.tagged,
             "parameters": [
@@ -38,6 +39,27 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
             ],
         }
     return _start(notebook, asked["parameters"], asked["options"])
+
+
+def _engines() -> list[dict[str, Any]]:
+    """Return the batch engines that there are to choose from; none where the portal does not tell."""
+    from cupola.lab.jobs.start import client
+
+    try:
+        found = client().engines()
+    except CupolaError:
+        # The form can do without: the start says what is wrong with the portal.
+        return []
+    return [
+        {
+            "name": one.name,
+            "title": one.title,
+            "default": one.default,
+            "answers": one.answers,
+            "text": one.summary,
+        }
+        for one in found
+    ]
 
 
 def _start(notebook: Notebook, typed: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:

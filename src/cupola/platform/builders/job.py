@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cupola.models.base import now
 from cupola.models.containers import CORES_INSIDE, JOB_LABEL, SESSION_LABEL
-from cupola.models.job import JobRequest, TaskPlan
+from cupola.models.job import Job, JobCounts, JobRequest, JobState, TaskPlan
 from cupola.models.resources import Resources
 from cupola.platform.builders.session import volume_variables, volumes_text
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from cupola.models.person import Person
     from cupola.models.session import ContainerPlan
     from cupola.models.volume import Mount
 
@@ -21,6 +23,7 @@ __all__ = [
     "TaskPlace",
     "choose_chunk",
     "job_container",
+    "job_of",
     "plan_again",
     "plan_of",
     "plan_rest",
@@ -86,6 +89,41 @@ def plan_of(
         retries=request.retries,
         at_once=at_once,
         environment=dict(environment),
+    )
+
+
+def job_of(person: Person, request: JobRequest, plan: TaskPlan, *, version: str, folder: Path) -> Job:
+    """Return a new job.
+
+    Parameters
+    ----------
+    person, request, plan
+        Who wants what, and the tasks that became of it.
+    version, folder
+        What runs the tasks, and where.
+    """
+    return Job(
+        id=plan.tag,
+        owner=person.name,
+        name=request.name,
+        state=JobState.QUEUED,
+        engine=request.engine or "local",
+        counts=JobCounts(inputs=plan.inputs),
+        tasks=plan.tasks,
+        chunk=plan.chunk,
+        cpus=plan.cpus,
+        memory_mib=plan.memory_mib,
+        gpus=plan.gpus,
+        time_s=plan.time_s,
+        after=request.after,
+        team=request.team,
+        notify=request.notify,
+        created=now(),
+        source=request.source,
+        session=request.session,
+        version=version,
+        folder=folder,
+        products=request.products,
     )
 
 
@@ -157,6 +195,8 @@ class TaskPlace:
     path: str
     """The platform's own ``PATH``."""
     language: str
+    engine: str
+    """The name of the engine that runs it, for the provenance of what it writes."""
 
 
 def task_environment(place: TaskPlace, *, cpus: int, mounts: Sequence[Mount]) -> dict[str, str]:
@@ -178,6 +218,7 @@ def task_environment(place: TaskPlace, *, cpus: int, mounts: Sequence[Mount]) ->
         "LANG": place.language,
         "CUPOLA_VOLUMES": volumes_text(mounts),
         "CUPOLA_VERSION": place.version,
+        "CUPOLA_ENGINE": place.engine,
         "CUPOLA_PYTHON": str(place.python),
         "CUPOLA_RUNTIME": str(place.home / ".cupola"),
         **dict.fromkeys(THREAD_VARIABLES, str(cpus)),

@@ -120,6 +120,7 @@ class JobPlaces:
             version=plan.version,
             path=_PATH_INSIDE if inside else os.environ.get("PATH", os.defpath),
             language=_LANGUAGE_INSIDE if inside else os.environ.get("LANG", "C.UTF-8"),
+            engine=request.engine or "local",
         )
         environment = task_environment(around, cpus=request.cpus, mounts=plan.mounts)
         return JobPlace(

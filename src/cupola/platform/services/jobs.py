@@ -25,11 +25,13 @@ from cupola.models.job import (
     TaskGrid,
     TaskInputs,
     TaskPlan,
+    TaskState,
 )
-from cupola.platform.builders.job import plan_again, plan_of
+from cupola.platform.builders.job import job_of, plan_again, plan_of
 from cupola.platform.services.jobfigures import Kept, figures, inputs_of
 from cupola.platform.services.jobpoll import Polls
 from cupola.platform.services.jobprogress import Progress
+from cupola.platform.services.jobqueue import Queues
 from cupola.platform.services.jobshares import JobLimits, JobShares
 from cupola.platform.services.jobwatch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
@@ -37,7 +39,6 @@ from cupola.platform.storage.engine import Control
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
-    from pathlib import Path
 
     from cupola.models.person import Person
     from cupola.platform.services.jobplaces import JobPlaces
@@ -80,6 +81,7 @@ class JobService:
         self._watches: dict[str, Watch] = {}
         self.shares = JobShares(store, limits or JobLimits(), self._watches)
         self._kept = Kept()
+        self._queues = Queues(engines)
         # Held for whatever happens to jobs that have no watch to lock: retry, delete, finding them again.
         self._ended = asyncio.Lock()
 
@@ -113,7 +115,7 @@ class JobService:
             request, job, at_once=at_once, environment=place.environment, supervised=engine.supervised
         )
         stored = StoredJob(
-            job=_new_job(person, request, plan, version=place.version, folder=place.folder),
+            job=job_of(person, request, plan, version=place.version, folder=place.folder),
             python=place.python,
             retries=request.retries,
             container=place.container(plan),
@@ -157,7 +159,7 @@ class JobService:
             Only jobs with this in their name, id or engine.
         """
         page = await self._store.page(person.name, cursor=cursor, limit=limit, states=states, text=text)
-        return Page(items=[self._present(stored).job for stored in page.items], next=page.next)
+        return Page(items=await asyncio.gather(*map(self._shown, page.items)), next=page.next)
 
     async def job(self, person: Person, job: str) -> Job:
         """Return one job.
@@ -167,7 +169,7 @@ class JobService:
         NotFoundError
             The person has no such job.
         """
-        return (await self._find(person, job)).job
+        return await self._shown(await self._find(person, job))
 
     async def grid(self, person: Person, job: str) -> TaskGrid:
         """Return the state of each of the job's tasks."""
@@ -182,6 +184,11 @@ class JobService:
         """Return how many inputs of a running job get a result or fail per minute, lately."""
         watch = self._watches.get(job.id)
         return None if watch is None or job.state is not JobState.RUNNING else watch.progress.rate.per_minute
+
+    def cores_in_use(self, engine: str) -> int:
+        """Return how many cores of an engine the tasks that run use."""
+        mine = [watch for watch in self._watches.values() if watch.stored.job.engine == engine]
+        return sum(watch.progress.tasks.count(TaskState.RUNNING) * watch.stored.job.cpus for watch in mine)
 
     async def task(self, person: Person, job: str, task: int) -> TaskInputs:
         """Return what a task works on.
@@ -328,6 +335,7 @@ class JobService:
     async def aclose(self) -> None:
         """Stop watching. The tasks run on: their supervisors do not need the portal."""
         await self.shares.aclose()
+        await self._queues.aclose()
         watches = list(self._watches.values())
         self._watches.clear()
         for watch in watches:
@@ -429,6 +437,10 @@ class JobService:
         watch = self._watches.get(stored.job.id)
         return stored if watch is None else watch.stored
 
+    async def _shown(self, stored: StoredJob) -> Job:
+        """Return a job as its owner sees it, with what is before it in the queue."""
+        return await self._queues.told(self._present(stored).job, self._watches.get(stored.job.id))
+
     async def _find(self, person: Person, job: str) -> StoredJob:
         stored = await self._store.get(job)
         if stored is None or stored.job.owner != person.name:
@@ -469,29 +481,3 @@ def _check_size(request: JobRequest) -> None:
             f"The function and its inputs are {len(request.payload) >> 20} MiB and the largest is "
             f"{LARGEST_PAYLOAD >> 20} MiB: give names of files instead of the data themselves."
         )
-
-
-def _new_job(person: Person, request: JobRequest, plan: TaskPlan, *, version: str, folder: Path) -> Job:
-    return Job(
-        id=plan.tag,
-        owner=person.name,
-        name=request.name,
-        state=JobState.QUEUED,
-        engine=request.engine or "local",
-        counts=JobCounts(inputs=plan.inputs),
-        tasks=plan.tasks,
-        chunk=plan.chunk,
-        cpus=plan.cpus,
-        memory_mib=plan.memory_mib,
-        gpus=plan.gpus,
-        time_s=plan.time_s,
-        after=request.after,
-        team=request.team,
-        notify=request.notify,
-        created=now(),
-        source=request.source,
-        session=request.session,
-        version=version,
-        folder=folder,
-        products=request.products,
-    )

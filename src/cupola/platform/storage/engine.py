@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from cupola.models.base import now
+from cupola.models.engine import EngineInfo, engine_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from cupola.models.job import TaskState
     from cupola.models.session import ContainerPlan
 
-__all__ = ["Array", "Capacity", "Control", "Engine", "Loss"]
+__all__ = ["Array", "Capacity", "Control", "Engine", "Loss", "info_of", "look_at"]
 
 
 class Control(StrEnum):
@@ -150,3 +153,32 @@ class Engine(Protocol):
 
     def last_words(self, array: Array) -> str:
         """Return what the scheduler's side said last, for a job that ended without an end."""
+
+
+def look_at(engine: Engine) -> Capacity:
+    """Return what an engine has, once it has shown that it knows its queue: who tells of machines may be another daemon.
+
+    Raises
+    ------
+    UnavailableError
+        The scheduler does not answer.
+    """
+    if not engine.supervised:
+        engine.find(Array(tag="job-none", folder=Path(), python=Path(), tasks=1))
+    return engine.capacity()
+
+
+def info_of(name: str, capacity: Capacity, *, default: bool = False) -> EngineInfo:
+    """Return what people are told of an engine that has answered."""
+    return EngineInfo(
+        name=name,
+        title=engine_title(name),
+        default=default,
+        answers=True,
+        cores=capacity.cores,
+        free_cores=capacity.free_cores,
+        task_cores=capacity.widest or capacity.cores,
+        task_memory_mib=capacity.memory_mib,
+        task_gpus=capacity.gpus,
+        seen=now(),
+    )

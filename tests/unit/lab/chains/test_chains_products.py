@@ -133,6 +133,7 @@ def test_across_the_antimeridian_the_geometry_is_cut(data, tmp_path):
 
 def test_item_says_how_the_product_was_made(data, tmp_path, monkeypatch):
     monkeypatch.setenv("CUPOLA_VERSION", "sha256:" + "1" * 64)
+    monkeypatch.setenv("CUPOLA_ENGINE", "htcondor")
     s2 = collections.open(data / "s2")
     chain = s2["B04", "B08"].map(ndvi)
     path = write_product(
@@ -144,7 +145,7 @@ def test_item_says_how_the_product_was_made(data, tmp_path, monkeypatch):
     assert (said["title"], said["cupola:by"], said["cupola:parameters"]) == (
         "NDVI February",
         "ada",
-        {"cpus": 1},
+        {"cpus": 1, "engine": "htcondor"},
     )
     assert item.datetime == s2.items[0].datetime
     assert (

@@ -80,6 +80,7 @@ def test_the_environment_of_a_task():
         version="sha256:1",
         path="/usr/bin",
         language="C.UTF-8",
+        engine="htcondor",
     )
     mount = Mount(volume="dem", source="/data/dem", target="/homes/ada/volumes/dem", access=Access.READ)
     assert task_environment(place, cpus=2, mounts=[mount]) == {
@@ -89,6 +90,7 @@ def test_the_environment_of_a_task():
         "CUPOLA_VOLUMES": '[{"volume": "dem", "source": "/data/dem", '
         '"target": "/homes/ada/volumes/dem", "access": "read"}]',
         "CUPOLA_VERSION": "sha256:1",
+        "CUPOLA_ENGINE": "htcondor",
         "CUPOLA_PYTHON": "/env/bin/python",
         "CUPOLA_RUNTIME": "/homes/ada/.cupola",
         "OMP_NUM_THREADS": "2",

@@ -20,6 +20,8 @@ async def test_a_person_sees_what_the_profile_gives_and_what_jobs_use(open_porta
             "0, no limit",
             "Core-hours in 30 days",
             "0.00, no limit",
+            "This platform <code>local</code>, the default",
+            "a task gets at most",
         ):
             assert text in page.text
         assert 'href="/services/cupola/limits"' in (await portal.get("jobs", headers=HTML)).text

@@ -152,6 +152,8 @@ async def test_the_catalogue_says_what_runs_what_can_run_and_why_not(browser):
     assert "It needs containers, and this platform runs sessions as processes." in text
     plays = re.findall(r'name="datalab" value="([a-z]+)"', text)
     assert plays == ["lab", "aladin"]
+    cards = text.count('<article class="card datalab')
+    assert f"2 tools to run, {cards - 2} not now" in text
 
 
 @pytest.mark.asyncio

@@ -228,8 +228,9 @@ class Panel {
     fill(this.used, "span", this.usage(job));
     fill(this.hints, "li", this.told?.hints ?? []);
     this.hints.hidden = !this.told?.hints?.length;
-    this.reason.textContent = job.reason || "";
-    this.reason.hidden = !job.reason;
+    const reason = [job.reason, job.waits].filter(Boolean).join(" ");
+    this.reason.textContent = reason;
+    this.reason.hidden = !reason;
     for (const [action, , can, why] of ACTIONS) {
       const { button, says } = this.buttons[action];
       button.disabled = !can(job);

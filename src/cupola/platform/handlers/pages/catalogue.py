@@ -22,6 +22,7 @@ router = APIRouter()
 async def catalogue(request: Request, person: PersonIn, factory: FactoryIn) -> HTMLResponse:
     """Show what can be run, and on top what runs."""
     datalabs = await factory.catalogue.datalabs()
+    chosen = {datalab.name: _played(datalab) for datalab in datalabs}
     sessions = (await factory.sessions.sessions(person)).items
     return page(
         request,
@@ -30,7 +31,10 @@ async def catalogue(request: Request, person: PersonIn, factory: FactoryIn) -> H
         # What runs here first; in either part as the catalogue has them.
         datalabs=sorted(datalabs, key=lambda datalab: datalab.unavailable is not None),
         running=[session for session in sessions if session.state.active],
-        chosen={datalab.name: _played(datalab) for datalab in datalabs},
+        chosen=chosen,
+        runnable=sum(
+            datalab.unavailable is None and chosen[datalab.name] is not None for datalab in datalabs
+        ),
         # One per shown page: a second click on play is the same wish.
         key=secrets.token_hex(8),
     )

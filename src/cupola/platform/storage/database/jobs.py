@@ -191,10 +191,12 @@ def _there() -> Select[Any]:
 
 _OWN = {"native", "python", "retries", "container"}
 _COUNTS = set(JobCounts.model_fields)
+_PASSING = {"ahead", "waits"}
+"""What is true for a moment only, and asked again."""
 
 
 def _to_row(stored: StoredJob) -> dict[str, Any]:
-    row = stored.job.model_dump(exclude={"counts"}) | stored.job.counts.model_dump()
+    row = stored.job.model_dump(exclude={"counts", *_PASSING}) | stored.job.counts.model_dump()
     row |= stored.model_dump(include=_OWN - {"container"})
     row["container"] = stored.container and stored.container.model_dump(mode="json")
     for key in ("python", "folder", "products"):

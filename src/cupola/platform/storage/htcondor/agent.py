@@ -106,8 +106,24 @@ def ahead(said: dict[str, Any]) -> dict[str, Any]:
     cluster, most = int(said["cluster"]), int(said["most"])
     own = f"ClusterId == {cluster} && JobStatus == 1"
     waiting = _schedd().query(own, ["ClusterId"], limit=1)
-    before = _schedd().query(f"ClusterId < {cluster} && JobStatus == 1", ["ClusterId"], limit=most)
-    return {"waits": bool(waiting), "before": len(before)}
+    # A proc waits, or is not even made: the ad of its cluster tells how many of those there are.
+    before = _schedd().query(
+        f"ClusterId < {cluster} && (JobStatus == 1 || ProcId =?= undefined)",
+        ["ProcId", *_FACTORY],
+        limit=most,
+        opts=htcondor2.QueryOpts.IncludeClusterAd,
+    )
+    return {"waits": bool(waiting), "before": min(most, sum(map(_tasks_of, before)))}
+
+
+def _tasks_of(ad: Any) -> int:
+    """Return for how many tasks an ad of the queue stands: one, or those of a cluster that are still to be made."""
+    if int(ad.get("ProcId", -1)) >= 0:
+        return 1
+    made = ad.get("JobMaterializeNextProcId")
+    if made is None or ad.get("JobMaterializePaused"):
+        return 0
+    return max(0, int(ad.get("TotalSubmitProcs", 0)) - int(made))
 
 
 def capacity(_said: dict[str, Any]) -> dict[str, Any]:

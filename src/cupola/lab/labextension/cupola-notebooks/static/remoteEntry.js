@@ -77,6 +77,18 @@
     }
   }
 
+  /** What there is to choose for the batch engine: the default one is chosen by naming none. */
+  function engines(known) {
+    if (!known.length) {
+      return [{ value: '', text: "the platform's default", help: '' }];
+    }
+    return known.map(one => ({
+      value: one.default ? '' : one.name,
+      text: one.title + (one.default && known.length > 1 ? ' (default)' : '') + (one.answers ? '' : ', does not answer now'),
+      help: one.text
+    }));
+  }
+
   /** The form: a field per parameter, then what the job may use. */
   function form(widgets, seen, busy) {
     const node = make('div', { className: 'cupola-notebook-job' });
@@ -91,6 +103,16 @@
         line.append(make('small', { textContent: help }));
       }
       node.append(line);
+    };
+    /** A list to choose from, with a word on what is chosen. */
+    const choice = (name, label, offers) => {
+      const select = make('select', { className: 'jp-mod-styled', name: 'options-' + name });
+      select.style.width = '100%';
+      select.append(...offers.map(({ value, text }) => make('option', { value, textContent: text })));
+      fields.options[name] = select;
+      const help = make('small', { textContent: offers[0].help });
+      select.addEventListener('change', () => (help.textContent = offers[select.selectedIndex].help));
+      node.append(make('label', {}, make('span', { textContent: label }), select), help);
     };
     const words = text => node.append(make('div', { textContent: text }));
     words(
@@ -110,7 +132,7 @@
     field('options', 'cpus', '1', 'Cores');
     field('options', 'memory', '2 GiB', 'Memory');
     field('options', 'time', '', 'Longest time', '', 'as long as it needs, or 2 h');
-    field('options', 'engine', '', 'Batch engine', '', "the platform's default");
+    choice('engine', 'Batch engine', engines(seen.engines || []));
     const body = new widgets.Widget({ node });
     body.getValue = () => {
       const texts = kind => Object.fromEntries(Object.entries(fields[kind]).map(([name, input]) => [name, input.value]));
