@@ -97,7 +97,7 @@ class Queues:
 def sentence(ahead: int, engine: str) -> str:
     """Say what is before a job in the queue of an engine."""
     if ahead == 0:
-        return f"It is the next in {engine}'s queue, and starts when there is room."
+        return f"It waits: no task is before it in {engine}'s queue."
     tasks = "1 task is" if ahead == 1 else f"{ahead:,} tasks are"
     return f"It waits: {tasks} before it in {engine}'s queue."
 

@@ -147,7 +147,7 @@ async def test_a_queue_that_hangs_takes_one_thread_however_many_jobs_wait():
 @pytest.mark.parametrize(
     ("ahead", "text"),
     [
-        (0, "It is the next in Slurm's queue, and starts when there is room."),
+        (0, "It waits: no task is before it in Slurm's queue."),
         (1, "It waits: 1 task is before it in Slurm's queue."),
         (10_000, "It waits: 10,000 tasks are before it in Slurm's queue."),
     ],

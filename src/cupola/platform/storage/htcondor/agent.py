@@ -126,14 +126,19 @@ def _tasks_of(ad: Any) -> int:
     return max(0, int(ad.get("TotalSubmitProcs", 0)) - int(made))
 
 
-def capacity(_said: dict[str, Any]) -> dict[str, Any]:
-    """Tell the cores of the pool, and what kinds of machines it has."""
+def capacity(said: dict[str, Any]) -> dict[str, Any]:
+    """Tell the cores of the pool, and what kinds of machines it has; with `shared` of those alone that share our file system."""
     # What was cut off a slot (a dynamic one) is counted in the slot.
     slots = htcondor2.Collector().query(
         htcondor2.AdType.Startd,
         'SlotType =!= "Dynamic"',
-        ["Cpus", "Memory", "GPUs", "PartitionableSlot", "State", *_WHOLE],
+        ["Cpus", "Memory", "GPUs", "PartitionableSlot", "State", "FileSystemDomain", *_WHOLE],
     )
+    # HTCondor gives what is not transferred to machines of this domain only: another one would never get a task.
+    domain = str(htcondor2.param.get("FILESYSTEM_DOMAIN", ""))
+    theirs = sorted({str(slot.get("FileSystemDomain", "")) for slot in slots})
+    if said["shared"]:
+        slots = [slot for slot in slots if str(slot.get("FileSystemDomain", "")).lower() == domain.lower()]
     cores = free = 0
     machines: set[tuple[int, int, int]] = set()
     for slot in slots:
@@ -144,7 +149,7 @@ def capacity(_said: dict[str, Any]) -> dict[str, Any]:
         if whole or slot.get("State") == "Unclaimed":
             free += int(slot.get("Cpus", 0))
         machines.add((cpus, memory, gpus))
-    return {"free": free, "cores": cores, "machines": sorted(machines)}
+    return {"free": free, "cores": cores, "machines": sorted(machines), "domain": domain, "domains": theirs}
 
 
 CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -84,7 +84,7 @@ class HTCondor:
 
     def capacity(self) -> Capacity:
         """Return the cores of the pool, and the most that one machine has."""
-        told = self._agent.ask("capacity")
+        told = self._ask_for_machines()
         machines = told["machines"]
         return Capacity(
             cores=told["cores"],
@@ -107,7 +107,7 @@ class HTCondor:
             The schedd does not answer, or refuses.
         """
         image = self._image(array)
-        told = self._agent.ask("capacity")
+        told = self._ask_for_machines()
         _check_room(array, told["machines"])
         terms = Terms(
             cores=told["cores"],
@@ -152,7 +152,7 @@ class HTCondor:
         """Let at most `at_once` tasks be in the queue from now on; those that run already are let end."""
         if native:
             agent = self._agent_of(array)
-            most = most_made(array, self._agent.ask("capacity")["cores"], at_once=at_once)
+            most = most_made(array, self._ask_for_machines()["cores"], at_once=at_once)
             agent.ask("throttle", cluster=int(native), most=most)
 
     def log(self, array: Array, task: int) -> str:
@@ -188,6 +188,27 @@ class HTCondor:
         return int(told["before"]) if told["waits"] else 0
 
     # -- the steps --------------------------------------------------------------------------------------------
+
+    def _ask_for_machines(self) -> dict[str, Any]:
+        """Return what the machines have that may run our tasks.
+
+        Raises
+        ------
+        UnavailableError
+            The pool has machines, and HTCondor would give none of them a task.
+        """
+        extra = {name.lower(): value.lower() for name, value in self._settings.submit.items()}
+        # An operator who says it by himself knows better.
+        shared = "should_transfer_files" not in extra and "filesystemdomain" not in extra.get(
+            "requirements", ""
+        )
+        told = self._agent.ask("capacity", shared=shared)
+        if told["domains"] and not told["machines"]:
+            raise UnavailableError(
+                f"HTCondor would start no task: FILESYSTEM_DOMAIN is {told['domain']} in {self._settings.config} and "
+                f"{', '.join(told['domains'][:3])} on the pool's machines; the platform's administrator makes them the same."
+            )
+        return told
 
     def _image(self, array: Array) -> str:
         """Return the image of an array's tasks; empty where they run without one.

@@ -84,7 +84,7 @@
     }
     return known.map(one => ({
       value: one.default ? '' : one.name,
-      text: one.title + (one.default && known.length > 1 ? ' (default)' : '') + (one.answers ? '' : ', does not answer now'),
+      text: one.title + (one.default && known.length > 1 ? ' (default)' : '') + (one.answers ? '' : ', cannot be used now'),
       help: one.text
     }));
   }
