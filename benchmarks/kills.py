@@ -41,6 +41,7 @@ TASKS = 1_000
 SECONDS = 1.0
 """Of each task."""
 PATIENCE = 900
+TEND_S = 2.0
 LEASE = {"job_lease_duration": "6"}
 """So that HTCondor gives up a lost node in half a minute."""
 LINES = 4_000
@@ -54,7 +55,8 @@ class Scene:
     root: Path
     """Of the portal."""
     url: str
-    pool: Any = None
+    tend: Callable[[], None] = lambda: None
+    """What the pool's administrator does again and again."""
     restarted: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def kill_portal(self) -> None:
@@ -113,12 +115,21 @@ def results_of(job: Job) -> int:
     return sum(entry.suffix == ".pkl" for entry in (job.folder / "results").iterdir())
 
 
-def kill_at(job: Job, results: int, name: str, kill: Callable[[], None]) -> None:
-    """Kill something when so many results are there."""
+def wait_for(job: Job, results: int, tend: Callable[[], None]) -> None:
+    """Wait until so many results are there; the administrator is at work meanwhile."""
     end = time.monotonic() + PATIENCE
+    tended = time.monotonic()
     while results_of(job) < results:
-        assert time.monotonic() < end, f"only {results_of(job)} results come before {name} is killed"
+        assert time.monotonic() < end, f"only {results_of(job)} of {results} results come"
+        if time.monotonic() - tended > TEND_S:
+            tend()
+            tended = time.monotonic()
         time.sleep(0.1)
+
+
+def kill_now(job: Job, name: str, kill: Callable[[], None]) -> None:
+    """Kill something, as soon as there is one."""
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             kill()
@@ -181,7 +192,9 @@ def run(name: str, tasks: int) -> dict[str, Any]:
             work = product_of(folder, SECONDS)
             job = cupola.map(work, range(tasks), memory="16 MiB", chunk=1, engine=name, name="kills")
             for place, (victim, kill) in enumerate(victims(job).items(), 1):
-                kill_at(job, place * tasks // (len(victims(job)) + 2), victim, kill)
+                wait_for(job, place * tasks // (len(victims(job)) + 2), scene.tend)
+                kill_now(job, victim, kill)
+            wait_for(job, tasks, scene.tend)
             job.wait(PATIENCE, progress=False)
             found = count(job, Path(folder), tasks) | {"seconds": round(time.perf_counter() - begun)}
         finally:
@@ -197,7 +210,7 @@ def htcondor() -> Iterator[tuple[Scene, Callable[[Job], dict[str, Callable[[], N
         pool.node_up("second", 4)
         settings = {**pool.settings, "submit": LEASE}
         with portals.portal(None, engines={"htcondor": settings}) as root:
-            scene = Scene(root, os.environ["CUPOLA_API_URL"], pool)
+            scene = Scene(root, os.environ["CUPOLA_API_URL"])
             daemons = (
                 "schedd",
                 "negotiator",
@@ -231,7 +244,7 @@ def slurm() -> Iterator[tuple[Scene, Callable[[Job], dict[str, Callable[[], None
         pools.slurm(CPUS="8", ARRAY="1001", NODES="second") as pool,
         portals.portal(None, engines={"slurm": pool.settings}) as root,
     ):
-        scene = Scene(root, os.environ["CUPOLA_API_URL"], pool)
+        scene = Scene(root, os.environ["CUPOLA_API_URL"], lambda: resume(pool))
 
         def again(daemon: str) -> None:
             pool.kill(daemon)
@@ -260,6 +273,17 @@ def slurm() -> Iterator[tuple[Scene, Callable[[Job], dict[str, Callable[[], None
             "second node": lambda: pool.node_kill("second"),
         }
         yield scene, lambda _: victims
+
+
+def resume(pool: pools.SlurmPool) -> None:
+    """Use nodes again that Slurm has drained.
+
+    What a slurmctld that is killed has started in its last seconds it starts once more; the node has it already, and is then
+    drained as "Duplicate jobid" until its administrator says otherwise.
+    """
+    with contextlib.suppress(AssertionError):  # munged may be dead
+        for said in pool.script("resume").splitlines():
+            print(f"{time.strftime('%X')} used again: {said}", flush=True)
 
 
 def _below(folder: Path) -> list[psutil.Process]:

@@ -7,6 +7,8 @@
 #   slurm.sh start NAME     start slurmctld, slurmd or munged again after it was killed; "slurmd NODE": that of a further node
 #   slurm.sh kill NAME [SIGNAL]      one daemon, "slurmd-NODE" for that of a further node
 #   slurm.sh node-kill NODE [SIGNAL] a further node dies at once, with all that runs there (default KILL)
+#   slurm.sh resume         use nodes again that Slurm has drained, as an administrator does: what a killed slurmctld or
+#                           munged had just started is started twice, and the node is drained as "Duplicate jobid"
 #   slurm.sh down           cancel all jobs and stop the daemons
 #
 # What clients take: POOL/slurm.conf and the commands in POOL/bin.
@@ -51,7 +53,8 @@ ClusterName=test
 SlurmctldHost=$HOST(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket=$POOL/munge/munge.sock
+# what ran on a lost node begins again after as many seconds, not after the two minutes of the default
+AuthInfo=socket=$POOL/munge/munge.sock,cred_expire=10
 PluginDir=$LIB/slurm-wlm
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
@@ -160,6 +163,14 @@ kill_one() { # kill_one NAME [SIGNAL]
   esac
 }
 
+resume() {
+  local node reason
+  sinfo -h -N -t drain -o "%N %E" | while read -r node reason; do
+    scontrol update NodeName="$node" State=RESUME
+    echo "$node: $reason"
+  done
+}
+
 down() {
   local name file
   if alive slurmctld && alive munged && [ -n "$(timeout 10 squeue -h)" ]; then
@@ -184,9 +195,10 @@ down() {
 case ${1:-} in
   up) up ;;
   down) down ;;
+  resume) resume ;;
   build) build ;;
   start) start "${2:?NAME}" "${3:-}" ;;
   kill) kill_one "${2:?NAME}" "${3:-KILL}" ;;
   node-kill) node_kill "${2:?NODE}" "${3:-KILL}" ;;
-  *) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
