@@ -119,7 +119,7 @@ def row(job: JobModel) -> tuple[str, ...]:
     return (
         job.name,
         job.id,
-        str(job.state) if job.ahead is None else f"{job.state}, {job.ahead:,} before it",
+        f"{job.state}, {job.ahead:,} before it" if job.ahead else str(job.state),
         f"{counts.done:,} of {counts.inputs:,}",
         f"{counts.failed:,}" if counts.failed else "",
         job.engine,

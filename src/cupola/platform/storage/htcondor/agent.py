@@ -7,7 +7,10 @@ nothing but this child, which `call.py` ends and starts anew. One JSON object pe
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import classad2
@@ -157,6 +160,24 @@ CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+def token_trouble(folder: Path) -> str:
+    """Say why HTCondor uses no token of a folder; nothing where it may. It leaves files out without a word."""
+    try:
+        files = [(file, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
+    except OSError as error:
+        return f"the folder of tokens {folder} cannot be read ({error.strerror})"
+    if not files:
+        return f"there is no token in {folder}"
+    if any(status.st_uid == os.geteuid() and not status.st_mode & 0o077 for _, status in files):
+        return ""
+    return f"{files[0][0]} must belong to the account {pwd.getpwuid(os.geteuid()).pw_name} with mode 0600"
+
+
+def _token_folder() -> Path:
+    name = "SEC_TOKEN_DIRECTORY" if os.geteuid() else "SEC_TOKEN_SYSTEM_DIRECTORY"
+    return Path(htcondor2.param.get(name) or "/etc/condor/tokens.d")
+
+
 def _schedd() -> htcondor2.Schedd:
     return htcondor2.Schedd()
 
@@ -177,7 +198,7 @@ def main() -> None:
         try:
             answer = CALLS[said["call"]](said)
         except Exception as error:  # noqa: BLE001 - the bindings raise many kinds, and all go to who asked
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": f"{type(error).__name__}: {error}", "token": token_trouble(_token_folder())}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -95,7 +95,9 @@ class Agent:
                     "administrator finds the cause in the schedd's log."
                 ) from error
         if "error" in answer:
-            raise UnavailableError(_sentence(call, str(answer["error"]), self._environment))
+            raise UnavailableError(
+                _sentence(call, str(answer["error"]), self._environment, token=str(answer.get("token", "")))
+            )
         return answer
 
     def close(self) -> None:
@@ -147,9 +149,11 @@ class Agent:
                     pipe.close()
 
 
-def _sentence(call: str, error: str, environment: Mapping[str, str]) -> str:
+def _sentence(call: str, error: str, environment: Mapping[str, str], *, token: str = "") -> str:
     reason = " ".join(error.split())[:300].rstrip(".")
     tokens = environment.get(TOKENS) or f"the folder that {environment.get('CONDOR_CONFIG')} names"
+    if token and (_NOBODY.search(error) or _STRANGERS.search(error)):
+        return f"HTCondor does not {_ASKED[call]} without a token, and {token}: the platform's administrator mends that."
     if _NOBODY.search(error):
         return (
             f"HTCondor does not {_ASKED[call]} ({reason}): it does not run, or does not accept the token in {tokens}; the pool's "
