@@ -17,6 +17,7 @@ from cupola.platform.storage.engine import info_of, look_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cupola.models.person import Profile
     from cupola.platform.storage.engine import Capacity, Engine
 
 __all__ = ["EngineService"]
@@ -60,12 +61,18 @@ class EngineService:
             for name in engines
         }
 
-    async def engines(self) -> list[EngineInfo]:
-        """Return the engines, the default one first; one that hangs is one that does not answer."""
+    async def engines(self, profile: Profile) -> list[EngineInfo]:
+        """Return the engines, the default one first; one that hangs is one that does not answer.
+
+        Parameters
+        ----------
+        profile
+            Of whoever asks: what it allows a task may be less than what an engine has.
+        """
         asked = [task for name in self._engines if (task := self._ask(name)) is not None]
         if asked:
             await asyncio.wait(asked, timeout=WAIT_S)
-        return [self._told(known) for known in self._known.values()]
+        return [_allowed(self._told(known), profile) for known in self._known.values()]
 
     async def aclose(self) -> None:
         """Wait for no answer any more."""
@@ -105,3 +112,11 @@ class EngineService:
             return known.info
         problem = f"{known.info.title} has not answered for {WAIT_S:g} s: try again in a minute, or take another engine."
         return known.info.model_copy(update={"answers": False, "problem": problem})
+
+
+def _allowed(info: EngineInfo, profile: Profile) -> EngineInfo:
+    """Return an engine with what a task may have of it."""
+    if info.task_cores is None or info.task_memory_mib is None:
+        return info
+    cores, memory = min(info.task_cores, int(profile.cores)), min(info.task_memory_mib, profile.memory_mib)
+    return info.model_copy(update={"task_cores": cores, "task_memory_mib": memory})

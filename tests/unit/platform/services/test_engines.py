@@ -7,6 +7,7 @@ import pytest
 
 from cupola.exceptions import UnavailableError
 from cupola.models.job import Job, JobCounts, JobState
+from cupola.models.person import Profile
 from cupola.platform.services import engines as module
 from cupola.platform.services import jobqueue
 from cupola.platform.services.engines import EngineService
@@ -14,6 +15,8 @@ from cupola.platform.services.jobqueue import Queues, sentence
 from cupola.platform.storage.engine import Capacity
 
 pytestmark = pytest.mark.asyncio
+
+ANY = Profile(cores=64, memory_mib=65_536)
 
 
 class Scheduler:
@@ -54,7 +57,7 @@ def quick(monkeypatch):
 
 async def test_each_engine_tells_what_it_has():
     engines = {"htcondor": Scheduler(free=3), "local": Scheduler(), "slurm": Scheduler(problem="It is down.")}
-    told = await EngineService(engines, used=lambda _: 1).engines()
+    told = await EngineService(engines, used=lambda _: 1).engines(ANY)
     assert [(one.name, one.title, one.default) for one in told] == [
         ("htcondor", "HTCondor", True),
         ("local", "This platform", False),
@@ -66,20 +69,26 @@ async def test_each_engine_tells_what_it_has():
     assert (slurm.answers, slurm.summary, slurm.cores) == (False, "It is down.", None)
 
 
+async def test_a_task_gets_what_the_profile_allows():
+    service = EngineService({"htcondor": Scheduler()}, used=lambda _: 0)
+    (told,) = await service.engines(Profile(cores=1.5, memory_mib=512))
+    assert (told.cores, told.task_cores, told.task_memory_mib) == (4, 1, 512)
+
+
 async def test_one_that_hangs_holds_nobody_up_and_is_asked_once():
     hangs, well = Scheduler(free=3), Scheduler(free=1)
     service = EngineService({"slurm": hangs, "htcondor": well}, used=lambda _: 0)
-    await service.engines()
+    await service.engines(ANY)
     hangs.goes_on.clear()
     for _ in range(3):
-        slurm, condor = await service.engines()
+        slurm, condor = await service.engines(ANY)
         assert (slurm.answers, slurm.cores, slurm.free_cores) == (False, 4, 3), "what it said last"
         assert "Slurm has not answered" in slurm.summary
         assert condor.answers
     assert hangs.asked == 2
     hangs.goes_on.set()
     await service._known["slurm"].asking
-    assert (await service.engines())[0].answers
+    assert (await service.engines(ANY))[0].answers
 
 
 def job(**changes):

@@ -15,6 +15,8 @@ router = APIRouter(prefix="/engines", tags=["jobs"])
 
 @router.get("", summary="The batch engines")
 async def engines(person: PersonIn, factory: FactoryIn) -> Page[EngineInfo]:
-    """Return the batch engines, the default one first, with what each has now; one that hangs is told as not answering."""
-    del person  # whoever is signed in may choose among all
-    return Page(items=await factory.engines.engines())
+    """Return the batch engines, the default one first, with what each has now and a task of yours may have of it.
+
+    One that hangs is told as not answering.
+    """
+    return Page(items=await factory.engines.engines(person.profile))

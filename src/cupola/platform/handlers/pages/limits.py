@@ -37,5 +37,5 @@ async def _part(request: Request, person: Person, factory: Factory) -> Markup:
         address="limits/live",
         every="10s",
         uses=await factory.jobs.shares.uses(person),
-        engines=await factory.engines.engines(),
+        engines=await factory.engines.engines(person.profile),
     )
