@@ -25,7 +25,8 @@ def settings_of_nodes(folder: Path, address: str, volumes: Mapping[str, str]) ->
     address
         Where the engine listens for them.
     volumes
-        What each container is given, by name: as ``docker run --volume`` takes it.
+        What containers are given, by name: as ``docker run --volume`` takes it. All but ``HOMES`` only where the job's
+        session has the volume of that name.
     """
     program = folder / "docker"
     program.write_text(f'#!/bin/sh\nDOCKER_HOST={address} exec {shutil.which("docker")} "$@"\n')
@@ -38,6 +39,11 @@ def settings_of_nodes(folder: Path, address: str, volumes: Mapping[str, str]) ->
             f"DOCKER_VOLUMES = {names}",
             f"DOCKER_MOUNT_VOLUMES = {names}",
             *(f"DOCKER_VOLUME_DIR_{name} = {value}" for name, value in volumes.items()),
+            *(
+                f'DOCKER_VOLUME_DIR_{name}_MOUNT_IF = stringListMember("{name.lower()}", TARGET.CupolaVolumes)'
+                for name in volumes
+                if name != "HOMES"
+            ),
         ]
     )
 

@@ -39,6 +39,7 @@ def look(name):
         "version": os.environ["CUPOLA_VERSION"],
         "volume": os.path.realpath(volume),
         "text": (volume / name).read_text(),
+        "volumes": [name for name in ("kernels", "secret") if os.path.exists(f"/volumes/{name}")],
         "environment": dict(os.environ),
     }
 
@@ -73,7 +74,9 @@ def place(folder, engine, images, person):
     before = made.config_file.read_text()
     try:
         with relay(folder / "d.sock", engine.host.removeprefix("unix://")) as address, slurm() as cluster:
-            volumes = {"HOMES": f"{folder}/homes:/home", "VOLUMES": f"{made.paths.mounts}:/volumes:ro"}
+            # Of two volumes the nodes have one that is not the session's.
+            volumes = {"HOMES": f"{folder}/homes:/home"}
+            volumes |= {name.upper(): f"{archive}:/volumes/{name}/data:ro" for name in ("kernels", "secret")}
             lines = settings_of_nodes(folder, address, volumes)
             with htcondor(MODE="root", TOKEN_USERS=person, EXTRA_CONFIG=lines) as pool:
                 token = folder / "tokens" / person / "token"
@@ -138,6 +141,7 @@ async def test_tasks_on_htcondor_find_what_their_session_in_a_container_has(plac
     assert len(tasks) == 2
     assert {one.attrs["Image"] for one in tasks} == {around.attrs["Image"]} == {session.version}
     assert [one["text"] for one in found] == ["kernel one.tls", "kernel two.bsp"]
+    assert found[0]["volumes"] == ["kernels"]
     secret = hidden(place, folder, here[0]["environment"])
     for inside, outside in zip(found, here, strict=True):
         environment = str(inside.pop("environment"))

@@ -10,9 +10,11 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cupola.exceptions import InputError, LimitError, UnavailableError
+from cupola.models.containers import VOLUMES_INSIDE
 from cupola.models.job import TaskState
 from cupola.platform.storage.engine import Array, Capacity, Control, Loss
 from cupola.platform.storage.files.jobs import JobFolder
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from cupola.config import HTCondorSettings
     from cupola.platform.storage.htcondor.images import NodeImages
 
-__all__ = ["HTCondor"]
+__all__ = ["HTCondor", "volumes_of"]
 
 _IDLE, _RUNNING, _REMOVED, _COMPLETED, _HELD, _TRANSFERRING, _SUSPENDED = range(1, 8)
 _STATES = {
@@ -38,6 +40,8 @@ _STATES = {
 _ACTIONS = {Control.HOLD: "hold", Control.RUN: "release", Control.CANCEL: "cancel"}
 AGENTS = 8
 """Most processes with bindings beside the platform's own: one per person who has just done something."""
+VOLUMES = "CupolaVolumes"
+"""Attribute with the names of the volumes that tasks in containers may see, separated by commas."""
 MOST_AHEAD = 10_000
 """Beyond this nobody wants to know exactly."""
 
@@ -114,7 +118,7 @@ class HTCondor:
             group=self._settings.group,
             universe=self._settings.universe,
             image=image,
-            extra=self._settings.submit,
+            extra={**volumes_of(array), **self._settings.submit},
         )
         agent = self._agent_of(array)
         answer = agent.ask("submit", description=describe(array, terms), count=len(array.numbers))
@@ -277,6 +281,19 @@ class HTCondor:
 
     def _remove(self, array: Array, native: str) -> None:
         self._act(array, native, "cancel", "HTCondor can make no task of it")
+
+
+def volumes_of(array: Array) -> dict[str, str]:
+    """Return the mark by which nodes choose which volumes a task's container is given: those of its session, no others.
+
+    The home is not among them.
+    """
+    if array.container is None:
+        return {}
+    inside = Path(VOLUMES_INSIDE)
+    names = sorted(mount.target.name for mount in array.container.mounts if mount.target.parent == inside)
+    # They are slugs: nothing in them needs quotes.
+    return {f"MY.{VOLUMES}": f'"{",".join(names)}"'}
 
 
 def _check_room(array: Array, machines: Sequence[Sequence[int]]) -> None:

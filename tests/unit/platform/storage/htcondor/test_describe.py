@@ -14,7 +14,7 @@ from cupola.models.session import ContainerMount, ContainerPlan
 from cupola.platform.storage.engine import Array
 from cupola.platform.storage.htcondor.describe import Terms, describe
 from cupola.platform.storage.htcondor.images import NodeImages
-from cupola.platform.storage.htcondor.jobs import HTCondor, _loss, _states
+from cupola.platform.storage.htcondor.jobs import HTCondor, _loss, _states, volumes_of
 
 ARRAY = Array(
     tag="job-0123456789",
@@ -60,6 +60,17 @@ def test_in_the_image_of_the_session(golden, universe):
     terms = Terms(universe=universe, image=f"registry.example.org/cupola/lab@sha256:{'b' * 64}")
     array = replace(ARRAY, container=CONTAINER, python=Path("/opt/cupola/bin/python"))
     golden(universe, describe(array, terms))
+
+
+def test_nodes_are_told_the_volumes_of_the_session_and_no_others():
+    volumes = [
+        ContainerMount(source=Path("/data", name), target=Path("/volumes", name))
+        for name in ("team-mars", "kernels")
+    ]
+    with_volumes = CONTAINER.model_copy(update={"mounts": [*CONTAINER.mounts, *volumes]})
+    assert volumes_of(replace(ARRAY, container=with_volumes)) == {"MY.CupolaVolumes": '"kernels,team-mars"'}
+    assert volumes_of(replace(ARRAY, container=CONTAINER)) == {"MY.CupolaVolumes": '""'}
+    assert volumes_of(ARRAY) == {}
 
 
 @pytest.mark.parametrize("value", ["two\nlines", "$$(Cpus)"])
