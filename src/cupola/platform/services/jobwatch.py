@@ -460,14 +460,12 @@ class Watch:
             await self._end(JobState.FAILED, str(error))
 
     async def _end(self, state: JobState, reason: str | None) -> None:
-        counts = self.progress.counts().model_copy(update={"running": 0})
-        after = self._with(
-            state=state,
-            counts=counts,
-            reason=reason,
-            ended=now(),
-            started=self.stored.job.started or self.progress.started,
-        )
+        job, counts = self.stored.job, self.progress.counts().model_copy(update={"running": 0})
+        started = job.started or self.progress.started
+        if started is None and counts.done:
+            # It was over before anybody saw it run.
+            started = job.created
+        after = self._with(state=state, counts=counts, reason=reason, ended=now(), started=started)
         await self._save(after, before_telling=self._on_end)
 
     def _with(self, **changes: object) -> StoredJob:
