@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio, pytest.mark.timeout(600)]
 
 PATIENCE = 240
 """Seconds. A loaded machine makes HTCondor several times slower."""
-INPUTS = 40
+INPUTS, FEW = 40, 20
 QUICK_LEASE = {"job_lease_duration": "6"}
 """So that a test sees a task of a lost node run elsewhere within half a minute."""
 
@@ -65,15 +65,15 @@ async def done(service, job, inputs, tend=None):
             await asyncio.to_thread(tend)
 
 
-async def whole(service, job, products):
+async def whole(service, job, products, inputs=INPUTS):
     """Wait for the end, and see that each input has its result and its product, once."""
     async with asyncio.timeout(PATIENCE):
         end = await ended(service, job)
-    assert (end.state, end.counts.done) == (JobState.DONE, INPUTS), (end.state, end.counts, end.reason)
-    for number in range(INPUTS):
+    assert (end.state, end.counts.done) == (JobState.DONE, inputs), (end.state, end.counts, end.reason)
+    for number in range(inputs):
         with await service.result(ADA, job, number) as file:
             assert pickle.load(file) == number**2
-    assert sorted(products.glob("*.txt")) == sorted(products / f"{number}.txt" for number in range(INPUTS))
+    assert sorted(products.glob("*.txt")) == sorted(products / f"{number}.txt" for number in range(inputs))
     return end
 
 
@@ -180,7 +180,7 @@ async def test_what_a_killed_portal_has_submitted_is_found_and_not_submitted_aga
 async def test_a_scheduler_that_does_not_answer_is_waited_for(htcondor_pool, tmp_path, products):
     engine = htcondor_pool.engine()
     async with job_service(tmp_path, engines={"htcondor": engine}) as service:
-        wanted = request(product_of(products), range(INPUTS), memory_mib=64, chunk=1)
+        wanted = request(product_of(products), range(FEW), memory_mib=64, chunk=1)
         job = await service.submit(ADA, wanted)
         await done(service, job.id, 4)
         htcondor_pool.kill("schedd", signal.SIGSTOP)
@@ -189,7 +189,7 @@ async def test_a_scheduler_that_does_not_answer_is_waited_for(htcondor_pool, tmp
             assert (await service.job(ADA, job.id)).state is JobState.RUNNING, "silence is no end"
         finally:
             htcondor_pool.kill("schedd", signal.SIGCONT)
-        await whole(service, job.id, products)
+        await whole(service, job.id, products, FEW)
 
 
 @pytest.mark.parametrize("name", ["htcondor", "slurm"])
@@ -198,18 +198,18 @@ async def test_a_job_that_is_cancelled_in_the_middle_keeps_its_results_and_goes_
 ):
     pool = {"htcondor": htcondor_pool, "slurm": slurm_pool}[name]
     async with job_service(tmp_path, engines={name: pool.engine()}) as service:
-        job = await service.submit(ADA, request(product_of(products), range(INPUTS), memory_mib=16, chunk=1))
+        job = await service.submit(ADA, request(product_of(products), range(FEW), memory_mib=16, chunk=1))
         await done(service, job.id, 4)
         await service.act(ADA, job.id, JobAction.CANCEL)
         async with asyncio.timeout(PATIENCE):
             end = await ended(service, job.id)
         assert end.state is JobState.CANCELLED
-        assert 4 <= end.counts.done < INPUTS
+        assert 4 <= end.counts.done < FEW
         runs = len((products / "runs").read_text().split())
         await asyncio.sleep(2)
         assert len((products / "runs").read_text().split()) == runs, "tasks run on"
         await service.act(ADA, job.id, JobAction.RETRY)
-        again = await whole(service, job.id, products)
+        again = await whole(service, job.id, products, FEW)
         assert again.attempt == 2
         # Only what ran when it was cancelled was computed twice.
-        assert len((products / "runs").read_text().split()) <= INPUTS + 4
+        assert len((products / "runs").read_text().split()) <= FEW + 4
