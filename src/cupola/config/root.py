@@ -245,6 +245,22 @@ class Config(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _engines_run_what_sessions_run_in(self) -> Self:
+        """Say before the start, not at somebody's first job, that an engine cannot run the tasks of these sessions."""
+        inside = self.compute is Compute.DOCKER
+        if inside and self.engines.slurm is not None:
+            raise ValueError(
+                "compute is docker, and tasks on Slurm cannot have containers; remove engines.slurm or set compute to process"
+            )
+        pool = self.engines.htcondor
+        if pool is not None and inside == (pool.universe == "vanilla"):
+            fits = "docker or container" if inside else "vanilla"
+            raise ValueError(
+                f"compute is {self.compute} and engines.htcondor.universe is {pool.universe}; set the universe to {fits}"
+            )
+        return self
+
     @property
     def file(self) -> Path | None:
         """The file this was read from, absolute; nothing where there is none."""

@@ -1,4 +1,4 @@
-"""A session in a container starts jobs on schedulers: on HTCondor its tasks find what the session has, on Slurm they are refused."""
+"""A session in a container starts jobs on HTCondor: its tasks find what the session has."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cupola.exceptions import TaskError
 from cupola.models.containers import SESSION_LABEL
 from support.docker_universe import account, settings_of_nodes
 from support.labs import labs
 from support.platform import Platform
-from support.pools import htcondor, slurm
+from support.pools import htcondor
 from support.relay import relay
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio, pytest.mark.timeout(900)]
@@ -63,7 +62,7 @@ def folder():
 
 @pytest.fixture
 def place(folder, engine, images, person):
-    """A platform whose sessions are containers, with a pool and a cluster."""
+    """A platform whose sessions are containers, with a pool."""
     images.have("lab")
     archive = folder / "archive"
     archive.mkdir()
@@ -73,7 +72,7 @@ def place(folder, engine, images, person):
     made.engine = engine
     before = made.config_file.read_text()
     try:
-        with relay(folder / "d.sock", engine.host.removeprefix("unix://")) as address, slurm() as cluster:
+        with relay(folder / "d.sock", engine.host.removeprefix("unix://")) as address:
             # Of two volumes the nodes have one that is not the session's.
             volumes = {"HOMES": f"{folder}/homes:/home"}
             volumes |= {name.upper(): f"{archive}:/volumes/{name}/data:ro" for name in ("kernels", "secret")}
@@ -87,7 +86,6 @@ def place(folder, engine, images, person):
                     f"volumes:\n  - {{name: kernels, title: SPICE kernels, path: {archive}}}\n"
                     f"engines:\n"
                     f"  htcondor: {{config: {pool.folder}/client_config, universe: docker, tokens: {folder}/tokens}}\n"
-                    f"  slurm: {{config: {cluster.folder}/slurm.conf, programs: {cluster.folder}/bin}}\n"
                 )
                 made.start()
                 yield made
@@ -135,8 +133,6 @@ async def test_tasks_on_htcondor_find_what_their_session_in_a_container_has(plac
             (home / "seen").touch()
             found = await kernel.value("list(job.results())", seconds=PATIENCE)
             here = await kernel.value("[look(name) for name in ('one.tls', 'two.bsp')]")
-            with pytest.raises(TaskError) as refusal:
-                await kernel.run("cupola.map(look, ['one.tls'], engine='slurm')")
         (around,) = place.engine.client.containers.list(filters={"label": f"{SESSION_LABEL}={session.id}"})
     assert len(tasks) == 2
     assert {one.attrs["Image"] for one in tasks} == {around.attrs["Image"]} == {session.version}
@@ -151,4 +147,3 @@ async def test_tasks_on_htcondor_find_what_their_session_in_a_container_has(plac
     for one in tasks:
         told = str(one.attrs["Config"])
         assert not [word for word in secret if word in told]
-    assert "which tasks on Slurm cannot have: use another engine" in str(refusal.value)

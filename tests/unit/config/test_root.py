@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from cupola.config import Config, ServerSettings
 from cupola.config.root import normalised
@@ -40,3 +41,23 @@ def test_the_address_people_open(settings, url):
 
 def test_the_public_address_goes_before_the_one_it_listens_on():
     assert Config(url="https://cupola.example.org/").address == "https://cupola.example.org"
+
+
+@pytest.mark.parametrize(
+    ("compute", "engines", "way_out"),
+    [
+        ("docker", {"slurm": {}}, "remove engines.slurm"),
+        ("docker", {"htcondor": {"config": "/etc/c"}}, "set the universe to docker"),
+        ("process", {"htcondor": {"config": "/etc/c", "universe": "docker"}}, "set the universe to vanilla"),
+    ],
+)
+def test_an_engine_that_cannot_run_the_tasks_of_the_sessions_is_refused(compute, engines, way_out):
+    with pytest.raises(ValidationError, match=way_out):
+        Config.model_validate({"compute": compute, "engines": engines})
+
+
+@pytest.mark.parametrize("compute", ["docker", "process"])
+def test_an_engine_that_can_is_taken(compute):
+    universe = {"docker": "container", "process": "vanilla"}[compute]
+    pool = {"config": "/etc/c", "universe": universe}
+    assert Config.model_validate({"compute": compute, "engines": {"htcondor": pool}}).compute == compute
