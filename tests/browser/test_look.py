@@ -38,8 +38,10 @@ PAGES = {
     "volume-form": "volumes/add",
     "jobs": "jobs",
     "job": "jobs/job-running",
+    "waiting": "jobs/job-queued",
     "partly": "jobs/job-partly",
     "task": "jobs/job-partly/tasks/3",
+    "limits": "limits",
     "notifications": "notifications",
     "notification-settings": "notifications/settings",
     "notification-address": "notifications/confirm/right",
@@ -249,6 +251,25 @@ def test_the_grid_shows_10000_tasks_and_leads_to_their_logs(opened):
     canvas.click(position=position)
     page.wait_for_url("**/jobs/job-running/tasks/6121")
     playwright.expect(page.get_by_role("heading", name="Task 6121")).to_be_visible()
+
+
+def test_a_state_that_is_new_among_the_tasks_has_its_mark_in_the_legend(opened):
+    page = opened("jobs/job-queued", bypass_csp=True)
+    seen = page.evaluate(
+        """async (address) => {
+          const { TaskGrid } = await import(address);
+          const area = document.createElement("div");
+          area.className = "grid-area";
+          document.querySelector("main").append(area);
+          const grid = new TaskGrid(area, () => {});
+          grid.set([["queued", 10]]);
+          grid.set([["done", 1], ["queued", 9]]);
+          const drawn = (one) => one.getContext("2d").getImageData(0, 0, one.width, one.height).data.some(Boolean);
+          return [...area.querySelectorAll(".key canvas")].map(drawn);
+        }""",
+        f"{made_up.PREFIX}static/taskgrid.js",
+    )
+    assert seen == [True, True]
 
 
 def test_a_live_part_keeps_what_is_open_and_focused(opened):

@@ -16,6 +16,7 @@ from cupola.config import CustomVolumeSettings
 from cupola.exceptions import ConflictError, LimitError, NotFoundError, UnavailableError
 from cupola.models.base import Page, now
 from cupola.models.datalab import Datalab, DatalabKind, Version
+from cupola.models.engine import EngineInfo
 from cupola.models.job import Job, JobAction, JobCounts, TaskInputs
 from cupola.models.person import Person, Profile
 from cupola.models.session import Session, SessionEvent
@@ -57,6 +58,9 @@ SOURCE = """def ndvi(red, nir):
 
 
 START = now()
+
+
+WAITS = "It waits: 12 tasks are before it in Slurm's queue."
 
 
 def before(**length):
@@ -229,7 +233,7 @@ def jobs():
             session="lab-7k2m9xq4",
             peak_memory_mib=412,
         ),
-        job("job-queued", "queued", 24, 0, started=None, name="median-composite"),
+        job("job-queued", "queued", 24, 0, started=None, name="median-composite", ahead=12, waits=WAITS),
         job("job-held", "held", 400, 120, name="dust-opacity"),
         job(
             "job-partly",
@@ -387,6 +391,13 @@ class Volumes(Things):
             raise ConflictError("Sessions of ada use the volume hst-acs: remove it when they have ended.")
 
 
+class Engines:
+    async def engines(self, _profile):
+        slurm = EngineInfo(name="slurm", title="Slurm", answers=False, problem="Slurm does not answer.")
+        local = EngineInfo(name="local", title="This platform", default=True, answers=True, cores=8)
+        return [local.model_copy(update={"free_cores": 3, "task_cores": 2, "task_memory_mib": 4096}), slurm]
+
+
 class Shares:
     async def uses(self, _person):
         free = START + timedelta(days=3)
@@ -456,6 +467,7 @@ def factory():
         computing=made_up_launch.computing(sessions()[0]),
         volumes=Volumes("volume", volumes, "name"),
         jobs=Jobs("job", jobs, "id"),
+        engines=Engines(),
         notifications=Notifications(),
         **made_up_launch.parts(datalabs),
     )

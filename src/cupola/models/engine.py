@@ -47,6 +47,10 @@ class EngineInfo(Model):
         free = "" if self.free_cores is None else f", {self.free_cores:,} of them free"
         if not self.cores:
             return "It answers and has no machine now: jobs wait until one comes."
-        gpus = f" and {self.task_gpus} {'GPU' if self.task_gpus == 1 else 'GPUs'}" if self.task_gpus else ""
-        memory = "" if not self.task_memory_mib else f", {self.task_memory_mib / 1024:,.1f} GiB"
-        return f"{cores}{free}; a task gets at most {self.task_cores}{memory}{gpus}."
+        most = [f"{self.task_cores} {'core' if self.task_cores == 1 else 'cores'}"]
+        if self.task_memory_mib:
+            most.append(f"{self.task_memory_mib / 1024:,.1f} GiB")
+        if self.task_gpus:
+            most.append(f"{self.task_gpus} {'GPU' if self.task_gpus == 1 else 'GPUs'}")
+        last = f" and {most.pop()}" if len(most) > 1 else ""
+        return f"{cores}{free}; a task gets at most {', '.join(most)}{last}."

@@ -251,7 +251,7 @@ def test_the_form_offers_the_engines_that_there_are(notebook, monkeypatch, tmp_p
     assert (local["title"], local["default"], local["text"]) == (
         "This platform",
         True,
-        "2 cores; a task gets at most 2.",
+        "2 cores; a task gets at most 2 cores.",
     )
     assert (other["name"], other["answers"], other["text"]) == ("slurm", False, "It is down.")
 

@@ -123,7 +123,7 @@ def row(job: JobModel) -> tuple[str, ...]:
         f"{counts.done:,} of {counts.inputs:,}",
         f"{counts.failed:,}" if counts.failed else "",
         job.engine,
-        f"{_span(since)} ago" if job.started else "not yet",
+        f"{_span(since)} ago" if job.started else "not yet" if job.state.active else "never",
     )
 
 

@@ -64,7 +64,7 @@ async def test_each_engine_tells_what_it_has():
         ("slurm", "Slurm", False),
     ]
     condor, local, slurm = told
-    assert condor.summary == "4 cores, 3 of them free; a task gets at most 2, 2.0 GiB and 1 GPU."
+    assert condor.summary == "4 cores, 3 of them free; a task gets at most 2 cores, 2.0 GiB and 1 GPU."
     assert local.free_cores == 3, "what our own jobs leave of it"
     assert (slurm.answers, slurm.summary, slurm.cores) == (False, "It is down.", None)
 

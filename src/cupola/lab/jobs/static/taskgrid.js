@@ -126,6 +126,7 @@ export class TaskGrid {
       for (let task = 0; task < before.length; task++) if (before[task] !== this.tasks[task]) changed.push(task);
       if (changed.length < before.length / 2) {
         this.drawTasks(changed);
+        this.drawKey(); // a state may be new
         return;
       }
     }
