@@ -270,6 +270,8 @@ def test_the_relay_passes_on_jobs_only_and_only_for_the_owner_of_the_session(lab
     grid = httpx.get(f"{root}/grid", headers=signed)
     again = httpx.get(f"{root}/grid", headers={**signed, "If-None-Match": grid.headers["etag"]})
     assert (grid.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert httpx.get(f"{lab.url}cupola/api/notifications/unread", headers=signed).json()["newest"] >= 1
+    assert httpx.get(f"{lab.url}cupola/api/notifications/settings", headers=signed).status_code == 404
     assert httpx.get(f"{root}/results/3", headers=signed).status_code == 404
     assert httpx.get(f"{lab.url}cupola/api/jobs/../me", headers=signed).status_code == 404
     assert httpx.get(f"{lab.url}cupola/api/jobs/%2e%2e/me", headers=signed).status_code == 404

@@ -87,6 +87,8 @@ def run_as_job(platform, page, root, folder):
     page.get_by_role("menuitem", name="Run this notebook as a job").click()
     form = page.locator(".cupola-notebook-job")
     expect(form.locator("input[name=parameters-band]")).to_have_value("'B04'")
+    expect(form.locator("select[name=options-engine] option")).to_have_text("This platform")
+    expect(form).to_contain_text("a task gets at most")
     form.locator("input[name=parameters-year]").fill("2031")
     picture(page, "notebook-job-form")
     page.locator(".jp-Dialog").get_by_role("button", name="Run as a job").click()

@@ -1,6 +1,6 @@
 """The way of the job panel to the portal: through the session's Jupyter server, with the session's token.
 
-The browser sends the Jupyter server's own cookie and never sees the token; only addresses of jobs are passed on.
+The browser sends the Jupyter server's own cookie and never sees the token; only addresses of jobs and their ends are passed on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing_extensions import override
 __all__ = ["RelayHandler", "handlers"]
 
 _JOB = r"jobs/[a-z][a-z0-9-]{0,39}"
-_READ = re.compile(rf"{_JOB}(/grid|/failures|/tasks/[0-9]{{1,6}}(/log)?)?")
+_READ = re.compile(rf"{_JOB}(/grid|/failures|/tasks/[0-9]{{1,6}}(/log)?)?|notifications(/unread)?")
 _ACT = re.compile(rf"{_JOB}/(cancel|hold|release|retry)")
 SECONDS = 20.0
 NOT_MODIFIED = 304
@@ -116,4 +116,4 @@ def handlers(base_url: str) -> list[tuple[str, Any]]:
     base_url
         Path of the Jupyter server, with a slash at its end.
     """
-    return [(rf"{re.escape(base_url)}cupola/api/(jobs/.+)", RelayHandler)]
+    return [(rf"{re.escape(base_url)}cupola/api/(jobs/.+|notifications(?:/unread)?)", RelayHandler)]

@@ -67,6 +67,8 @@
     }
 
     set(id, job) {
+      // cupola-notices tells of all other jobs.
+      (window._cupolaNotebookJobs = window._cupolaNotebookJobs || new Set()).add(id);
       const jobs = this.all();
       if (job) {
         jobs[id] = job;

@@ -1,5 +1,5 @@
 /*
- * The front end of cupola.lab.notices: a word in the status bar, and two notifications.
+ * The front end of cupola.lab.notices: a word in the status bar, and notifications of storage, packages and jobs that end.
  *
  * It is small enough to be written as JupyterLab loads it (a module federation container), without a build: `init` gets
  * the modules that JupyterLab shares, `get` answers with our plugins.
@@ -9,6 +9,11 @@
   const NAME = 'cupola-notices';
   const LOOK_MS = 60000;
   const SOON_MS = 2000;
+  const ENDS_MS = 15000;
+  /** A job that was over sooner was watched by whoever started it. */
+  const LONG_MS = 30000;
+  const SHOWN_MS = 20000;
+  const MOST_ENDS = 3;
   let shared = {};
 
   /** Return a module of JupyterLab itself. */
@@ -92,14 +97,51 @@
     });
   }
 
+  /** The ends of one's jobs, wherever they were started, that came since the Lab was opened. */
+  async function showEnds(services, apputils, coreutils) {
+    const root = coreutils.PageConfig.getOption('hubPrefix').replace(/hub\/$/, '') + 'services/cupola/';
+    const { newest } = await ask(services, 'notifications/unread');
+    let seen = newest;
+    function show({ title, end }) {
+      const type = { done: 'success', cancelled: 'info' }[end.state] || 'error';
+      const page = { label: 'Show the job', callback: () => void window.open(root + 'jobs/' + end.job, '_blank', 'noopener') };
+      apputils.Notification[type](title, { autoClose: SHOWN_MS, actions: [page] });
+    }
+    async function look() {
+      const unread = await ask(services, 'notifications/unread');
+      if (unread.newest <= seen) {
+        return;
+      }
+      const { items } = await ask(services, 'notifications');
+      // The notebooks that run as jobs are told of by the part that started them.
+      const others = window._cupolaNotebookJobs || new Set();
+      const ended = items.filter(
+        one =>
+          one.id > seen && !one.read && !others.has(one.end.job) && new Date(one.end.ended) - new Date(one.end.created) > LONG_MS
+      );
+      seen = unread.newest;
+      if (ended.length > MOST_ENDS) {
+        apputils.Notification.info(ended.length + ' of your jobs have ended.', { autoClose: SHOWN_MS });
+      } else {
+        ended.reverse().forEach(show);
+      }
+    }
+    async function again() {
+      await look().catch(error => console.warn(NAME, error));
+      setTimeout(again, document.hidden ? LOOK_MS : ENDS_MS);
+    }
+    setTimeout(again, ENDS_MS);
+  }
+
   async function extension() {
     const services = await load('@jupyterlab/services');
     const apputils = await load('@jupyterlab/apputils');
+    const coreutils = await load('@jupyterlab/coreutils');
     const widgets = await load('@lumino/widgets');
     const statusbar = await load('@jupyterlab/statusbar');
     const plugin = {
       id: NAME + ':plugin',
-      description: 'Tells how full the home is and what became of installed packages.',
+      description: 'Tells how full the home is, what became of installed packages, and which jobs have ended.',
       autoStart: true,
       optional: [statusbar.IStatusBar],
       activate: (app, bar) => {
@@ -109,6 +151,7 @@
             showStorage(services, apputils, widgets, bar).catch(failed);
           }
           showPackages(services, apputils).catch(failed);
+          showEnds(services, apputils, coreutils).catch(failed);
         });
       }
     };
