@@ -336,10 +336,10 @@ SCENES = {"htcondor": htcondor, "slurm": slurm, "local": local}
 def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("engines", nargs="*", choices=[*SCENES, []], default=[*SCENES])
+    parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(SCENES)}; all of them")
     parser.add_argument("--tasks", type=int, default=TASKS)
     said = parser.parse_args()
-    found = {name: run(name, said.tasks) for name in said.engines}
+    found = {name: run(name, said.tasks) for name in said.engines or SCENES}
     rows = [
         {
             "title": f"kills: {name}",
