@@ -64,6 +64,8 @@ class Agent:
         self._child: subprocess.Popen[bytes] | None = None
         # Calls come from several threads, and the pipe takes one after the other.
         self._lock = threading.Lock()
+        self._hung: tuple[float, UnavailableError] | None = None
+        """When a call had no answer the last time, and what was said of it."""
 
     def __del__(self) -> None:
         # Nobody can ask it any more; while the interpreter ends, parts of it are gone already.
@@ -83,17 +85,23 @@ class Agent:
             raise UnavailableError(
                 f"HTCondor's configuration {config} is not there: the platform's administrator mends engines.htcondor.config."
             )
+        began = time.monotonic()
         with self._lock:
+            if self._hung is not None and self._hung[0] > began:
+                # Whoever waits behind a call that hangs has waited long enough: all of them together would wait for minutes.
+                raise self._hung[1]
             child = self._running()
             try:
                 answer = self._exchange(child, json.dumps({"call": call, **said}).encode() + b"\n")
             except (OSError, ValueError) as error:
                 # The pipe may hold half of an answer: it is not used again.
                 self._end()
-                raise UnavailableError(
+                silent = UnavailableError(
                     f"HTCondor does not answer ({str(error) or type(error).__name__}): try again in a minute; its "
                     "administrator finds the cause in the schedd's log."
-                ) from error
+                )
+                self._hung = time.monotonic(), silent
+                raise silent from error
         if "error" in answer:
             raise UnavailableError(
                 _sentence(call, str(answer["error"]), self._environment, token=str(answer.get("token", "")))
