@@ -141,7 +141,7 @@ def test_a_missing_token_and_a_missing_configuration_are_told_in_a_sentence(
         f"SEC_TOKEN_DIRECTORY = {tmp_path}/empty\nSEC_TOKEN_SYSTEM_DIRECTORY = {tmp_path}/empty\n"
     )
     with pytest.raises(
-        UnavailableError, match=r"does not accept the token in the folder that .* in its log\.$"
+        UnavailableError, match=r"without a token, and there is no token in .*/empty: .* mends that\.$"
     ) as stranger:
         htcondor_pool.engine(config=str(config)).submit(array)
     assert "\n" not in str(stranger.value)
