@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from cupola.client._calls import Calls, quoted
+from cupola.client._calls import Calls, quoted, told
 from cupola.models.base import Page
 from cupola.models.datalab import Datalab
 from cupola.models.engine import EngineInfo
@@ -86,7 +86,7 @@ class AsyncClient(Calls):
     async def change_volume(self, name: str, change: VolumeChange) -> Volume:
         """Change a volume that one has added."""
         answer = await self._call("PATCH", f"/volumes/{quoted(name)}", content=change)
-        return Volume.model_validate_json(answer.content)
+        return told(Volume, answer.content)
 
     async def remove_volume(self, name: str) -> None:
         """Remove a volume that one has added; its files stay where they are."""
@@ -108,7 +108,7 @@ class AsyncClient(Calls):
         """Return what becomes of one's installed packages on a version of a datalab, by digest."""
         wanted = {"datalab": datalab} | ({"version": version} if version else {})
         answer = await self._call("GET", "/me/packages", params=wanted)
-        return PackageHint.model_validate_json(answer.content)
+        return told(PackageHint, answer.content)
 
     # -- sessions -------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class AsyncClient(Calls):
         """Ask for a session; it starts in the background. Asking again with the same `key` starts no second one."""
         headers = {"Idempotency-Key": key} if key else {}
         answer = await self._call("POST", "/sessions", content=request, headers=headers)
-        return Session.model_validate_json(answer.content)
+        return told(Session, answer.content)
 
     async def sessions(self) -> list[Session]:
         """Return one's sessions, newest first."""
@@ -133,7 +133,7 @@ class AsyncClient(Calls):
     async def rename_session(self, session: str, title: str) -> Session:
         """Give a session another title."""
         path, change = f"/sessions/{quoted(session)}", SessionChange(title=title)
-        return Session.model_validate_json((await self._call("PATCH", path, content=change)).content)
+        return told(Session, (await self._call("PATCH", path, content=change)).content)
 
     async def restart_session(self, session: str, resources: Resources | None = None) -> Session:
         """Ask for a new session with the same choices, in another size where one is given; the old one is stopped."""
@@ -160,7 +160,7 @@ class AsyncClient(Calls):
     async def session_events(self, session: str) -> AsyncGenerator[SessionEvent, None]:
         """Follow a session until it is ready or has ended; past events come first."""
         async for data in self._follow(f"/sessions/{quoted(session)}/events", "session-event"):
-            event = SessionEvent.model_validate_json(data)
+            event = told(SessionEvent, data)
             yield event
             if event.state is SessionState.READY or not event.state.active:
                 return
@@ -182,7 +182,7 @@ class AsyncClient(Calls):
     async def describe_team(self, name: str, text: TeamText) -> Team:
         """Give a team another title and description."""
         answer = await self._call("PATCH", f"/teams/{quoted(name)}", content=text)
-        return Team.model_validate_json(answer.content)
+        return told(Team, answer.content)
 
     async def delete_team(self, name: str) -> None:
         """Delete a team; its files stay on the server."""
@@ -191,7 +191,7 @@ class AsyncClient(Calls):
     async def change_role(self, team: str, member: str, role: Role) -> Team:
         """Give a member of a team another role."""
         path = f"/teams/{quoted(team)}/members/{quoted(member)}"
-        return Team.model_validate_json((await self._call("PATCH", path, content=NewRole(role=role))).content)
+        return told(Team, (await self._call("PATCH", path, content=NewRole(role=role))).content)
 
     async def remove_member(self, team: str, member: str) -> None:
         """Remove somebody from a team, or leave it oneself."""
@@ -251,7 +251,7 @@ class AsyncClient(Calls):
         """Return a page of one's jobs, newest first."""
         wanted = {"limit": limit} | ({"cursor": cursor} if cursor else {})
         answer = await self._call("GET", "/jobs", params=wanted)
-        return Page[Job].model_validate_json(answer.content)
+        return told(Page[Job], answer.content)
 
     async def job(self, job: str) -> Job:
         """Return one job."""
@@ -263,7 +263,9 @@ class AsyncClient(Calls):
 
     async def job_failures(self, job: str) -> list[TaskFailureGroup]:
         """Return the failures, grouped by error and line."""
-        return _FAILURES.validate_json((await self._call("GET", f"/jobs/{quoted(job)}/failures")).content)
+        return _FAILURES.validate_json(
+            (await self._call("GET", f"/jobs/{quoted(job)}/failures")).content, extra="ignore"
+        )
 
     async def job_task(self, job: str, task: int) -> TaskInputs:
         """Return a task's state and its inputs."""
@@ -292,7 +294,7 @@ class AsyncClient(Calls):
     async def job_events(self, job: str) -> AsyncGenerator[Job, None]:
         """Follow a job until it has ended: its state at each change."""
         async for data in self._follow(f"/jobs/{quoted(job)}/events", "job"):
-            seen = Job.model_validate_json(data)
+            seen = told(Job, data)
             yield seen
             if not seen.state.active:
                 return
@@ -303,7 +305,7 @@ class AsyncClient(Calls):
         """Return a page of what one was told, newest first."""
         wanted = {"limit": limit} | ({"cursor": cursor} if cursor else {})
         answer = await self._call("GET", "/notifications", params=wanted)
-        return Page[Notification].model_validate_json(answer.content)
+        return told(Page[Notification], answer.content)
 
     async def unread_notifications(self) -> Unread:
         """Return how many of them one has not read."""
@@ -320,11 +322,11 @@ class AsyncClient(Calls):
     async def change_notification_settings(self, change: NotificationChange) -> NotificationSettings:
         """Change how one is told; what is not said stays. Sessions may not do it."""
         answer = await self._call("PATCH", "/notifications/settings", content=change)
-        return NotificationSettings.model_validate_json(answer.content)
+        return told(NotificationSettings, answer.content)
 
     async def test_notifications(self) -> list[Sent]:
         """Send a test by mail and webhook, where they lead somewhere, and return how it went. Sessions may not do it."""
-        return _SENT.validate_json((await self._call("POST", "/notifications/test")).content)
+        return _SENT.validate_json((await self._call("POST", "/notifications/test")).content, extra="ignore")
 
     # -- for the hub ----------------------------------------------------------------------------------------
 

@@ -57,6 +57,30 @@ def test_a_session_is_renamed_measured_read_and_restarted_bigger(client, portal)
     assert client.capacity().free_memory_mib == 4096
 
 
+def newer(thing):
+    """Return what a newer portal would tell: a field more in each object."""
+    if isinstance(thing, list):
+        return [newer(one) for one in thing]
+    if isinstance(thing, dict):
+        return {**{name: newer(value) for name, value in thing.items()}, "of-a-newer-portal": "yes"}
+    return thing
+
+
+@pytest.mark.asyncio
+async def test_a_session_of_an_older_version_understands_a_newer_portal(portal):
+    async with portal.async_client() as plain:
+
+        async def answer(request):
+            answered = await plain._http.send(request)
+            return httpx.Response(answered.status_code, json=newer(answered.json()))
+
+        async with AsyncClient(plain.url, portal.token, transport=httpx.MockTransport(answer)) as client:
+            session = await client.launch(LaunchRequest(datalab="lab"))
+            assert (await client.session(session.id)).state is SessionState.REQUESTED
+            assert [one.name for one in await client.datalabs()] == ["lab"]
+            assert (await client.capacity()).total_cores == 2
+
+
 def test_a_problem_becomes_our_error(client):
     with pytest.raises(NotFoundError, match="there is no datalab 'lib'"):
         client.datalab("lib")
