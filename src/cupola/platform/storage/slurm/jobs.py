@@ -29,8 +29,9 @@ __all__ = ["Slurm"]
 SECONDS = 30.0
 _RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED"}
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SPECIAL_EXIT"}
-_ROW = "ArrayJobID:20,ArrayTaskID:20,State:20,exit_code:20,Reason:60"
-"""As ``-O`` wants it: 22.05 has no letter for the exit code."""
+_COLUMNS = {"ArrayJobID": 20, "ArrayTaskID": 20, "State": 20, "exit_code": 20, "Reason": 60, "Name": 80}
+_ROW = ",".join(f"{name}:{width}" for name, width in _COLUMNS.items())
+"""As ``-O`` wants it: 22.05 has no letter for the exit code. Columns follow each other without a mark between them."""
 _STUCK = re.compile(
     r"launch.failed|held.state|JobHoldMaxRequeue|BadConstraints|AccountNotAllowed", re.IGNORECASE
 )
@@ -54,6 +55,8 @@ class _Row:
     status: int
     """As ``wait`` returns it."""
     reason: str
+    name: str
+    """A controller that was killed may have forgotten a job, and gives its number to another one: number and name say whose it is."""
 
     @property
     def stuck(self) -> bool:
@@ -137,27 +140,28 @@ class Slurm:
 
     def poll(self, arrays: Sequence[tuple[Array, str]]) -> dict[str, dict[int, TaskState]]:
         """Return the states of all tasks of the arrays that are in the queue, with one command for all."""
-        queue: dict[str, dict[int, TaskState]] = {}
-        lost: dict[str, dict[int, TaskState]] = {}
+        queue: dict[tuple[str, str], dict[int, TaskState]] = {}
+        lost: dict[tuple[str, str], dict[int, TaskState]] = {}
         for row in self._rows("squeue", "-h", "--array", f"--Format={_ROW}"):
+            key = row.name, row.native
             if row.stuck:
-                lost.setdefault(row.native, {})[row.place] = TaskState.LOST
+                lost.setdefault(key, {})[row.place] = TaskState.LOST
             elif row.waits or row.state in _RUNNING:
                 state = TaskState.QUEUED if row.waits else TaskState.RUNNING
-                queue.setdefault(row.native, {})[row.place] = state
+                queue.setdefault(key, {})[row.place] = state
         found = {}
         for array, native in arrays:
-            names = native.split("+")
+            keys = {one: (name_of(array), one) for one in native.split("+")}
             # What only waits and will never run has ended: `losses` clears it away.
-            if any(one in queue for one in names):
-                both = {one: {**lost.get(one, {}), **queue.get(one, {})} for one in names}
+            if any(key in queue for key in keys.values()):
+                both = {one: {**lost.get(key, {}), **queue.get(key, {})} for one, key in keys.items()}
                 found[array.tag] = self._states(array, native, both)
         return found
 
     def control(self, array: Array, native: str, wish: Control) -> None:
         """Hold, release or cancel; one that has ended is no error. Tasks that run are not held, they are let end."""
         JobFolder(array.folder).want(wish)
-        for one in native.split("+") if native else ():
+        for one in self._own(array, native):
             command = {
                 Control.HOLD: ["scontrol", "hold", one],
                 Control.RUN: ["scontrol", "release", one],
@@ -167,9 +171,13 @@ class Slurm:
 
     def throttle(self, array: Array, native: str, at_once: int) -> None:
         """Let at most `at_once` tasks run at a time from now on; those that run already are let end."""
-        del array
-        for one in native.split("+") if native else ():
+        for one in self._own(array, native):
             self._run("scontrol", "update", f"JobId={one}", f"ArrayTaskThrottle={at_once}", gone=True)
+
+    def _own(self, array: Array, native: str) -> list[str]:
+        """Return the arrays of a job that Slurm still knows as that job's."""
+        known = set((self.find(array) or "").split("+")) if native else set()
+        return [one for one in native.split("+") if one in known]
 
     def log(self, array: Array, task: int) -> str:
         """Return the last part of what a task printed; what its interpreter said before, where it did not come so far."""
@@ -187,7 +195,7 @@ class Slurm:
         starts = self._starts(array, native)
         stuck: set[str] = set()
         for row in self._rows("squeue", "-h", "--array", "--states=all", f"--Format={_ROW}"):
-            if row.native not in starts:
+            if row.native not in starts or row.name != name_of(array):
                 continue
             if row.stuck:
                 stuck.add(f"{row.native}_{row.place}")
@@ -225,14 +233,19 @@ class Slurm:
 
     def _rows(self, *command: str) -> Iterator[_Row]:
         for line in self._run(*command).splitlines():
-            native, place, state, status, *reason = line.split(maxsplit=4)
-            if place.isdigit():
+            told, begin = {}, 0
+            for name, width in _COLUMNS.items():
+                told[name] = line[begin : begin + width].strip()
+                begin += width
+            if told["ArrayTaskID"].isdigit():
+                status = told["exit_code"]
                 yield _Row(
-                    native,
-                    int(place),
-                    state,
+                    told["ArrayJobID"],
+                    int(told["ArrayTaskID"]),
+                    told["State"],
                     int(status) if status.isdigit() else 0,
-                    " ".join(reason).strip(),
+                    told["Reason"],
+                    told["Name"],
                 )
 
     def _nodes(self) -> list[_Node]:

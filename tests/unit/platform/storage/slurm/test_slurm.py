@@ -10,9 +10,9 @@ import pytest
 from cupola.config import SlurmSettings
 from cupola.exceptions import InputError, LimitError, UnavailableError
 from cupola.models.job import TaskState
-from cupola.platform.storage.engine import Array
+from cupola.platform.storage.engine import Array, Control
 from cupola.platform.storage.slurm import Slurm
-from cupola.platform.storage.slurm.describe import Part, Person, parts, script, words
+from cupola.platform.storage.slurm.describe import Part, Person, name_of, parts, script, words
 
 ARRAY = Array(
     tag="job-0123456789",
@@ -74,7 +74,17 @@ def test_the_nodes_tell_what_there_is(cluster):
 
 
 def row(place, state, status=0, reason="None", native=7):
-    return f"{native:<20}{place:<20}{state:<20}{status:<20}{reason:<60}"
+    return f"{native:<20}{place:<20}{state:<20}{status:<20}{reason:<60}{name_of(ARRAY):<80}"
+
+
+def test_a_number_that_slurm_gave_to_another_job_is_not_touched(cluster, tmp_path):
+    running, lost = (row(0, state).replace(ARRAY.tag, "job-9876543210") for state in ("RUNNING", "NODE_FAIL"))
+    assert cluster(squeue=running, scontrol="MaxArraySize = 1001").poll([(ARRAY, "7")]) == {}
+    assert cluster(squeue=lost, scontrol="MaxArraySize = 1001").losses(ARRAY, "7") == {}
+    # Asked by name, it has none of this one's.
+    engine = cluster(squeue="", scontrol="MaxArraySize = 1001")
+    engine.control(replace(ARRAY, folder=tmp_path), "7", Control.CANCEL)
+    assert "scancel" not in (tmp_path / "asked").read_text()
 
 
 def test_lost_tasks_are_told_with_their_reason(cluster):
