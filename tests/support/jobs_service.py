@@ -19,12 +19,12 @@ from cupola.models.datalab import Datalab, Version
 from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
 from cupola.platform.services import jobshares
-from cupola.platform.services.jobplaces import JobPlaces
-from cupola.platform.services.jobs import JobService
-from cupola.platform.services.jobshares import JobLimits
+from cupola.platform.services.jobs.jobs import JobService
+from cupola.platform.services.jobs.places import JobPlaces
+from cupola.platform.services.jobs.shares import JobLimits
 from cupola.platform.services.quotas import QuotaService
-from cupola.platform.services.sessionplaces import ProcessPlaces
-from cupola.platform.services.volumes import Chosen
+from cupola.platform.services.sessions.places import ProcessPlaces
+from cupola.platform.services.volumes.volumes import Chosen
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.environments import BuiltVersion

@@ -28,9 +28,9 @@ from cupola.platform.builders.jobshare import Share
 from cupola.platform.handlers import api, headers, pages, problems
 from cupola.platform.handlers.dependencies import current_person
 from cupola.platform.handlers.static import LastingFiles
-from cupola.platform.services.customvolumes import FieldsError
-from cupola.platform.services.jobshares import ShareUse
-from cupola.platform.services.volumes import Chosen
+from cupola.platform.services.jobs.shares import ShareUse
+from cupola.platform.services.volumes.custom import FieldsError
+from cupola.platform.services.volumes.volumes import Chosen
 from cupola.platform.storage.hub.settings import HubSettings
 from support import made_up_launch
 from support.made_up_jobs import failures, grid

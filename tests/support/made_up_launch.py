@@ -12,10 +12,10 @@ from cupola.models.resources import Capacity, Resources, Usage
 from cupola.models.session import EndCause, Session, SessionEnd
 from cupola.models.share import Share, ShareAccess
 from cupola.models.storage import StorageUsage
-from cupola.platform.services.computing import ComputingService
 from cupola.platform.services.prices import Prices
-from cupola.platform.services.reruns import Rerun
-from cupola.platform.services.sizes import bigger, most
+from cupola.platform.services.sessions.computing import ComputingService
+from cupola.platform.services.sessions.reruns import Rerun
+from cupola.platform.services.sessions.sizes import bigger, most
 
 START = now()
 SIZE = Resources(cores=2, memory_mib=4096)

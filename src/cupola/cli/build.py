@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from cupola.config import Config
     from cupola.models.datalab import Datalab
-    from cupola.platform.services.builds import BuildService, Kept
-    from cupola.platform.services.catalogue import CatalogueService
+    from cupola.platform.services.datalabs.builds import BuildService, Kept
+    from cupola.platform.services.datalabs.catalogue import CatalogueService
     from cupola.platform.storage.docker.images import ImageStore
     from cupola.platform.storage.environments import BuiltVersion, EnvironmentStore
 
@@ -97,8 +97,8 @@ class _Care:
 
     def __init__(self, config: Config) -> None:
         from cupola.config import Compute, environments_source
-        from cupola.platform.services.builds import BuildService
-        from cupola.platform.services.catalogue import CatalogueService
+        from cupola.platform.services.datalabs.builds import BuildService
+        from cupola.platform.services.datalabs.catalogue import CatalogueService
         from cupola.platform.storage.docker.engine import Engine
         from cupola.platform.storage.docker.images import ImageStore
         from cupola.platform.storage.environments import EnvironmentStore

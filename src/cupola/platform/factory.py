@@ -9,35 +9,35 @@ from sqlalchemy import text
 
 from cupola.config import Compute, environments_source
 from cupola.config.root import RESERVED_VOLUMES
-from cupola.platform.services.accounts import AccountService
-from cupola.platform.services.builds import BuildService
-from cupola.platform.services.capacity import CapacityService, Machine
-from cupola.platform.services.catalogue import CatalogueService
-from cupola.platform.services.computing import ComputingService
-from cupola.platform.services.customvolumes import CustomVolumes
-from cupola.platform.services.deliveries import Deliverer, Messenger
-from cupola.platform.services.engines import EngineService
-from cupola.platform.services.fetches import FetchService
-from cupola.platform.services.jobplaces import JobPlaces
-from cupola.platform.services.jobs import JobService
-from cupola.platform.services.jobshares import JobLimits
-from cupola.platform.services.launches import Launches
-from cupola.platform.services.notifications import NotificationService
-from cupola.platform.services.packages import PackageService
-from cupola.platform.services.people import PeopleService, Profiles
+from cupola.platform.services.datalabs.builds import BuildService
+from cupola.platform.services.datalabs.catalogue import CatalogueService
+from cupola.platform.services.datalabs.fetches import FetchService
+from cupola.platform.services.jobs.engines import EngineService
+from cupola.platform.services.jobs.jobs import JobService
+from cupola.platform.services.jobs.places import JobPlaces
+from cupola.platform.services.jobs.shares import JobLimits
+from cupola.platform.services.notices.deliveries import Deliverer, Messenger
+from cupola.platform.services.notices.notifications import NotificationService
+from cupola.platform.services.people.accounts import AccountService
+from cupola.platform.services.people.people import PeopleService, Profiles
+from cupola.platform.services.people.shares import ShareService
+from cupola.platform.services.people.signin import AdmissionService
+from cupola.platform.services.people.teams import TeamService
+from cupola.platform.services.people.teamwatch import TeamWatch
 from cupola.platform.services.prices import Prices
 from cupola.platform.services.quotas import QuotaService
-from cupola.platform.services.reruns import Reruns
-from cupola.platform.services.sessionhub import Bells, SessionHub
-from cupola.platform.services.sessionplaces import ContainerPlaces, ProcessPlaces
-from cupola.platform.services.sessions import SessionService
-from cupola.platform.services.shares import ShareService
-from cupola.platform.services.signin import AdmissionService
-from cupola.platform.services.teams import TeamService
-from cupola.platform.services.teamwatch import TeamWatch
-from cupola.platform.services.usage import UsageService
-from cupola.platform.services.volumemounts import VolumeMounts
-from cupola.platform.services.volumes import VolumeService
+from cupola.platform.services.sessions.capacity import CapacityService, Machine
+from cupola.platform.services.sessions.computing import ComputingService
+from cupola.platform.services.sessions.hub import Bells, SessionHub
+from cupola.platform.services.sessions.launches import Launches
+from cupola.platform.services.sessions.packages import PackageService
+from cupola.platform.services.sessions.places import ContainerPlaces, ProcessPlaces
+from cupola.platform.services.sessions.reruns import Reruns
+from cupola.platform.services.sessions.sessions import SessionService
+from cupola.platform.services.sessions.usage import UsageService
+from cupola.platform.services.volumes.custom import CustomVolumes
+from cupola.platform.services.volumes.mounts import VolumeMounts
+from cupola.platform.services.volumes.volumes import VolumeService
 from cupola.platform.storage.database.accounts import AccountStore
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
     from cupola.config import Config
     from cupola.models.person import Profile
-    from cupola.platform.services.sessionplaces import SessionPlaces
+    from cupola.platform.services.sessions.places import SessionPlaces
     from cupola.platform.storage.hub.settings import HubSettings
 
 __all__ = ["Factory"]

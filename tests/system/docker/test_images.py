@@ -20,8 +20,8 @@ import pytest
 from cupola.config import Config
 from cupola.exceptions import NotFoundError, StartError, UnavailableError
 from cupola.models.datalab import DatalabKind
-from cupola.platform.services.builds import BuildService
-from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.datalabs.builds import BuildService
+from cupola.platform.services.datalabs.catalogue import CatalogueService
 from cupola.platform.storage.docker.building import command_inside, image_builder
 from cupola.platform.storage.docker.engine import Engine
 from cupola.platform.storage.docker.host import debian_sources

@@ -13,8 +13,8 @@ import pytest
 from cupola.config import load
 from cupola.exceptions import StartError, UnavailableError
 from cupola.models.session import LaunchRequest, SessionState
-from cupola.platform.services.builds import BuildService
-from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.datalabs.builds import BuildService
+from cupola.platform.services.datalabs.catalogue import CatalogueService
 from cupola.platform.storage.docker.building import image_builder
 from cupola.platform.storage.files.datalabs import DatalabFolder
 from support.registry import PROGRAM, Registry

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cupola.models.session import Session
-from cupola.platform.services.computing import HOLDS_S, MOST_SESSIONS, ComputingService
+from cupola.platform.services.sessions.computing import HOLDS_S, MOST_SESSIONS, ComputingService
 from support.fake_hub import ACCESS
 
 PATH = 'mars/du"st & <b>.ipynb'

@@ -187,7 +187,7 @@ class TestNames:
             assert (await portal.post("api/teams", headers=token("olga"), json=body)).status_code == 201
 
     async def test_a_person_owns_so_many_teams_and_no_more(self, open_portal, monkeypatch):
-        monkeypatch.setattr("cupola.platform.services.teams._MOST_TEAMS", 2)
+        monkeypatch.setattr("cupola.platform.services.people.teams._MOST_TEAMS", 2)
         async with open_portal() as portal:
             for name in ("one", "two"):
                 await make_team(portal, name)

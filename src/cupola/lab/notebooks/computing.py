@@ -23,7 +23,7 @@ __all__ = ["Teller", "busy_notebooks", "watch"]
 
 LOOK_S = 5.0
 AGAIN_S = 20.0
-"""What still runs is told again, as the portal forgets what is not (`cupola.platform.services.computing`)."""
+"""What still runs is told again, as the portal forgets what is not (`cupola.platform.services.sessions.computing`)."""
 MOST = 20
 _TIMEOUT_S = 5.0
 

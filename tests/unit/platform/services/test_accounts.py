@@ -8,7 +8,7 @@ import pytest
 
 from cupola.models.containers import Account
 from cupola.models.person import Person, Profile
-from cupola.platform.services.accounts import AccountService
+from cupola.platform.services.people.accounts import AccountService
 from cupola.platform.storage.database.accounts import FIRST_NUMBER, AccountStore
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.files.accounts import write_accounts

@@ -5,8 +5,8 @@ import pytest
 from cupola.config import Compute
 from cupola.exceptions import InputError, NotFoundError, UnavailableError
 from cupola.models.datalab import Version
-from cupola.platform.services.builds import BuildService
-from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.datalabs.builds import BuildService
+from cupola.platform.services.datalabs.catalogue import CatalogueService
 from cupola.platform.storage.environments import BuiltVersion
 from cupola.platform.storage.files.datalabs import DatalabFolder
 

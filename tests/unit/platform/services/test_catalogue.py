@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cupola.exceptions import ConflictError, NotFoundError
-from cupola.platform.services.catalogue import CatalogueService
+from cupola.platform.services.datalabs.catalogue import CatalogueService
 from cupola.platform.storage.environments import EnvironmentStore
 from cupola.platform.storage.files.datalabs import DatalabFolder
 

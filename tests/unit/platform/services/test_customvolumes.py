@@ -15,7 +15,7 @@ from cupola.exceptions import ConflictError, InputError, LimitError, NotAllowedE
 from cupola.models.person import Person, Profile
 from cupola.models.team import Role
 from cupola.models.volume import Bucket, Export, NewVolume, Visibility, Volume, VolumeChange, VolumeKind
-from cupola.platform.services.customvolumes import CustomVolumes, FieldsError
+from cupola.platform.services.volumes.custom import CustomVolumes, FieldsError
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.volumes import VolumeStore
 from cupola.platform.storage.files.volumekeys import VolumeKeys

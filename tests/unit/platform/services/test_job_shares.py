@@ -10,7 +10,7 @@ from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
 from cupola.models.team import Role
 from cupola.platform.builders.jobshare import Share, Taking, room, shares
-from cupola.platform.services.jobshares import JobLimits, most_at_once
+from cupola.platform.services.jobs.shares import JobLimits, most_at_once
 from cupola.platform.storage.engine import Capacity
 
 

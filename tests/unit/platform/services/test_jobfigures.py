@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cupola.models.job import JobAction, TaskFailure, TaskGrid, TaskPlan, TaskState
-from cupola.platform.services.jobfigures import Failures, Kept, Rate, figures, hints, inputs_of
-from cupola.platform.services.jobprogress import Progress
+from cupola.platform.services.jobs.figures import Failures, Kept, Rate, figures, hints, inputs_of
+from cupola.platform.services.jobs.progress import Progress
 from cupola.platform.storage.files.jobs import JobFolder
 from support import made_up
 

@@ -6,7 +6,7 @@ import pytest
 
 from cupola.exceptions import UnavailableError
 from cupola.models.job import TaskState
-from cupola.platform.services.jobpoll import Polls
+from cupola.platform.services.jobs.polls import Polls
 from cupola.platform.storage.engine import Array
 
 pytestmark = pytest.mark.asyncio

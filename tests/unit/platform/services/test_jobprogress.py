@@ -6,7 +6,7 @@ import pytest
 
 from cupola.lab.jobs.journal import WHOLE_JOB, Journal
 from cupola.models.job import TaskFailure, TaskPlan, TaskState
-from cupola.platform.services.jobprogress import Progress, group_failures
+from cupola.platform.services.jobs.progress import Progress, group_failures
 from cupola.platform.storage.files.jobs import JobFolder
 
 PLAN = TaskPlan(tag="job-1", name="test", inputs=10, chunk=2, tasks=5)

@@ -7,7 +7,7 @@ import pytest
 
 from cupola.models.base import now
 from cupola.models.job import Job, JobCounts, JobState, TaskPlan
-from cupola.platform.services.jobwatch import Watch
+from cupola.platform.services.jobs.watch import Watch
 from cupola.platform.storage.database.jobs import StoredJob
 from cupola.platform.storage.files.jobs import JobFolder
 

@@ -17,8 +17,8 @@ from cupola.exceptions import InputError, LimitError, NotAllowedError, NotFoundE
 from cupola.models.base import now
 from cupola.models.job import Job, JobCounts, JobState
 from cupola.models.notification import Channel, Ends, JobEnd, NotificationChange, NotificationSettings
-from cupola.platform.services.deliveries import AGAIN, Deliverer, Messenger
-from cupola.platform.services.notifications import Allowance, NotificationService
+from cupola.platform.services.notices.deliveries import AGAIN, Deliverer, Messenger
+from cupola.platform.services.notices.notifications import Allowance, NotificationService
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.database.notifications import NotificationStore

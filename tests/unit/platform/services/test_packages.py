@@ -9,7 +9,7 @@ import pytest
 
 from cupola.config import StatePaths
 from cupola.models.person import Person, Profile
-from cupola.platform.services.packages import PackageService
+from cupola.platform.services.sessions.packages import PackageService
 
 pytestmark = pytest.mark.asyncio
 

@@ -11,10 +11,10 @@ from cupola.exceptions import InputError
 from cupola.models.base import now
 from cupola.models.resources import Resources
 from cupola.models.session import EndCause, Session, SessionEnd, SessionReport, SessionState
-from cupola.platform.services.ends import final_state, sentence
-from cupola.platform.services.people import Profiles
+from cupola.platform.services.people.people import Profiles
 from cupola.platform.services.prices import Prices, cost_so_far
-from cupola.platform.services.variables import check_variables
+from cupola.platform.services.sessions.ends import final_state, sentence
+from cupola.platform.services.sessions.variables import check_variables
 
 SIZE = Resources(cores=2, memory_mib=4096, gpus=1)
 

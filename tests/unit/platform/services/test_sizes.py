@@ -6,7 +6,7 @@ from cupola.exceptions import LimitError
 from cupola.models.person import Profile
 from cupola.models.resources import Capacity, Resources
 from cupola.platform.services.amounts import size_text
-from cupola.platform.services.sizes import (
+from cupola.platform.services.sessions.sizes import (
     bigger,
     check_profile,
     core_steps,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cupola.exceptions import UnavailableError
 from cupola.models.volume import Bucket, Export
-from cupola.platform.services.volumemounts import VolumeMounts, back_notice, gone_notice, notices_after
+from cupola.platform.services.volumes.mounts import VolumeMounts, back_notice, gone_notice, notices_after
 from cupola.platform.storage.mounts import nfs, rclone
 from cupola.platform.storage.mounts.keeper import MountSpec
 

@@ -9,7 +9,7 @@ from cupola.config import StatePaths, VolumeSettings
 from cupola.exceptions import NotFoundError
 from cupola.models.person import Person, Profile
 from cupola.platform.services import volumelooks as module
-from cupola.platform.services.volumes import VolumeService
+from cupola.platform.services.volumes.volumes import VolumeService
 
 pytestmark = pytest.mark.asyncio
 

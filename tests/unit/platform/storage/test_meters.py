@@ -11,7 +11,7 @@ import pytest
 
 from cupola.exceptions import UnavailableError
 from cupola.models.resources import Usage
-from cupola.platform.services.usage import UsageService
+from cupola.platform.services.sessions.usage import UsageService
 from cupola.platform.storage.docker.usage import ContainerMeter
 from cupola.platform.storage.processes import ProcessMeter
 from support.fake_engine import FakeEngine

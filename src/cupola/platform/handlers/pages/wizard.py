@@ -15,7 +15,7 @@ from cupola.models.volume import Volume, VolumeKind
 from cupola.platform.factory import Factory
 from cupola.platform.handlers.pages.forms import Choices
 from cupola.platform.handlers.pages.render import page
-from cupola.platform.services.sizes import core_steps, lowered, memory_steps, most
+from cupola.platform.services.sessions.sizes import core_steps, lowered, memory_steps, most
 
 __all__ = ["Size", "adapted", "wizard"]
 

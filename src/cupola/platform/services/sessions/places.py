@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cupola.models.person import Person
     from cupola.models.session import Plan, Session
     from cupola.models.volume import Volume
-    from cupola.platform.services.accounts import AccountService
+    from cupola.platform.services.people.accounts import AccountService
     from cupola.platform.storage.environments import BuiltVersion
 
 __all__ = ["ContainerPlaces", "ProcessPlaces", "SessionPlaces"]

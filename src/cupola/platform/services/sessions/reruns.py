@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cupola.models.datalab import Datalab, Version
-    from cupola.platform.services.catalogue import CatalogueService
+    from cupola.platform.services.datalabs.catalogue import CatalogueService
     from cupola.platform.storage.database.sessions import SessionStore
 
 __all__ = ["Rerun", "Reruns"]

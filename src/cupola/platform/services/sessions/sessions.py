@@ -19,11 +19,11 @@ from cupola.models.session import (
     SessionReport,
     SessionState,
 )
-from cupola.platform.services.ends import final_state, loss_inside, sentence, starved
-from cupola.platform.services.launches import other_volumes
 from cupola.platform.services.prices import cost_so_far
-from cupola.platform.services.sessionlife import step_aside
-from cupola.platform.services.sizes import Bigger, bigger, most
+from cupola.platform.services.sessions.ends import final_state, loss_inside, sentence, starved
+from cupola.platform.services.sessions.launches import other_volumes
+from cupola.platform.services.sessions.life import step_aside
+from cupola.platform.services.sessions.sizes import Bigger, bigger, most
 from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from cupola.models.person import Person
     from cupola.models.resources import Resources, Usage
-    from cupola.platform.services.capacity import CapacityService
-    from cupola.platform.services.launches import Launches
-    from cupola.platform.services.sessionhub import Bells, SessionHub
-    from cupola.platform.services.usage import UsageService
+    from cupola.platform.services.sessions.capacity import CapacityService
+    from cupola.platform.services.sessions.hub import Bells, SessionHub
+    from cupola.platform.services.sessions.launches import Launches
+    from cupola.platform.services.sessions.usage import UsageService
     from cupola.platform.storage.database.sessions import SessionStore, StoredSession
 
 __all__ = ["SessionService", "request_of"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cupola.models.base import now
 from cupola.models.job import JobCounts, TaskEvent, TaskGrid, TaskPlan, TaskState
-from cupola.platform.services.jobfigures import Failures, Rate
+from cupola.platform.services.jobs.figures import Failures, Rate
 from cupola.platform.storage.files.jobs import EventReader, JobFolder, Settled
 
 if TYPE_CHECKING:

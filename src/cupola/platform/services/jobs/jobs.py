@@ -28,12 +28,12 @@ from cupola.models.job import (
     TaskState,
 )
 from cupola.platform.builders.job import job_of, plan_again, plan_of
-from cupola.platform.services.jobfigures import Kept, figures, inputs_of
-from cupola.platform.services.jobpoll import Polls
-from cupola.platform.services.jobprogress import Progress
-from cupola.platform.services.jobqueue import Queues
-from cupola.platform.services.jobshares import JobLimits, JobShares
-from cupola.platform.services.jobwatch import Watch, array_of
+from cupola.platform.services.jobs.figures import Kept, figures, inputs_of
+from cupola.platform.services.jobs.polls import Polls
+from cupola.platform.services.jobs.progress import Progress
+from cupola.platform.services.jobs.queue import Queues
+from cupola.platform.services.jobs.shares import JobLimits, JobShares
+from cupola.platform.services.jobs.watch import Watch, array_of
 from cupola.platform.storage.database.jobs import JobStore, StoredJob
 from cupola.platform.storage.engine import Control
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
 
     from cupola.models.person import Person
-    from cupola.platform.services.jobplaces import JobPlaces
+    from cupola.platform.services.jobs.places import JobPlaces
     from cupola.platform.storage.engine import Engine
 
 __all__ = ["JobService"]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cupola.models.person import Person
-    from cupola.platform.services.deliveries import Messenger
+    from cupola.platform.services.notices.deliveries import Messenger
     from cupola.platform.storage.database.notifications import NotificationStore, StoredSettings
 
 __all__ = ["Allowance", "NotificationService"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cupola.models.datalab import Version
-    from cupola.platform.services.catalogue import CatalogueService
+    from cupola.platform.services.datalabs.catalogue import CatalogueService
     from cupola.platform.storage.environments import BuiltVersion
 
 __all__ = ["BuildService", "Kept", "KeptVersions"]

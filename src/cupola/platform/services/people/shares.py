@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from cupola.models.person import Person
     from cupola.models.share import NewShare
-    from cupola.platform.services.catalogue import CatalogueService
-    from cupola.platform.services.teams import TeamService
+    from cupola.platform.services.datalabs.catalogue import CatalogueService
+    from cupola.platform.services.people.teams import TeamService
     from cupola.platform.storage.database.sessions import SessionStore, StoredSession
     from cupola.platform.storage.database.shares import ShareStore
     from cupola.platform.storage.hub.groups import HubGroups

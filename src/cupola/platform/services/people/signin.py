@@ -10,7 +10,7 @@ from cupola.models.admission import AdmissionAction
 if TYPE_CHECKING:
     from cupola.models.admission import AdmissionChange, Admissions
     from cupola.models.person import Person
-    from cupola.platform.services.people import PeopleService
+    from cupola.platform.services.people.people import PeopleService
     from cupola.platform.storage.hub.people import HubPeople
 
 __all__ = ["AdmissionService"]

@@ -15,14 +15,14 @@ from cupola.exceptions import ConflictError, CupolaError
 from cupola.models.base import now
 from cupola.models.job import Job, JobAction, JobState, TaskFailure, TaskPlan, TaskState
 from cupola.platform.builders.job import plan_rest
-from cupola.platform.services.jobprogress import Progress
+from cupola.platform.services.jobs.progress import Progress
 from cupola.platform.storage.engine import Array, Control, Engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from cupola.platform.services.jobpoll import Polls
-    from cupola.platform.services.jobshares import JobShares
+    from cupola.platform.services.jobs.polls import Polls
+    from cupola.platform.services.jobs.shares import JobShares
     from cupola.platform.storage.database.jobs import JobStore, StoredJob
     from cupola.platform.storage.files.jobs import JobFolder
 

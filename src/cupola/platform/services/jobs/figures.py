@@ -16,7 +16,7 @@ from cupola.models.job import JobState, TaskFailureGroup, TaskInputs, TaskState
 
 if TYPE_CHECKING:
     from cupola.models.job import Job, TaskFailure, TaskGrid
-    from cupola.platform.services.jobprogress import Progress
+    from cupola.platform.services.jobs.progress import Progress
     from cupola.platform.storage.files.jobs import JobFolder
 
 __all__ = ["Failures", "Kept", "Rate", "figures", "hints", "inputs_of"]

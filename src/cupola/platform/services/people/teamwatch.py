@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cupola.models.session import Plan, Session
     from cupola.models.team import Team
-    from cupola.platform.services.sessionhub import SessionHub
+    from cupola.platform.services.sessions.hub import SessionHub
     from cupola.platform.storage.database.sessions import SessionStore
     from cupola.platform.storage.database.shares import ShareStore
     from cupola.platform.storage.database.teams import TeamStore

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cupola.config import CustomVolumeSettings
     from cupola.models.person import Person
     from cupola.models.volume import Bucket
-    from cupola.platform.services.teams import TeamService
+    from cupola.platform.services.people.teams import TeamService
     from cupola.platform.storage.database.volumes import VolumeStore
     from cupola.platform.storage.files.volumekeys import VolumeKeys
     from cupola.platform.storage.mounts.addresses import AddressRule

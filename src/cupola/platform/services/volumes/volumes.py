@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from cupola.exceptions import CupolaError, NotFoundError
 from cupola.models.team import Role
 from cupola.models.volume import Access, Bucket, Export, Visibility, Volume, VolumeKind, VolumeUse
-from cupola.platform.services.volumelooks import Place, VolumeLooks
-from cupola.platform.services.volumemounts import gone_notice, notices_after
+from cupola.platform.services.volumes.looks import Place, VolumeLooks
+from cupola.platform.services.volumes.mounts import gone_notice, notices_after
 from cupola.platform.storage.files.volumenotes import VolumeNotes
 from cupola.platform.storage.mounts.keeper import MountSpec
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from cupola.config import StatePaths, VolumeSettings
     from cupola.models.person import Person
     from cupola.models.volume import NewVolume, VolumeChange
-    from cupola.platform.services.customvolumes import CustomVolumes
-    from cupola.platform.services.teams import TeamService
-    from cupola.platform.services.volumemounts import VolumeMounts
+    from cupola.platform.services.people.teams import TeamService
+    from cupola.platform.services.volumes.custom import CustomVolumes
+    from cupola.platform.services.volumes.mounts import VolumeMounts
     from cupola.platform.storage.database.jobs import JobStore
     from cupola.platform.storage.database.sessions import SessionStore
 

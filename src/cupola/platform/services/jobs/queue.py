@@ -16,7 +16,7 @@ from cupola.models.job import Job, JobState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cupola.platform.services.jobwatch import Watch
+    from cupola.platform.services.jobs.watch import Watch
     from cupola.platform.storage.engine import Engine
 
 __all__ = ["Queues", "sentence"]

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cupola.models.job import Job, JobRequest, TaskPlan
     from cupola.models.person import Person
     from cupola.models.session import ContainerPlan, Plan
-    from cupola.platform.services.catalogue import CatalogueService
-    from cupola.platform.services.sessionplaces import SessionPlaces
-    from cupola.platform.services.volumes import VolumeService
+    from cupola.platform.services.datalabs.catalogue import CatalogueService
+    from cupola.platform.services.sessions.places import SessionPlaces
+    from cupola.platform.services.volumes.volumes import VolumeService
     from cupola.platform.storage.database.sessions import SessionStore
     from cupola.platform.storage.environments import BuiltVersion
 

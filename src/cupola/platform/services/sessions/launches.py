@@ -11,8 +11,8 @@ from cupola.models.resources import Resources
 from cupola.models.session import Session, SessionState
 from cupola.models.volume import VolumeKind
 from cupola.platform.services.amounts import cores_text, memory_text
-from cupola.platform.services.sizes import check_profile, lowered, most
-from cupola.platform.services.variables import check_variables
+from cupola.platform.services.sessions.sizes import check_profile, lowered, most
+from cupola.platform.services.sessions.variables import check_variables
 from cupola.platform.storage.database.sessions import StoredSession
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from cupola.models.person import Person
     from cupola.models.resources import Capacity
     from cupola.models.session import LaunchRequest
-    from cupola.platform.services.capacity import CapacityService
-    from cupola.platform.services.catalogue import CatalogueService
+    from cupola.platform.services.datalabs.catalogue import CatalogueService
     from cupola.platform.services.prices import Prices
-    from cupola.platform.services.sessionplaces import SessionPlaces
-    from cupola.platform.services.volumes import Chosen, VolumeService
+    from cupola.platform.services.sessions.capacity import CapacityService
+    from cupola.platform.services.sessions.places import SessionPlaces
+    from cupola.platform.services.volumes.volumes import Chosen, VolumeService
 
 __all__ = ["Launches", "other_volumes"]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cupola.config import TeamSettings
     from cupola.models.job import JobRequest
     from cupola.models.person import Person, Profile
-    from cupola.platform.services.jobwatch import Watch
+    from cupola.platform.services.jobs.watch import Watch
     from cupola.platform.storage.database.jobs import JobStore
     from cupola.platform.storage.engine import Capacity, Engine
 

@@ -11,14 +11,14 @@ import structlog
 from cupola.exceptions import NotFoundError, UnavailableError
 from cupola.models.base import now
 from cupola.models.session import EndCause, Session, SessionEnd, SessionState
-from cupola.platform.services.sessionlife import step_note, step_to
+from cupola.platform.services.sessions.life import step_note, step_to
 from cupola.platform.storage.hub.client import RefusedError, Started
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from cupola.platform.services.fetches import FetchService
+    from cupola.platform.services.datalabs.fetches import FetchService
     from cupola.platform.storage.database.sessions import SessionStore
     from cupola.platform.storage.hub.client import HubClient, HubServer
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cupola.models.person import Person
     from cupola.models.session import Session
     from cupola.models.team import NewInvitation, NewTeam
-    from cupola.platform.services.teamwatch import TeamWatch
+    from cupola.platform.services.people.teamwatch import TeamWatch
     from cupola.platform.storage.database.teams import TeamStore
     from cupola.platform.storage.hub.groups import HubGroups
 

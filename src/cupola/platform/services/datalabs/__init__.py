@@ -1,0 +1,1 @@
+"""Datalabs: the catalogue, and the versions that are built, fetched and kept."""
