@@ -18,7 +18,7 @@ from cupola.models.base import now
 from cupola.models.datalab import Datalab, Version
 from cupola.models.job import JobRequest
 from cupola.models.person import Person, Profile
-from cupola.platform.services import jobshares
+from cupola.platform.services.jobs import shares as jobshares
 from cupola.platform.services.jobs.jobs import JobService
 from cupola.platform.services.jobs.places import JobPlaces
 from cupola.platform.services.jobs.shares import JobLimits

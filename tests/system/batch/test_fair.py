@@ -20,7 +20,7 @@ from cupola.exceptions import LimitError, NotAllowedError
 from cupola.models.job import JobAction, JobState
 from cupola.models.person import Profile
 from cupola.models.team import Role
-from cupola.platform.services import jobshares
+from cupola.platform.services.jobs import shares as jobshares
 from support.jobs_service import ADA, EVE, ended, job_service, limits_of, request
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]

@@ -9,7 +9,7 @@ import pytest
 
 from cupola.config import Config
 from cupola.models.containers import SessionNetwork
-from cupola.platform.services import sessionhub
+from cupola.platform.services.sessions import hub as sessionhub
 from support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.asyncio

@@ -5,7 +5,7 @@ import pytest_asyncio
 
 from cupola.config import ProfileSettings
 from cupola.exceptions import NotAllowedError, NotSignedInError, UnavailableError
-from cupola.platform.services import people
+from cupola.platform.services.people import people
 from cupola.platform.services.people.people import PeopleService, Profiles
 from cupola.platform.storage.hub.client import HubClient
 from support.fake_hub import ACCESS

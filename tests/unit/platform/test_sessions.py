@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from cupola.models.session import SessionState
-from cupola.platform.services import sessionhub
+from cupola.platform.services.sessions import hub as sessionhub
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from cupola.models.base import now
-from cupola.platform.services import sessionhub
-from cupola.platform.services import shares as shares_module
+from cupola.platform.services.people import shares as shares_module
+from cupola.platform.services.sessions import hub as sessionhub
 from cupola.platform.storage.database.tables import shares
 from support.fake_hub import ACCESS
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from cupola.models.base import now
-from cupola.platform.services import sessionhub
+from cupola.platform.services.sessions import hub as sessionhub
 from cupola.platform.storage.database.tables import invitations
 from cupola.platform.storage.files.teams import let_members_write
 

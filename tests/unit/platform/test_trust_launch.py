@@ -13,7 +13,8 @@ from cupola.models.session import LaunchRequest
 from cupola.platform.handlers import dependencies
 from cupola.platform.handlers.forgery import FIELD
 from cupola.platform.handlers.pages.forms import LaunchForm
-from cupola.platform.services import launches, sessionhub
+from cupola.platform.services.sessions import hub as sessionhub
+from cupola.platform.services.sessions import launches
 
 pytestmark = pytest.mark.asyncio
 

@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from cupola.platform.services import sessionhub
+from cupola.platform.services.sessions import hub as sessionhub
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,8 +8,8 @@ import pytest
 from cupola.exceptions import UnavailableError
 from cupola.models.job import Job, JobCounts, JobState
 from cupola.models.person import Profile
-from cupola.platform.services import engines as module
-from cupola.platform.services import jobqueue
+from cupola.platform.services.jobs import engines as module
+from cupola.platform.services.jobs import queue as jobqueue
 from cupola.platform.services.jobs.engines import EngineService
 from cupola.platform.services.jobs.queue import Queues, sentence
 from cupola.platform.storage.engine import Capacity

@@ -8,7 +8,7 @@ import pytest
 
 from cupola.exceptions import UnavailableError
 from cupola.models.datalab import Version
-from cupola.platform.services import fetches
+from cupola.platform.services.datalabs import fetches
 from cupola.platform.services.datalabs.fetches import FetchService
 from cupola.platform.storage.environments import BuiltVersion
 

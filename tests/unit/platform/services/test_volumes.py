@@ -8,7 +8,7 @@ import pytest
 from cupola.config import StatePaths, VolumeSettings
 from cupola.exceptions import NotFoundError
 from cupola.models.person import Person, Profile
-from cupola.platform.services import volumelooks as module
+from cupola.platform.services.volumes import looks as module
 from cupola.platform.services.volumes.volumes import VolumeService
 
 pytestmark = pytest.mark.asyncio
