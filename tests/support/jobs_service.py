@@ -23,11 +23,13 @@ from cupola.platform.services.jobs.jobs import JobService
 from cupola.platform.services.jobs.places import JobPlaces
 from cupola.platform.services.jobs.shares import JobLimits
 from cupola.platform.services.quotas import QuotaService
+from cupola.platform.services.sessions.packages import PackageService
 from cupola.platform.services.sessions.places import ProcessPlaces
 from cupola.platform.services.volumes.volumes import Chosen
 from cupola.platform.storage.database.connection import Database
 from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.environments import BuiltVersion
+from cupola.platform.storage.environments.contents import of_environment
 from cupola.platform.storage.localpool import LocalPool
 from cupola.platform.storage.quotas import open_quota
 
@@ -44,6 +46,9 @@ class ThisEnvironment:
 
     async def version(self, _name, _digest=None):
         return BUILT
+
+    async def contents(self, _name, built):
+        return of_environment(built.python)
 
     async def datalab(self, _name):
         return Datalab(name="lab", title="Lab", summary="JupyterLab")
@@ -76,6 +81,7 @@ def job_places(homes: Path, sessions=None) -> JobPlaces:
                 quota=open_quota(QuotaKind.NONE, [homes]), paths=paths, settings=QuotaSettings()
             ),
         ),
+        packages=PackageService(paths=paths),
         homes=homes,
     )
 

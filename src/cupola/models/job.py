@@ -112,6 +112,8 @@ class JobRequest(Model):
     """The function's own text, for provenance and for people."""
     python: str
     """``major.minor`` of the interpreter that pickled: the tasks need the same."""
+    packages: dict[str, str] = Field(default_factory=dict, max_length=200)
+    """Releases of the packages that the function uses, by normalised name, where it comes from no session: the tasks need the like."""
     session: Slug | None = None
     """The session this comes from: its version runs the tasks."""
     engine: Slug | None = None

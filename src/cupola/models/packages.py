@@ -8,7 +8,16 @@ from pydantic import Field
 
 from cupola.models.base import Model, Time
 
-__all__ = ["Fate", "Package", "PackageFate", "PackageHint", "PackageLock", "PackagePlan"]
+__all__ = ["Contents", "Fate", "Package", "PackageFate", "PackageHint", "PackageLock", "PackagePlan"]
+
+
+class Contents(Model):
+    """What programs find in a version of a datalab."""
+
+    python: str | None = None
+    """``major.minor``, where it is known."""
+    packages: dict[str, str] = Field(default_factory=dict)
+    """Releases by normalised name."""
 
 
 class Package(Model):

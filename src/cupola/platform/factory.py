@@ -296,6 +296,7 @@ class Factory:
             sessions=SessionStore(self._database),
             volumes=self.volumes,
             places=self._places,
+            packages=self.packages,
             homes=paths.homes,
         )
         store = JobStore(self._database, self._notices)

@@ -229,8 +229,8 @@ def test_a_task_over_its_memory_is_ended_and_told_how_much_it_used(pool, schedul
     gone(scheduler, array, native)
     loss = scheduler.losses(array, native)[0]
     assert loss.error == "OutOfMemory"
-    used = int(loss.message.split()[2])
-    assert 300 <= used < 500
+    # The pool looks every few seconds, so it may see it while it grows.
+    assert 64 < int(loss.message.split()[2]) < 500
     assert "had asked for 64:" in loss.message
 
 

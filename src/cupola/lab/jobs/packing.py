@@ -11,13 +11,13 @@ import reprlib
 import sys
 import types
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from cupola.exceptions import InputError
+from cupola.lab.jobs.needs import is_installed, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ def pack(function: Callable[[Any], Any], inputs: Sequence[Any]) -> bytes:
     place = {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "cwd": os.getcwd(),  # noqa: PTH109 - a plain text is wanted
-        "path": [entry for entry in sys.path if entry and not _is_installed(entry)],
+        "path": [entry for entry in sys.path if entry and not is_installed(entry)],
         "sources": _cell_sources(function),
     }
     packed = io.BytesIO()
@@ -121,59 +121,13 @@ def _own_modules_by_value() -> Iterator[None]:
 def _is_own(module: types.ModuleType) -> bool:
     """Say whether a module is a file of the user's that nobody installed."""
     file = getattr(module, "__file__", None)
-    return isinstance(file, str) and module.__name__.partition(".")[0] != "cupola" and not _is_installed(file)
-
-
-def _is_installed(path: str) -> bool:
-    """Say whether a path belongs to Python or an environment."""
-    if f"{os.sep}site-packages" in path or f"{os.sep}dist-packages" in path:
-        return True
-    return path.startswith(_python_folders()) or os.path.realpath(path).startswith(_python_folders())
-
-
-@cache
-def _python_folders() -> tuple[str, ...]:
-    """Return where Python and its environments lie, each by all its names."""
-    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
-    folders = {os.path.join(prefix, sub) for prefix in prefixes for sub in ("lib", "lib64", "bin")}  # noqa: PTH118
-    return tuple(folders | {os.path.realpath(folder) for folder in folders})
+    return isinstance(file, str) and module.__name__.partition(".")[0] != "cupola" and not is_installed(file)
 
 
 def _cell_sources(function: Callable[..., Any]) -> dict[str, str]:
     """Return the text of the notebook cells that `function` and what it calls were written in."""
     found: dict[str, str] = {}
-    seen: set[int] = set()
-    todo: list[Any] = [function]
-    while todo:
-        thing = todo.pop()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        inner = (getattr(thing, "func", None), getattr(thing, "__wrapped__", None))
-        todo += [one for one in inner if callable(one)]
-        code: object = getattr(getattr(thing, "__func__", thing), "__code__", None)
-        if not isinstance(code, types.CodeType):
-            continue
+    for code, _ in reached(function):
         if not Path(code.co_filename).exists() and (lines := linecache.getlines(code.co_filename)):
             found[code.co_filename] = "".join(lines)
-        names = _names(code)
-        values = [value for name, value in getattr(thing, "__globals__", {}).items() if name in names]
-        values += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or () if _filled(cell)]
-        todo += [value for value in values if callable(value)]
     return found
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """Return the names that a function's code and the functions within it use."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _names(constant)
-    return names
-
-
-def _filled(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a name that is bound later
-        return False

@@ -12,6 +12,7 @@ from cupola.exceptions import InputError, UnavailableError
 from cupola.lab.jobs.command import plan_command
 from cupola.lab.jobs.handle import Job
 from cupola.lab.jobs.listing import Jobs
+from cupola.lab.jobs.needs import packages_of
 from cupola.lab.jobs.options import Options, asked, request
 from cupola.lab.jobs.packing import label, pack, source_of
 
@@ -199,12 +200,15 @@ def submit(  # noqa: PLR0913 - what a job is made of
         )
     _check_count(len(inputs))
     portal = client()
+    session = os.environ.get("CUPOLA_SESSION") or None
     wanted = request(
         name=str(name).strip()[:100],
         labels=[label(text) for text in labels],
         source=source,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        session=os.environ.get("CUPOLA_SESSION") or None,
+        session=session,
+        # Tasks of a session run in its own version.
+        packages={} if session else packages_of(function),
         products=products,
         # All else is looked at before a large payload is made.
         payload=b"",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from cupola.models.packages import Contents
     from cupola.models.person import Person
     from cupola.models.session import ContainerPlan
     from cupola.models.volume import Mount
@@ -24,6 +25,7 @@ __all__ = [
     "choose_chunk",
     "job_container",
     "job_of",
+    "misfit",
     "plan_again",
     "plan_of",
     "plan_rest",
@@ -181,6 +183,33 @@ def plan_rest(plan: TaskPlan, *, settled: Iterable[int], seconds_per_input: floa
     only += [begin + place for place, piece in enumerate(more) if not have.issuperset(range(*piece))]
     ranges += more
     return plan.model_copy(update={**again, "ranges": ranges, "tasks": len(ranges), "only": only})
+
+
+def misfit(request: JobRequest, contents: Contents) -> str | None:
+    """Return why tasks in a version could not run the function of a request, as the beginning of a sentence.
+
+    Parameters
+    ----------
+    request
+        It says which Python made the function, and which packages that uses.
+    contents
+        What the version holds.
+    """
+    if contents.python is not None and contents.python != request.python:
+        return f"The function was made by Python {request.python} and the tasks would run Python {contents.python}"
+    for name, release in sorted(request.packages.items()):
+        there = contents.packages.get(name)
+        if there is None:
+            return f"The function uses {name} {release}, which the tasks would not have"
+        if _series(there) != _series(release):
+            return f"The function uses {name} {release} and the tasks would have {name} {there}"
+    return None
+
+
+def _series(release: str) -> list[str]:
+    """Return what releases that behave alike share: the first number, and below 1 the second too."""
+    numbers = release.split(".")
+    return numbers[:2] if numbers[0] == "0" else numbers[:1]
 
 
 @dataclass(frozen=True)

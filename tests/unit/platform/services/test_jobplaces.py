@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import pytest
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.models.base import now
+from cupola.models.packages import Package, PackageLock
 from cupola.models.session import Plan, ProcessPlan, Session, SessionState
 from cupola.models.volume import Access, Mount
 from cupola.platform.storage.database.connection import Database
@@ -98,6 +100,36 @@ async def test_the_stored_session_is_understood(tmp_path):
         await database.aclose()
 
 
-async def test_another_python_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(InputError, match=rf"Python 3\.8 and the tasks run Python {PYTHON}"):
-        await places(tmp_path).place(ADA, request(abs, [1], python="3.8"), "job-1")
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"python": "3.9"}, "made by Python 3.9 and the tasks would run Python"),
+        (
+            {"packages": {"no-such-package": "1.2"}},
+            "uses no-such-package 1.2, which the tasks would not have",
+        ),
+        ({"packages": {"numpy": "99.1"}}, "uses numpy 99.1 and the tasks would have numpy "),
+    ],
+)
+async def test_a_function_that_the_tasks_could_not_run_is_refused_before_any_starts(tmp_path, said, problem):
+    with pytest.raises(InputError, match=problem) as refused:
+        await places(tmp_path).place(ADA, request(abs, [1], **said), "job-1")
+    assert str(refused.value).endswith(
+        "start the job from a session of version test of lab, where its tasks run."
+    )
+
+
+async def test_what_is_alike_is_taken_and_what_the_person_has_installed_counts(tmp_path):
+    packages = {"numpy": f"{version('numpy').partition('.')[0]}.0.0", "mine": "3.2"}
+    lock = PackageLock(
+        digest=BUILT.version.digest,
+        python=PYTHON,
+        made=now(),
+        changed=now(),
+        packages=[Package(name="mine", version="3.1")],
+    )
+    file = tmp_path / "ada" / ".cupola" / "packages" / f"{'a' * 12}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(lock.model_dump_json())
+    place = await places(tmp_path).place(ADA, request(abs, [1], packages=packages), "job-1")
+    assert place.version == BUILT.version.digest

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cupola.models.datalab import Version
+    from cupola.models.packages import Contents
     from cupola.platform.storage.environments import BuiltVersion
     from cupola.platform.storage.files.datalabs import DatalabFolder
 
@@ -25,6 +26,9 @@ class VersionStore(Protocol):
 
     def versions(self, datalab: str) -> list[BuiltVersion]:
         """Return the versions of a datalab, newest first."""
+
+    def contents(self, datalab: str, built: BuiltVersion) -> Contents | None:
+        """Return what a version holds, where that is known."""
 
     def recommended(self, datalab: str) -> str | None:
         """Return the digest that an operator has marked."""
@@ -117,6 +121,10 @@ class CatalogueService:
         raise NotFoundError(
             f"{datalab.title} has no version {wanted}: its page in the catalogue shows which it has."
         )
+
+    async def contents(self, name: str, built: BuiltVersion) -> Contents | None:
+        """Return what a version of a datalab holds; nothing where that is not known."""
+        return await asyncio.to_thread(self._versions.contents, name, built)
 
     def _complete(self, datalab: Datalab) -> Datalab:
         """Return `datalab` with its versions."""

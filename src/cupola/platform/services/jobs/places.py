@@ -11,7 +11,7 @@ from cupola.exceptions import InputError, NotFoundError
 from cupola.models.base import now
 from cupola.models.resources import Resources
 from cupola.models.session import Session, SessionState
-from cupola.platform.builders.job import TaskPlace, job_container, task_environment
+from cupola.platform.builders.job import TaskPlace, job_container, misfit, task_environment
 from cupola.platform.storage.files.beneath import Beneath
 from cupola.platform.storage.files.jobs import JobFolder
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cupola.models.person import Person
     from cupola.models.session import ContainerPlan, Plan
     from cupola.platform.services.datalabs.catalogue import CatalogueService
+    from cupola.platform.services.sessions.packages import PackageService
     from cupola.platform.services.sessions.places import SessionPlaces
     from cupola.platform.services.volumes.volumes import VolumeService
     from cupola.platform.storage.database.sessions import SessionStore
@@ -69,23 +70,27 @@ class JobPlaces:
         Knows what a person may mount.
     places
         Knows how sessions are started: a job that comes from none runs as a session would.
+    packages
+        Knows what people have installed.
     homes
         Folder of the homes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it needs; each by its name
         self,
         *,
         catalogue: CatalogueService,
         sessions: SessionStore,
         volumes: VolumeService,
         places: SessionPlaces,
+        packages: PackageService,
         homes: Path,
     ) -> None:
         self._catalogue = catalogue
         self._sessions = sessions
         self._volumes = volumes
         self._places = places
+        self._packages = packages
         self._homes = homes
 
     def folder(self, job: Job) -> JobFolder:
@@ -100,15 +105,10 @@ class JobPlaces:
         NotFoundError
             The person has no such session, or its version is not there any more.
         InputError
-            The function was made by another Python than the tasks would have.
+            The function was made by another Python than the tasks would have, or uses packages that they would not have.
         """
         built, plan = await self._as_session(person, request, job)
-        minor = _minor(built.python)
-        if minor is not None and minor != request.python:
-            raise InputError(
-                f"The function was made by Python {request.python} and the tasks run Python {minor}: "
-                f"start the job from a session of {plan.datalab}."
-            )
+        await self._check(person, request, plan, built)
         home = plan.started.folder
         # A session that was started without the person's own packages computes without them too.
         clean = plan.environment.get("CUPOLA_CLEAN") == "1"
@@ -126,6 +126,19 @@ class JobPlaces:
         return JobPlace(
             home / ".cupola" / "jobs" / job, python, plan.version, environment, session=plan.container
         )
+
+    async def _check(self, person: Person, request: JobRequest, plan: Plan, built: BuiltVersion) -> None:
+        """Refuse a function that the tasks could not run; what comes from a session runs in the same version anyway."""
+        contents = await self._catalogue.contents(plan.datalab, built)
+        if contents is None:
+            return
+        if request.packages:
+            own = await self._packages.installed(person, plan.version)
+            contents = contents.model_copy(update={"packages": {**contents.packages, **own}})
+        problem = misfit(request, contents)
+        if problem is not None:
+            where = f"version {built.version.label} of {plan.datalab}"
+            raise InputError(f"{problem}: start the job from a session of {where}, where its tasks run.")
 
     async def _as_session(self, person: Person, request: JobRequest, job: str) -> tuple[BuiltVersion, Plan]:
         """Return the version of a job and the plan of the session it comes from, or of one made for it alone."""
@@ -162,13 +175,3 @@ class JobPlaces:
         except OSError:
             return locked
         return plan.started.folder / own / "bin" / "python"
-
-
-def _minor(python: Path) -> str | None:
-    """Return ``major.minor`` of an environment's interpreter, as the names of its folders tell.
-
-    Nothing where they cannot be seen from here: that of an image lies in the image.
-    """
-    for folder in (python.parent.parent / "lib").glob("python3.*"):
-        return folder.name.removeprefix("python")
-    return None

@@ -59,6 +59,12 @@ class PackageService:
             ),
         )
 
+    async def installed(self, person: Person, digest: str) -> dict[str, str]:
+        """Return the releases of what `person` has installed on the version with this digest, by name."""
+        locks = await asyncio.to_thread(self._locks, person.name)
+        here = (lock for lock in locks if _short(lock.digest) == _short(digest))
+        return {package.name: package.version for lock in here for package in lock.packages}
+
     def _locks(self, name: str) -> list[PackageLock]:
         """Return the locks in a home; what is no lock, too large or a link is left out."""
         try:

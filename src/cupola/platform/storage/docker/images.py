@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from cupola.exceptions import CupolaError, NotFoundError, UnavailableError
 from cupola.models.datalab import Version
 from cupola.platform.storage.environments.choice import recommended, set_recommended
+from cupola.platform.storage.environments.contents import of_image
 from cupola.platform.storage.environments.locks import is_held
 from cupola.platform.storage.environments.store import BuiltVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cupola.models.packages import Contents
     from cupola.platform.storage.docker.engine import Engine
 
 __all__ = ["PYTHON", "ImageStore", "in_registry"]
@@ -57,6 +59,10 @@ class ImageStore:
             if (version := _read(marker))
         ]
         return sorted(found, key=lambda built: built.version.created, reverse=True)
+
+    def contents(self, datalab: str, built: BuiltVersion) -> Contents | None:
+        """Return what a version of a datalab holds; nothing where that was not written down."""
+        return of_image(self.place(datalab, built.version.digest) / "sbom.json")
 
     def problem(self) -> str | None:
         """Return why no version can start just now, in a sentence; nothing where the engine answers."""

@@ -24,12 +24,15 @@ from cupola.exceptions import NotFoundError, StartError
 from cupola.models.base import now
 from cupola.models.datalab import Version
 from cupola.platform.storage.environments.choice import recommended, set_recommended
+from cupola.platform.storage.environments.contents import of_environment
 from cupola.platform.storage.environments.indexes import index_settings
 from cupola.platform.storage.environments.locks import alone, is_held
 from cupola.platform.storage.environments.wheel import source_digest, write_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from cupola.models.packages import Contents
 
 __all__ = ["BuiltVersion", "EnvironmentStore"]
 
@@ -73,6 +76,11 @@ class EnvironmentStore:
         folder = self.folder / datalab
         found = [built for marker in folder.glob(f"*/{MARKER}") if (built := self._read(marker.parent))]
         return sorted(found, key=lambda built: built.version.created, reverse=True)
+
+    def contents(self, datalab: str, built: BuiltVersion) -> Contents | None:
+        """Return what a version of a datalab holds."""
+        del datalab
+        return of_environment(built.python)
 
     def recommended(self, datalab: str) -> str | None:
         """Return the digest of the version that somebody has marked as recommended."""
