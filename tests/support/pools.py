@@ -173,6 +173,17 @@ class HTCondorPool(Pool):
         assert killed, f"the pool has no {name}"
         return killed
 
+    @contextlib.contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """Let all daemons of a name hang for a while; a schedd has children of its name while it answers questions."""
+        hanging = self.kill(name, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in hanging:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def node_up(self, name: str, cpus: int = 1) -> None:
         """Start one more execute node, whose daemons and jobs end together, and wait until the pool knows it."""
         self.script("node-up", name, str(cpus))

@@ -193,12 +193,9 @@ async def test_a_scheduler_that_does_not_answer_is_waited_for(htcondor_pool, tmp
         wanted = request(product_of(products), range(FEW), memory_mib=64, chunk=1)
         job = await service.submit(ADA, wanted)
         await done(service, job.id, 4)
-        htcondor_pool.kill("schedd", signal.SIGSTOP)
-        try:
+        with htcondor_pool.stopped("schedd"):
             await asyncio.sleep(3)
             assert (await service.job(ADA, job.id)).state is JobState.RUNNING, "silence is no end"
-        finally:
-            htcondor_pool.kill("schedd", signal.SIGCONT)
         await whole(service, job.id, products, FEW)
 
 

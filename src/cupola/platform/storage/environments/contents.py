@@ -26,7 +26,7 @@ def of_environment(python: Path) -> Contents:
     python
         The interpreter, ``ENVIRONMENT/bin/python``.
     """
-    for folder in (python.parent.parent / "lib").glob("python3.*"):
+    for folder in sorted((python.parent.parent / "lib").glob("python3.*")):
         found = (_INSTALLED.fullmatch(path.name) for path in (folder / "site-packages").glob("*.dist-info"))
         packages = {_normalised(one["name"]): one["release"] for one in found if one is not None}
         return Contents(python=folder.name.removeprefix("python"), packages=packages)
