@@ -14,9 +14,16 @@ def listed(name, release, purl):
 
 def test_an_environment_tells_its_python_and_packages():
     found = of_environment(Path(sys.executable))
+    assert found is not None
     assert found.python == f"{sys.version_info.major}.{sys.version_info.minor}"
     assert found.packages["numpy"] == version("numpy")
     assert found.packages["typing-extensions"] == version("typing_extensions")
+
+
+def test_an_environment_whose_packages_cannot_be_seen_tells_nothing(tmp_path):
+    assert of_environment(tmp_path / "bin" / "python") is None
+    (tmp_path / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    assert of_environment(tmp_path / "bin" / "python") is None
 
 
 def test_the_list_of_an_image_tells_them_too(tmp_path):

@@ -18,8 +18,8 @@ _INSTALLED = re.compile(r"(?P<name>[^-]+)-(?P<release>[^-]+)\.dist-info")
 _DEBIANS_PYTHON = re.compile(r"python(3\.\d+)")
 
 
-def of_environment(python: Path) -> Contents:
-    """Return what the environment of an interpreter holds, by the names of its folders.
+def of_environment(python: Path) -> Contents | None:
+    """Return what the environment of an interpreter holds, by the names of its folders; nothing where they do not tell.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def of_environment(python: Path) -> Contents:
     for folder in sorted((python.parent.parent / "lib").glob("python3.*")):
         found = (_INSTALLED.fullmatch(path.name) for path in (folder / "site-packages").glob("*.dist-info"))
         packages = {_normalised(one["name"]): one["release"] for one in found if one is not None}
-        return Contents(python=folder.name.removeprefix("python"), packages=packages)
-    return Contents()
+        return Contents(python=folder.name.removeprefix("python"), packages=packages) if packages else None
+    return None
 
 
 @lru_cache(maxsize=32)  # a version never changes, and its list has a megabyte
