@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -53,6 +54,10 @@ def account(name: str, home: Path) -> Iterator[None]:
     """Make a system account with the numbers that a home belongs to, and remove it at the end."""
     owner = home.stat()
     assert owner.st_uid != os.geteuid()
+    # What a test that was killed has left has the same numbers.
+    for left in (one.pw_name for one in pwd.getpwall() if one.pw_uid == owner.st_uid):
+        assert left.startswith("cup"), f"{left} has the number of the first person of a platform"
+        subprocess.run(["userdel", "--force", left], check=True, capture_output=True)
     subprocess.run(["groupadd", "--gid", str(owner.st_gid), name], check=True)
     try:
         numbers = ["--uid", str(owner.st_uid), "--gid", str(owner.st_gid)]
@@ -60,6 +65,6 @@ def account(name: str, home: Path) -> Iterator[None]:
         subprocess.run(["useradd", *numbers, *quiet, name], check=True, capture_output=True)
         yield
     finally:
-        subprocess.run(["userdel", name], check=False, capture_output=True)
+        subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
         # Where the account came to be, its group went with it.
         subprocess.run(["groupdel", name], check=False, capture_output=True)
