@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ONE_SECONDS", "SLOTS", "compare", "cut_by_cupola", "run_one_seconds", "scheduler", "told"]
 
-POOLS = Path(__file__).resolve().parent.parent / "tests" / "pools"
+CHECKOUT = Path(__file__).resolve().parent.parent
+POOLS = CHECKOUT / "tests" / "pools"
+UNPACKED = CHECKOUT / ".cache" / "pools"
 SLOTS = 16
 """Cores that the schedulers believe to have: the tasks of the benchmarks sleep."""
 ONE_SECONDS = 200
@@ -46,7 +48,9 @@ def scheduler(name: str) -> Iterator[dict[str, str]]:
     """Start ``htcondor`` or ``slurm`` on this machine; yield the environment that its own commands want."""
     script = POOLS / f"{name}.sh"
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
-        around = {**os.environ, "POOL": f"{folder}/pool", "CPUS": str(SLOTS), "PORT": str(_free_ports())}
+        own = {"POOL": f"{folder}/pool", "CPUS": str(SLOTS), "PORT": str(_free_ports())}
+        # The packages that `make test` has unpacked are used again.
+        around = {"PREFIX": str(UNPACKED / name), **os.environ, **own}
         said = subprocess.run(
             ["/bin/bash", "-c", f'said=$({script} up) && eval "$said" && env -0'],
             env=around,
