@@ -243,7 +243,8 @@ async def test_on_a_real_pool_ten_jobs_leave_room_for_the_one_of_another(tmp_pat
                 await service.act(ADA, job.id, JobAction.CANCEL)
         for job in many:
             await ended(service, job.id)
-    assert most_at_a_time(so_far, killed=time.time()) <= 2
+    # Where a job is given less since another begins, its tasks that run already are let end.
+    assert most_at_a_time(so_far, killed=time.time()) <= 3
 
 
 async def test_of_two_submits_at_once_one_gets_the_last_core_hours(tmp_path):
