@@ -93,6 +93,8 @@ class Pool:
             try:
                 self.script("build")
             except (AssertionError, subprocess.TimeoutExpired) as error:
+                if os.environ.get("CI"):
+                    raise  # there a skip would hide that nothing of the schedulers was tried
                 pytest.skip(f"Debian's packages of {self.name} cannot be had here ({str(error)[-200:]})")
 
     def up(self) -> None:
