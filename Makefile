@@ -54,4 +54,4 @@ changes: develop ## Gather the changelog fragments into CHANGELOG.md: make chang
 	$(BIN)/python tools/changes.py --release $(VERSION)
 
 clean: ## Remove what was built and cached; .venv and the platform's state stay
-	rm -rf dist build docs/_build docs/reference/generated src/cupola/platform/static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf dist build docs/_build docs/reference/generated src/cupola/platform/static/vendor src/cupola/lab/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

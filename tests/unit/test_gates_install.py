@@ -154,34 +154,34 @@ def hatch_build(tool):
 
 @pytest.fixture
 def checkout(repository, hatch_build, tmp_path):
-    """A repository with nothing but the manifest of the pages."""
-    shutil.copytree(
-        repository / hatch_build.ASSETS,
-        tmp_path / hatch_build.ASSETS,
-        ignore=shutil.ignore_patterns("node_modules"),
-    )
+    """A repository with nothing but the manifests of pages and maps."""
+    for assets in hatch_build.PLACES:
+        shutil.copytree(repository / assets, tmp_path / assets, ignore=shutil.ignore_patterns("node_modules"))
     return tmp_path
 
 
 @pytest.mark.system
 def test_the_build_fetches_what_the_pages_need(hatch_build, checkout):
     assert hatch_build.make_vendor(checkout)
-    vendor = checkout / hatch_build.VENDOR
-    wanted = json.loads((checkout / hatch_build.ASSETS / "package.json").read_text())["cupola"]["vendor"]
-    assert {file.name for file in vendor.iterdir()} == {*wanted.values(), hatch_build.STAMP}
+    for assets, folder in hatch_build.PLACES.items():
+        vendor = checkout / folder
+        wanted = json.loads((checkout / assets / "package.json").read_text())["cupola"]["vendor"]
+        assert {file.name for file in vendor.iterdir()} == {*wanted.values(), hatch_build.STAMP}
+        left = {file.name for file in vendor.parent.iterdir()} - {"assets"}
+        assert left == {"vendor"}, "nothing is left lying about"
     assert not hatch_build.make_vendor(checkout), "nothing to do the second time"
-    assert [file.name for file in vendor.parent.iterdir()] == ["vendor"], "nothing is left lying about"
-    next(iter(vendor.glob("*.css"))).unlink()
+    next(iter(vendor.glob("land-*.json"))).unlink()
     assert hatch_build.make_vendor(checkout)
-    assert list(vendor.glob("*.css"))
+    assert len(list(vendor.glob("land-*.json"))) == 2
 
 
 def test_a_lock_that_was_tampered_with_stops_the_build(hatch_build, checkout):
-    lock = checkout / hatch_build.ASSETS / "package-lock.json"
+    assets, vendor = next(iter(hatch_build.PLACES.items()))
+    lock = checkout / assets / "package-lock.json"
     lock.write_text(lock.read_text().replace('"version": "', '"version": "99.', 3))
     with pytest.raises(RuntimeError, match="npm could not fetch"):
         hatch_build.make_vendor(checkout)
-    assert not (checkout / hatch_build.VENDOR).exists()
+    assert not (checkout / vendor).exists()
 
 
 @pytest.mark.system
@@ -199,6 +199,7 @@ def test_a_wheel_carries_everything_and_nothing_else(repository, hatch_build, tm
         "cupola/environments/lab/requirements.lock",
     } <= names
     assert any(re.fullmatch(r"cupola/platform/static/vendor/pico.*\.css", name) for name in names)
+    assert {"cupola/lab/vendor/aladin.js", "cupola/lab/vendor/land-110m.json"} <= names
     assert not [name for name in names if "node_modules" in name or "__pycache__" in name]
     code = "from cupola.config import environments_source; print(environments_source())"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
