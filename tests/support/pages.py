@@ -15,6 +15,8 @@ from support import made_up
 __all__ = ["CHROMIUM", "chromium_with", "opened_pages", "served"]
 
 CHROMIUM = Path("/usr/bin/chromium")
+DROPPED = "net::ERR_NETWORK_CHANGED"
+AGAIN = 5
 
 
 @contextlib.contextmanager
@@ -55,8 +57,17 @@ def chromium_with(*options):
 
 @contextlib.contextmanager
 def opened_pages(chromium, address, *, expected=None):
-    """Give a function that opens a page; what Chromium complains about, but for what is `expected`, is a failure."""
+    """Give a function that opens a page; what Chromium complains about, but for what is `expected`, is a failure.
+
+    Tests next door make and remove networks. Chromium then drops what it was loading, so the page is opened again.
+    """
     complaints = []
+
+    def dropped():
+        found = [text for text in complaints if DROPPED in text]
+        complaints[:] = [text for text in complaints if text not in found]
+        return bool(found)
+
     with contextlib.ExitStack() as contexts:
 
         def open_page(path, *, width=1280, **options):
@@ -67,8 +78,13 @@ def opened_pages(chromium, address, *, expected=None):
             page.set_default_timeout(20_000)
             page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(address + path)
+            dropped()
+            for _ in range(AGAIN):
+                page.goto(address + path)
+                if not dropped():
+                    break
             return page
 
         yield open_page
+        dropped()
     assert [text for text in complaints if expected is None or not expected.search(text)] == []
