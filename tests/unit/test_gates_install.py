@@ -27,7 +27,7 @@ def environment(tool, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(module, "PYTHON", tmp_path / ".venv" / "bin" / "python")
-    monkeypatch.setattr(module, "FETCHED", tmp_path / "fetched")
+    monkeypatch.setattr(module, "FETCHED", (tmp_path / "fetched", tmp_path / "fetched-too"))
     monkeypatch.setattr(module, "NOTE", tmp_path / ".venv" / "cupola-installed.json")
     return module
 
@@ -40,7 +40,8 @@ def commands(environment, monkeypatch):
     def run(command, _environment=None):
         seen.append([str(word) for word in command])
         if "--editable" in command:
-            environment.FETCHED.touch()
+            for note in environment.FETCHED:
+                note.touch()
         if "venv" in command:
             environment.PYTHON.parent.mkdir(parents=True)
             environment.PYTHON.symlink_to(sys.executable)
@@ -59,7 +60,7 @@ def test_a_second_install_does_nothing_until_something_changes(environment, comm
     commands.clear()
     environment.install("platform")
     assert commands == []
-    environment.FETCHED.unlink()  # as `make clean` does
+    environment.FETCHED[1].unlink()  # as `make clean` does
     environment.install("platform")
     assert any("--editable" in command for command in commands)
     commands.clear()
