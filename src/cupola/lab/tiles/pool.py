@@ -20,9 +20,10 @@ __all__ = ["Pool"]
 class _Flight:
     """One request on its way, however many wait for it."""
 
-    def __init__(self, key: str, request: dict[str, Any]) -> None:
+    def __init__(self, key: str, request: dict[str, Any], patience: float) -> None:
         self.key = key
         self.request = request
+        self.patience = patience
         self.waiters = 0
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
@@ -58,8 +59,11 @@ class Pool:
         """Requests that no worker has begun."""
         return len(self._queue)
 
-    async def ask(self, request: dict[str, Any]) -> Answer:
+    async def ask(self, request: dict[str, Any], *, key: str = "", patience: float = 1.0) -> Answer:
         """Have `request` computed; equal requests at the same time are computed once.
+
+        `key` is the request as text where the caller has it already; `patience` says how many times longer than a tile
+        it may take.
 
         Cancel the caller's task to say that nobody wants the answer any more: a request that still waits is
         dropped, one that runs is killed once it has had its grace.
@@ -71,10 +75,10 @@ class Pool:
         """
         if self._closed:
             raise asyncio.CancelledError
-        key = json.dumps(request, sort_keys=True)
+        key = key or json.dumps(request, sort_keys=True)
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(key, request)
+            flight = self._flights[key] = _Flight(key, request, patience)
             self._queue.append(flight)
         flight.waiters += 1
         self._pump()
@@ -107,7 +111,7 @@ class Pool:
             # Starting takes a second or more: whoever asked may be gone.
             if flight.waiters:
                 flight.began = asyncio.get_running_loop().time()
-                answer = await worker.ask(flight.request)
+                answer = await worker.ask(flight.request, patience=flight.patience)
         except TileWorkerError as error:
             worker, answer = None, Answer(problem=error.problem)
         except asyncio.CancelledError:

@@ -137,8 +137,8 @@ class WorkerProcess:
         """The end of what it wrote to standard error."""
         return self._errors.decode(errors="replace")
 
-    async def ask(self, request: dict[str, Any]) -> Answer:
-        """Send a request and wait for the answer.
+    async def ask(self, request: dict[str, Any], *, patience: float = 1.0) -> Answer:
+        """Send a request and wait for the answer, at most `patience` times the limit of a tile.
 
         Raises
         ------
@@ -148,14 +148,15 @@ class WorkerProcess:
         if self._process.stdin is None:
             raise RuntimeError("a worker is started with pipes")
         self._errors.clear()
+        seconds = self._limits.seconds * patience
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(seconds):
                 self._process.stdin.write(frames.pack(request))
                 await self._process.stdin.drain()
                 header, body = await frames.read_async(self._stdout)
         except TimeoutError as error:
             await self.kill()
-            raise TileWorkerError(_too_slow(self._limits.seconds)) from error
+            raise TileWorkerError(_too_slow(seconds, request.get("do", "tile"))) from error
         except (asyncio.IncompleteReadError, ValueError, OSError) as error:
             await self.kill()
             raise TileWorkerError(self._died()) from error
@@ -223,10 +224,11 @@ def _no_start(why: str) -> TileProblem:
     )
 
 
-def _too_slow(seconds: float) -> TileProblem:
+def _too_slow(seconds: float, work: str) -> TileProblem:
     """Say that a tile took too long."""
+    what = {"view": "one viewport", "area": "this area", "probe": "one place"}.get(work, "one tile")
     return TileProblem(
         code="time-limit",
         status=504,
-        message=f"The function needs more than {seconds:g} s for one tile and was stopped; make it faster or run it as a job.",
+        message=f"The function needs more than {seconds:g} s for {what} and was stopped; make it faster or run it as a job.",
     )

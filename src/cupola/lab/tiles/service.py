@@ -1,23 +1,33 @@
-"""What the tile addresses answer, apart from HTTP: looks in the cache, asks the pool, remembers problems."""
+"""What the tile addresses answer, apart from HTTP: looks in the cache, asks the pool, remembers problems and costs."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from cupola.lab.tiles.cache import Cache
 from cupola.lab.tiles.pool import Pool
 from cupola.lab.tiles.problems import Problems, TileProblem
+from cupola.lab.tiles.ways import Costs
 
 if TYPE_CHECKING:
+    from cupola.exceptions import CupolaError
+    from cupola.lab.tiles.process import Answer
     from cupola.lab.tiles.styles import Style
 
 __all__ = ["Kind", "Rendered", "TileAddress", "TileService"]
 
-Kind = Literal["png", "npy"]
+Kind = Literal["png", "webp", "npy"]
 
 CACHE_BYTES = 64 * 1024 * 1024
 STRETCHES = 500
+LOOK_AGAIN_SECONDS = 10
+"""An address that names no revision means the files as they are: so long an answer to it stands."""
+PATIENCE = {"view": 4.0, "stretch": 4.0, "area": 4.0, "probe": 2.0}
+"""How many times longer than a tile these may take: they look at more."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class TileAddress:
     """Height and width in pixels."""
     revision: str = ""
     """Changes when the collection's folder has: a chain's hash says what is computed, not over which items."""
+    exact: bool = False
+    """Whether it is to be computed at full resolution."""
 
     @property
     def place(self) -> str:
@@ -44,35 +56,14 @@ class TileAddress:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A tile, or why there is none."""
+    """What was computed, or why there is nothing."""
 
     body: bytes = b""
     problem: TileProblem | None = None
-
-
-class _Cache:
-    """The encoded tiles used last, up to so many bytes."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._bytes = 0
-        self._tiles: OrderedDict[object, bytes] = OrderedDict()
-
-    def get(self, key: object) -> bytes | None:
-        """Return a tile, if it is here."""
-        if key not in self._tiles:
-            return None
-        self._tiles.move_to_end(key)
-        return self._tiles[key]
-
-    def put(self, key: object, body: bytes) -> None:
-        """Keep a tile, and drop those not used for longest."""
-        if len(body) > self._most // 8:
-            return
-        self._bytes += len(body) - len(self._tiles.pop(key, b""))
-        self._tiles[key] = body
-        while self._bytes > self._most:
-            self._bytes -= len(self._tiles.popitem(last=False)[1])
+    told: dict[str, Any] = field(default_factory=dict)
+    """What is known of it: the scale it was computed at, and whether it is exact."""
+    partial: bool = False
+    """Whether a later answer to the same address may show more."""
 
 
 class TileService:
@@ -81,8 +72,9 @@ class TileService:
     def __init__(self, pool: Pool | None = None) -> None:
         self.pool = pool or Pool()
         self.problems = Problems()
-        self._cache = _Cache(CACHE_BYTES)
-        self._stretches: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+        self.costs = Costs()
+        self._cache = Cache(CACHE_BYTES)
+        self._stretches: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     async def tile(self, address: TileAddress, style: Style, kind: Kind) -> Rendered:
         """Return a tile, computed now if need be.
@@ -92,77 +84,166 @@ class TileService:
         address
             Which tile.
         style
-            How to draw it (for PNG); limits left open are the chain's 2nd and 98th percentiles.
+            How to draw it (for pictures); limits left open are the chain's 2nd and 98th percentiles.
         kind
-            ``png``, or ``npy`` for the values themselves.
+            ``png`` or ``webp``, or ``npy`` for the values themselves.
 
         Returns
         -------
         Rendered
             With a problem instead of a body where it could not be made; nothing is raised for that.
         """
-        if kind == "png" and not style.complete:
-            stretch = await self.stretch(address.chain, address.tms, address.revision)
-            if isinstance(stretch, TileProblem):
-                return Rendered(problem=stretch)
-            style = style.filled([(low, high) for low, high in stretch["limits"]])
-        key = (address, kind, style if kind == "png" else None)
-        if (body := self._cache.get(key)) is not None:
-            return Rendered(body)
-        request = {
-            "do": kind,
-            "chain": address.chain,
-            "revision": address.revision,
+        options = {
             "tms": address.tms,
             "tile": [address.z, address.x, address.y],
             "size": address.size,
-            "style": style.to_json() if kind == "png" else None,
+            "exact": address.exact,
         }
-        body, problem, _ = await self._ask(address.chain, address.place, request)
-        if problem is not None:
-            return Rendered(problem=problem)
-        self._cache.put(key, body)
-        return Rendered(body)
+        return await self.picture(
+            "tile", address.chain, address.revision, options, style, kind, place=address.place
+        )
 
-    async def stretch(self, chain: str, tms: str, revision: str) -> dict[str, Any] | TileProblem:
+    async def picture(  # noqa: PLR0913, PLR0917 - what an image depends on
+        self,
+        work: str,
+        chain: str,
+        revision: str,
+        options: dict[str, Any],
+        style: Style,
+        kind: str,
+        place: str = "",
+    ) -> Rendered:
+        """Return an image that `work` makes of a chain and draws with `style`.
+
+        Parameters
+        ----------
+        work
+            One of `cupola.lab.tiles.works.WORKS`; it gets ``kind`` and ``style`` beside the options.
+        chain
+            The chain's hash.
+        revision
+            The word of the address; see `TileAddress`.
+        options
+            Plain data; ``tms`` among them, for the limits that the style leaves open.
+        style
+            How to draw it, where `kind` is ``png`` or ``webp``.
+        kind
+            What the work makes: ``png``, ``webp``, or anything that needs no style.
+        place
+            By which a problem is remembered, and forgotten when the image could be made.
+        """
+        drawn = kind in {"png", "webp"}
+        if drawn and not style.complete:
+            stretch = await self.stretch(chain, options.get("tms", ""), revision)
+            if isinstance(stretch, TileProblem):
+                return Rendered(problem=stretch)
+            style = style.filled([(low, high) for low, high in stretch["limits"]])
+        more = {**options, "kind": kind, "style": style.to_json() if drawn else None}
+        return await self.compute(work, chain, revision, more, place=place)
+
+    async def compute(
+        self, work: str, chain: str, revision: str, options: dict[str, Any], place: str = ""
+    ) -> Rendered:
+        """Return what `work` makes of a chain, from the cache where it was made before; see `picture`."""
+        request = {"do": work, "chain": chain, "revision": revision or _now(), **options}
+        key = json.dumps(request, sort_keys=True)
+        if (kept := self._cache.get(key)) is not None:
+            return kept
+        answer = await self._ask(chain, place or f"{work}/{key}", request, key)
+        if answer.problem is not None:
+            return Rendered(problem=answer.problem)
+        header = answer.header
+        told = {name: header[name] for name in ("scale", "exact") if header.get(name) is not None}
+        rendered = Rendered(answer.body, None, told, bool(header.get("partial")))
+        if work in {"tile", "view"} and header.get("seconds") is not None:
+            pixels = options["size"] ** 2 if work == "tile" else options["width"] * options["height"]
+            self.costs.add(chain, work, pixels, header["seconds"])
+        if not rendered.partial:
+            self._cache.put(key, rendered)
+        return rendered
+
+    async def stretch(
+        self,
+        chain: str,
+        tms: str,
+        revision: str,
+        box: list[float] | None = None,
+        zoom: int | None = None,
+    ) -> dict[str, Any] | TileProblem:
         """Return between which values the colours of `chain` are best spread.
+
+        Parameters
+        ----------
+        chain, tms, revision
+            As for a tile.
+        box, zoom
+            Left, bottom, right, top in the grid's units, and the zoom level: the limits of this viewport.
 
         Returns
         -------
         dict or TileProblem
-            ``limits``: a pair of the 2nd and 98th percentile per band, from a coarse read of the whole chain;
-            ``bands``: how many there are; ``empty``: whether nothing was valid.
+            ``limits``: a pair of the 2nd and 98th percentile per band, from a coarse read of the whole chain or of
+            the viewport; ``bands``: how many there are; ``empty``: whether nothing was valid.
         """
-        key = (chain, tms, revision)
+        request: dict[str, Any] = {
+            "do": "stretch",
+            "chain": chain,
+            "revision": revision or _now(),
+            "tms": tms,
+        }
+        if box is not None:
+            request |= {"box": box, "zoom": zoom}
+        key = json.dumps(request, sort_keys=True)
         known = self._stretches.get(key)
         if known is not None:
             return known
-        request = {"do": "stretch", "chain": chain, "revision": revision, "tms": tms}
-        _, problem, header = await self._ask(chain, f"{tms}/stretch", request)
-        if problem is not None:
-            return problem
-        result = {name: header[name] for name in ("limits", "bands", "empty")}
+        answer = await self._ask(chain, f"{tms}/stretch", request, key)
+        if answer.problem is not None:
+            return answer.problem
+        result = {name: answer.header[name] for name in ("limits", "bands", "empty")}
+        if answer.header.get("seconds") is not None and answer.header.get("pixels"):
+            self.costs.add(chain, "tile", answer.header["pixels"], answer.header["seconds"])
         self._stretches[key] = result
         while len(self._stretches) > STRETCHES:
             self._stretches.popitem(last=False)
         return result
 
-    async def _ask(
-        self, chain: str, tile: str, request: dict[str, Any]
-    ) -> tuple[bytes, TileProblem | None, dict[str, Any]]:
+    async def way(
+        self, chain: str, tms: str, revision: str, width: int, height: int
+    ) -> dict[str, Any] | TileProblem:
+        """Return whether tiles or one image are cheaper for a viewport; see `Costs.way`."""
+        if not self.costs.known(chain):
+            # Nothing was drawn yet: the coarse look that chooses the colours is a measurement, too.
+            looked = await self.stretch(chain, tms, revision)
+            if isinstance(looked, TileProblem):
+                return looked
+        return self.costs.way(chain, width, height, self.pool.limits.workers)
+
+    @staticmethod
+    def refused(error: CupolaError) -> Rendered:
+        """Return an error of ours as an answer."""
+        return Rendered(problem=TileProblem(code=error.code, status=error.status, message=str(error)))
+
+    async def _ask(self, chain: str, place: str, request: dict[str, Any], key: str) -> Answer:
         """Ask the pool, and keep book of problems."""
+        from cupola.lab.tiles.process import Answer
+
         resting = self.problems.resting(chain)
         if resting is not None:
-            return b"", resting, {}
-        answer = await self.pool.ask(request)
-        problem = answer.problem
-        if problem is None:
-            self.problems.clear(chain, tile)
-        else:
-            # One sentence on a tile has room for one line.
-            problem = _on_one_line(problem)
-            self.problems.add(chain, tile, problem)
-        return answer.body, problem, answer.header
+            return Answer(problem=resting)
+        answer = await self.pool.ask(request, key=key, patience=PATIENCE.get(request["do"], 1.0))
+        if answer.problem is None:
+            self.problems.clear(chain, place)
+            return answer
+        # One sentence on a tile has room for one line.
+        problem = _on_one_line(answer.problem)
+        self.problems.add(chain, place, problem)
+        return Answer(answer.body, answer.header, problem)
+
+
+def _now() -> str:
+    """Return the revision of an address that names none: another one after a while."""
+    return f"~{int(time.monotonic() // LOOK_AGAIN_SECONDS)}"
 
 
 def _on_one_line(problem: TileProblem) -> TileProblem:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cupola.lab.chains import Chain
+    from cupola.lab.chains.evaluate import Pixels
 
-__all__ = ["coarse_tiles", "stretch"]
+__all__ = ["coarse_tiles", "of_view", "stretch"]
 
 PERCENTILES = (2.0, 98.0)
 MOST_TILES = 4
 """Tiles that the coarse look may take."""
 FINEST = 22
+LOOK = 400
+"""Most pixels along a side of a look at a viewport: its percentiles do not need more."""
 
 
 def coarse_tiles(tms: str, box: tuple[float, float, float, float] | None) -> list[tuple[int, int, int]]:
@@ -65,6 +68,40 @@ def stretch(chain: Chain, tms: str) -> dict[str, Any]:
         stays white); ``bands``: how many the chain has; ``empty``: whether nothing was valid.
     """
     looks = [evaluate.tile(chain, tms, x, y, z) for x, y, z in coarse_tiles(tms, chain.collection.bbox)]
+    return _of(looks)
+
+
+def of_view(
+    chain: Chain, tms: str, box: tuple[float, float, float, float], zoom: int | None
+) -> dict[str, Any]:
+    """Look at a viewport.
+
+    Parameters
+    ----------
+    chain, tms
+        What is shown, on which tile grid.
+    box
+        Left, bottom, right, top in the grid's units.
+    zoom
+        The level whose pixels the map shows; a look of `LOOK` pixels is enough where it would take more.
+
+    Returns
+    -------
+    dict
+        As `stretch` gives it.
+    """
+    left, bottom, right, top = box
+    across, down = right - left, top - bottom
+    cell = max(across, down) / LOOK
+    if zoom is not None:
+        cell = max(cell, float(bodies.tile_matrix_set(tms).matrix(zoom).cellSize))
+    size = [min(max(round(length / cell), 1), LOOK) for length in (across, down)]
+    return _of([evaluate.viewport(chain, tms, box, *size)])
+
+
+def _of(looks: list[Pixels]) -> dict[str, Any]:
+    """Return the limits of what was looked at."""
+    pixels = sum(look.valid.size for look in looks)
     looks = [look for look in looks if look.valid.any()]
     if not looks:
         return {"limits": [[0.0, 1.0]], "bands": 1, "empty": True}
@@ -75,7 +112,7 @@ def stretch(chain: Chain, tms: str) -> dict[str, Any]:
     values = [band[np.isfinite(band)] for band in values]
     if bands >= RGB:
         values = [np.concatenate(values)] * RGB
-    return {"limits": [_limits(band) for band in values], "bands": bands, "empty": False}
+    return {"limits": [_limits(band) for band in values], "bands": bands, "empty": False, "pixels": pixels}
 
 
 def _limits(values: npt.NDArray[np.float32]) -> list[float]:

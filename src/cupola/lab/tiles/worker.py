@@ -13,14 +13,14 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cupola.exceptions import CupolaError
-from cupola.lab.tiles import frames
+from cupola.lab.tiles import frames, works
 from cupola.lab.tiles.problems import TileProblem
 from cupola.lab.tiles.source import remember
-from cupola.lab.tiles.stretch import stretch
 
 if TYPE_CHECKING:
     from cupola.lab.chains import Chain
@@ -84,10 +84,10 @@ class Worker:
 
     def __init__(self, memory_mib: int) -> None:
         # What is slow to load is loaded before the first tile's time begins.
-        from cupola.lab.chains import evaluate, store
-        from cupola.lab.tiles import encode
+        from cupola.lab.chains import evaluate, store  # noqa: F401
+        from cupola.lab.tiles import encode  # noqa: F401
 
-        self._evaluate, self._store, self._encode = evaluate, store, encode
+        self._store = store
         self._memory_mib = memory_mib
         self._chains: OrderedDict[tuple[str, str], Chain] = OrderedDict()
 
@@ -132,16 +132,11 @@ class Worker:
     def _problem(problem: TileProblem) -> tuple[dict[str, Any], bytes]:
         return {"problem": problem.to_json()}, b""
 
-    def _answer(self, chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        from cupola.lab.tiles.styles import Style
-
-        if request["do"] == "stretch":
-            return stretch(chain, request["tms"]), b""
-        z, x, y = request["tile"]
-        pixels = self._evaluate.tile(chain, request["tms"], x, y, z, size=request["size"])
-        if request["do"] == "npy":
-            return {}, self._encode.npy(pixels.data, pixels.valid)
-        return {}, self._encode.png(pixels.data, pixels.valid, Style.from_json(request["style"]))
+    @staticmethod
+    def _answer(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        began = time.perf_counter()
+        header, body = works.find(request["do"])(chain, request)
+        return {**header, "seconds": round(time.perf_counter() - began, 5)}, body
 
     def _chain(self, name: str, revision: str) -> Chain:
         """Return a chain, from memory if it was used lately; another revision looks at its folder again."""

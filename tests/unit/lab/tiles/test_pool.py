@@ -35,7 +35,15 @@ async def pool() -> AsyncIterator[Pool]:
 
 def request(chain: Chain, *, x: int = 128, y: int = 127, z: int = 8, do: str = "npy") -> dict[str, Any]:
     name = store.save(chain)
-    return {"do": do, "chain": name, "revision": "", "tms": "WebMercatorQuad", "tile": [z, x, y], "size": 64}
+    return {
+        "do": "tile",
+        "kind": do,
+        "chain": name,
+        "revision": "",
+        "tms": "WebMercatorQuad",
+        "tile": [z, x, y],
+        "size": 64,
+    }
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -234,7 +242,7 @@ async def test_a_worker_does_not_outlive_its_server(scene: Collection) -> None:
     code = f"""
         import asyncio
         from cupola.lab.tiles.pool import Pool
-        asyncio.run(Pool().ask({{"do": "npy", "chain": "{name}", "revision": "", "tms": "WebMercatorQuad",
+        asyncio.run(Pool().ask({{"do": "tile", "kind": "npy", "chain": "{name}", "revision": "", "tms": "WebMercatorQuad",
                                  "tile": [8, 128, 127], "size": 64}}))
     """
     server = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])  # noqa: ASYNC220
