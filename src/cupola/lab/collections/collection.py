@@ -11,11 +11,13 @@ from typing_extensions import override
 from cupola.exceptions import BandError, BodyError, CupolaError, NotFoundError
 from cupola.lab.collections.footprint import Box, BoxIndex, check_box
 from cupola.lab.collections.interval import parse_interval
+from cupola.lab.collections.query import and_also, circle_text, parse_query
+from cupola.lab.collections.rows import ItemRows
 from cupola.lab.collections.scan import Found, scan
 from cupola.lab.collections.wording import capital, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from cupola.lab.bodies import Body
@@ -44,12 +46,21 @@ class Collection:
         Only items that touch west, south, east, north (degrees; west > east across the antimeridian).
     datetime
         Only items of this time, such as ``2020-02`` or ``2020-02-01/..``.
+    query
+        Only items with such properties, such as ``"eo:cloud_cover < 20 and platform = 'sentinel-2a'"``.
     """
 
     def __init__(
-        self, source: Path, *, bbox: Iterable[float] | None = None, datetime: str | None = None
+        self,
+        source: Path,
+        *,
+        bbox: Iterable[float] | None = None,
+        datetime: str | None = None,
+        query: str | Mapping[str, Any] | None = None,
     ) -> None:
         self.source = source
+        self.query_filter = None if query is None else str(parse_query(query))
+        """In its canonical text; the circle and the id that were asked for are part of it."""
         self.bbox_filter: Box | None = None if bbox is None else check_box(bbox)
         self.datetime_filter = datetime
         self._interval = parse_interval(datetime) if datetime else (None, None)
@@ -71,9 +82,61 @@ class Collection:
         if self.bbox_filter is not None:
             hits = BoxIndex(item.bbox for item in items).touching(self.bbox_filter)
             items = [items[number] for number in hits]
+        if self.query_filter is not None:
+            passed, _ = parse_query(self.query_filter).test(ItemRows(items))
+            items = [items[number] for number in passed.nonzero()[0]]
         items.sort(key=lambda item: item.id)
         items.sort(key=lambda item: item.datetime.timestamp() if item.datetime else 0.0, reverse=True)
         return items
+
+    def filter(
+        self,
+        *,
+        bbox: Iterable[float] | None = None,
+        datetime: str | None = None,
+        query: str | Mapping[str, Any] | None = None,
+        circle: Sequence[float] | None = None,
+    ) -> Collection:
+        """Return the items that fulfil more conditions.
+
+        What was asked for before still holds, except that another `bbox` or `datetime` takes the place of the last.
+
+        Parameters
+        ----------
+        bbox
+            West, south, east, north in degrees; west > east across the antimeridian.
+        datetime
+            Such as ``2020-02`` or ``2020-02-01/..``.
+        query
+            Such as ``"eo:cloud_cover < 20 and platform = 'sentinel-2a'"`` or ``{"eo:cloud_cover": {"lt": 20}}``.
+        circle
+            Right ascension (or longitude), declination (or latitude) and radius in degrees: footprints that touch
+            this cone.
+
+        Raises
+        ------
+        InputError
+            When a condition is not understood.
+        """
+        text = None if query is None else str(parse_query(query))
+        if circle is not None:
+            text = and_also(text, circle_text(circle))
+        return Collection(
+            self.source,
+            bbox=self.bbox_filter if bbox is None else bbox,
+            datetime=self.datetime_filter if datetime is None else datetime,
+            query=and_also(self.query_filter, text),
+        )
+
+    def only(self, item: str) -> Collection:
+        """Return the collection of this one item.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none; the text offers near ids.
+        """
+        return self.filter(query={"id": self.item(item).id})
 
     def __len__(self) -> int:
         return len(self.items)

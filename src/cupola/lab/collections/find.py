@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.collections.collection import Collection
@@ -13,7 +13,7 @@ from cupola.lab.collections.scan import read_document, walk
 from cupola.lab.collections.wording import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from cupola.models.volume import Mount
 
@@ -24,7 +24,11 @@ _SEARCH_DEPTH = 4
 
 
 def open_collection(
-    name_or_path: str | os.PathLike[str], *, bbox: Iterable[float] | None = None, datetime: str | None = None
+    name_or_path: str | os.PathLike[str],
+    *,
+    bbox: Iterable[float] | None = None,
+    datetime: str | None = None,
+    query: str | Mapping[str, Any] | None = None,
 ) -> Collection:
     """Open a collection; nothing is read but its items' descriptions.
 
@@ -37,6 +41,8 @@ def open_collection(
         Only items that touch west, south, east, north in degrees; west > east across the antimeridian.
     datetime
         Only items of this time: ``2020-02``, ``2020-02-01/2020-03-01``, ``2020-02-01/..``.
+    query
+        Only items with such properties: ``"eo:cloud_cover < 20 and platform = 'sentinel-2a'"``, or a dictionary.
 
     Raises
     ------
@@ -45,7 +51,7 @@ def open_collection(
     ImageError
         When a file is no image.
     InputError
-        When `bbox` or `datetime` is wrong.
+        When `bbox`, `datetime` or `query` is wrong.
     """
     text = os.fspath(name_or_path)
     if not text.strip():
@@ -53,7 +59,7 @@ def open_collection(
     path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay: ~/volumes/NAME is one
     if not path.exists():
         path = _by_name(text)
-    return Collection(path, bbox=bbox, datetime=datetime)
+    return Collection(path, bbox=bbox, datetime=datetime, query=query)
 
 
 def mounts() -> list[Mount]:

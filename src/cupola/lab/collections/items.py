@@ -14,7 +14,7 @@ from datetime import datetime as Moment  # noqa: N812 - Item.datetime is STAC's 
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from typing_extensions import override
 
@@ -44,10 +44,14 @@ class Asset:
     folder: Path
     """Where the item lies."""
     fields: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    address: str = ""
+    """Where the item came from, if it has no file here."""
 
     @cached_property
     def href(self) -> str:
         """A local path, or an address: as written, relative to the item, or a file of that name beside the item."""
+        if self.address:
+            return urljoin(self.address, self.written)
         parts = urlsplit(self.written)
         if parts.scheme in ("", "file"):
             path = Path(os.path.normpath(self.folder / unquote(parts.path)))
@@ -100,6 +104,10 @@ class Item:
     """The bodies that the item names; the solar-system extension's ``ssys:targets``."""
     stamp: tuple[int, int] = field(default=(0, 0), repr=False)
     """Time of change and size of the item's file when it was read."""
+    document: dict[str, Any] | None = field(default=None, repr=False)
+    """The whole STAC item, where it has no file of its own here: it came from a server."""
+    address: str | None = field(default=None, repr=False)
+    """Where the document came from: its files' relative addresses start there."""
 
     @override
     def __str__(self) -> str:
@@ -116,11 +124,15 @@ class Item:
         if self.image is not None:
             image = Path(self.image)
             return {"image": Asset("image", self.image, image.parent, {"roles": ["data"]})}
+        if self.document is not None:
+            return _assets(self.document, Path(), self.address or "")
         return _details(str(self.path), *self.stamp)[1] if self.path else {}
 
     @property
     def properties(self) -> dict[str, Any]:
         """What the STAC item says besides; empty for an item made from an image."""
+        if self.document is not None:
+            return self.document.get("properties") or {}
         return _details(str(self.path), *self.stamp)[0] if self.path else {}
 
     @property
@@ -166,6 +178,51 @@ class Item:
                 return bodies.body_of_crs(describe(asset.href).crs)
         return bodies.EARTH if self.box is not None and self.targets is None else None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what makes this item again in another process, without its collection."""
+        times = [moment.isoformat() if moment else None for moment in (self.datetime, self.end)]
+        said = {
+            "id": self.id,
+            "datetime": times[0],
+            "end": times[1],
+            "collection": self.collection,
+            "path": str(self.path) if self.path else None,
+            "image": self.image,
+            "box": list(self.box) if self.box else None,
+            "targets": list(self.targets) if self.targets is not None else None,
+            "stamp": list(self.stamp),
+            "document": self.document,
+            "address": self.address,
+        }
+        return {key: value for key, value in said.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Item:
+        """Return the item that `to_json` told of.
+
+        Raises
+        ------
+        InputError
+            When it is no such description.
+        """
+        try:
+            box, targets, stamp = said.get("box"), said.get("targets"), said.get("stamp") or (0, 0)
+            return cls(
+                id=str(said["id"]),
+                datetime=parse_time(said.get("datetime")),
+                end=parse_time(said.get("end")),
+                collection=said.get("collection"),
+                path=Path(said["path"]) if said.get("path") else None,
+                image=said.get("image"),
+                box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+                targets=None if targets is None else tuple(map(str, targets)),
+                stamp=(int(stamp[0]), int(stamp[1])),
+                document=said.get("document"),
+                address=said.get("address"),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError("This is no description of an item.") from error
+
 
 def parse_time(text: object) -> Moment | None:
     """Return a time in UTC from RFC 3339 text; nothing where there is none."""
@@ -186,12 +243,16 @@ def _details(name: str, _mtime: int, _size: int) -> tuple[dict[str, Any], dict[s
         document = json.loads(path.read_bytes())
     except (ValueError, OSError):
         return {}, {}
-    assets = {
-        key: Asset(key, str(fields.get("href", "")), path.parent, fields)
+    return document.get("properties") or {}, _assets(document, path.parent)
+
+
+def _assets(document: dict[str, Any], folder: Path, address: str = "") -> dict[str, Asset]:
+    """Return the files that a STAC item names, by key."""
+    return {
+        key: Asset(key, str(fields.get("href", "")), folder, fields, address)
         for key, fields in (document.get("assets") or {}).items()
         if isinstance(fields, dict)
     }
-    return document.get("properties") or {}, assets
 
 
 def read_item(path: Path) -> Item | None:

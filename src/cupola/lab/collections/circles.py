@@ -1,0 +1,133 @@
+"""Circles on a sphere: the cone of a search on the sky, or the surroundings of a place on a body."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["box_distances", "touches"]
+
+_FULL = 360.0
+_HALF = 180.0
+_QUARTER = 90.0
+_STEP = 1.0
+"""Degrees between the points that stand for an edge."""
+
+
+def box_distances(boxes: NDArray[np.float64], longitude: float, latitude: float) -> NDArray[np.float64]:
+    """Return how far a point is from boxes of longitude and latitude, in degrees along the sphere.
+
+    Parameters
+    ----------
+    boxes
+        West, south, east, north in degrees (n, 4); west > east across the antimeridian.
+    longitude, latitude
+        The point in degrees.
+
+    Returns
+    -------
+    distances
+        0 within a box; NaN where no box is known (n,).
+    """
+    west, south, east, north = boxes.T
+    width = np.where(np.abs(east - west) >= _FULL, _FULL, (east - west) % _FULL)
+    ahead = (longitude - west) % _FULL
+    # Straight along the meridian where the point lies between the sides of the box.
+    above = np.maximum(0.0, np.maximum(south - latitude, latitude - north))
+    # Else the nearest place lies on one of the sides, which are meridians.
+    sides = [_side_distance(side, south, north, longitude, latitude) for side in (west, east)]
+    with np.errstate(invalid="ignore"):
+        distance = np.where(ahead <= width, np.minimum(above, np.minimum(*sides)), np.minimum(*sides))
+    found: NDArray[np.float64] = np.where(np.isnan(west), np.nan, distance)
+    return found
+
+
+def _side_distance(
+    side: NDArray[np.float64],
+    south: NDArray[np.float64],
+    north: NDArray[np.float64],
+    longitude: float,
+    latitude: float,
+) -> NDArray[np.float64]:
+    """Return how far a point is from pieces of meridians, in degrees."""
+    apart = np.radians(side - longitude)
+    phi = np.radians(latitude)
+    foot = np.degrees(np.arctan2(np.sin(phi), np.cos(phi) * np.cos(apart)))
+    # A foot beyond the pole lies on the opposite meridian: the nearest end of this one counts then.
+    reached = (np.abs(foot) <= _QUARTER) & (foot >= south) & (foot <= north)
+    ends = [_angle(apart, phi, np.radians(end)) for end in (south, north)]
+    return np.minimum(np.where(reached, _angle(apart, phi, np.radians(foot)), np.inf), np.minimum(*ends))
+
+
+def _angle(apart: Any, one: Any, other: Any) -> Any:
+    """Return the angle in degrees between points of latitudes `one` and `other`, `apart` in longitude (radians)."""
+    half = np.sin((one - other) / 2) ** 2 + np.cos(one) * np.cos(other) * np.sin(apart / 2) ** 2
+    return np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
+
+
+def touches(geometry: Any, longitude: float, latitude: float, radius: float) -> bool:
+    """Tell whether a footprint touches a circle; its edges are taken for great circles.
+
+    Parameters
+    ----------
+    geometry
+        A shapely geometry in degrees of longitude and latitude.
+    longitude, latitude, radius
+        The circle in degrees.
+    """
+    import shapely
+
+    flat = shapely.transform(
+        geometry if geometry.geom_type == "Point" else _dense(geometry),
+        lambda places: _around(places, longitude, latitude),
+    )
+    # Seen from the middle of the circle, distances to it are true, whatever lies between.
+    if not flat.is_valid:
+        flat = shapely.make_valid(flat)
+    return bool(flat.distance(shapely.Point(0.0, 0.0)) <= radius)
+
+
+def _dense(geometry: Any) -> Any:
+    """Return a geometry whose edges have points about every degree, along great circles."""
+    import shapely
+
+    def ring(places: NDArray[np.float64]) -> NDArray[np.float64]:
+        vectors = _vectors(places[:, 0], places[:, 1])
+        pieces = []
+        for start, end in pairwise(vectors):
+            angle = np.degrees(np.arccos(np.clip(start @ end, -1.0, 1.0)))
+            share = np.linspace(0.0, 1.0, max(1, int(angle / _STEP)) + 1)[:-1, np.newaxis]
+            chord = start * (1 - share) + end * share
+            pieces.append(chord / np.maximum(np.linalg.norm(chord, axis=1, keepdims=True), 1e-12))
+        x, y, z = np.concatenate([*pieces, vectors[-1:]]).T
+        return np.column_stack([np.degrees(np.arctan2(y, x)), np.degrees(np.arcsin(np.clip(z, -1.0, 1.0)))])
+
+    polygons = []
+    for part in shapely.get_parts(geometry):
+        if part.geom_type != "Polygon":
+            return geometry
+        rings = [ring(shapely.get_coordinates(line)) for line in (part.exterior, *part.interiors)]
+        polygons.append(shapely.Polygon(rings[0], rings[1:]))
+    return shapely.MultiPolygon(polygons)
+
+
+def _vectors(longitudes: NDArray[np.float64], latitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+    a, d = np.radians(longitudes), np.radians(latitudes)
+    return np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+
+
+def _around(places: NDArray[np.float64], longitude: float, latitude: float) -> NDArray[np.float64]:
+    """Return places as degrees east and north of a middle, at their true distance and bearing from it."""
+    apart = np.radians(places[:, 0] - longitude)
+    phi, middle = np.radians(places[:, 1]), np.radians(latitude)
+    distance = _angle(apart, phi, middle)
+    bearing = np.arctan2(
+        np.sin(apart) * np.cos(phi),
+        np.cos(middle) * np.sin(phi) - np.sin(middle) * np.cos(phi) * np.cos(apart),
+    )
+    return np.column_stack([distance * np.sin(bearing), distance * np.cos(bearing)])
