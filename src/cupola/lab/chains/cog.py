@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import rasterio
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cupola.lab.chains.packing import Packing
-    from cupola.lab.collections.images import Image
+    from affine import Affine
+    from rasterio.crs import CRS
 
-__all__ = ["CACHE_BYTES", "PlainFile", "disk_errors", "to_cog"]
+    from cupola.lab.chains.look import Look
+    from cupola.lab.chains.packing import Packing
+    from cupola.lab.chains.statistics import Statistics
+
+__all__ = ["CACHE_BYTES", "Frame", "PlainFile", "disk_errors", "to_cog"]
 
 CACHE_BYTES = 128 * 1024 * 1024
 """GDAL's block cache. rasterio.Env takes bytes; the default of 5 % of the memory grows with the machine."""
@@ -33,13 +37,37 @@ _BLOCK = 256
 """A random tile costs 1.6 times less to read than with 512."""
 _PLAIN_BLOCK = 512
 _SPARE_BYTES = 8 * 1024 * 1024
+_FEW_BANDS = 4
+"""Blocks of more bands stored pixel by pixel would be large: each takes its part of GDAL's cache whole."""
+
+
+class Frame(Protocol):
+    """The size of an image, and where it lies."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def crs(self) -> CRS | None:
+        """Nothing for an image without a coordinate system."""
+
+    @property
+    def transform(self) -> Affine:
+        """From columns and rows to the coordinate system."""
 
 
 class PlainFile:
     """An uncompressed tiled GeoTIFF, made when the first window tells the number of bands."""
 
-    def __init__(self, path: Path, grid: Image, packing: Packing) -> None:
+    def __init__(self, path: Path, grid: Frame, packing: Packing) -> None:
         self._path, self._grid, self._packing = path, grid, packing
+        self.look: Look | None = None
+        """What the bands are called and coloured with; to be set before the first window."""
         self._dataset: Any = None
         self._size = 0
 
@@ -94,12 +122,27 @@ class PlainFile:
             tiled=True,
             blockxsize=_PLAIN_BLOCK,
             blockysize=_PLAIN_BLOCK,
+            interleave="pixel" if bands <= _FEW_BANDS else "band",
             BIGTIFF="IF_SAFER",
             **place,
         )
         if packing.scale != 1.0:
             dataset.scales = (packing.scale,) * bands
+        if self.look is not None:
+            _apply(self.look, dataset)
         return dataset
+
+    def describe(self, statistics: Statistics) -> None:
+        """Write the bands' statistics into the file, where other programs look for them."""
+        for number in range(1, self._dataset.count + 1):
+            known = statistics.to_json(number - 1)
+            names = {"minimum": "MINIMUM", "maximum": "MAXIMUM", "mean": "MEAN", "stddev": "STDDEV"}
+            scale = self._packing.scale
+            tags = {
+                f"STATISTICS_{name}": repr(known[key] / scale) for key, name in names.items() if key in known
+            }
+            tags["STATISTICS_VALID_PERCENT"] = repr(known["valid_percent"])
+            self._dataset.update_tags(number, **tags)
 
     def check(self) -> int:
         """Return the size of the closed file's pixels in bytes, once they are all there.
@@ -116,6 +159,18 @@ class PlainFile:
             if self._path.stat().st_size < self._size:
                 raise OSError(errno.ENOSPC, "the file is shorter than its pixels")
         return self._size
+
+
+def _apply(look: Look, dataset: Any) -> None:
+    """Write names, units and colours into a file."""
+    for number, band in enumerate(look.bands, 1):
+        dataset.set_band_description(number, band.name)
+        if band.unit:
+            dataset.set_band_unit(number, band.unit)
+    if look.colours is not None:
+        dataset.colorinterp = look.colours
+    if look.palette is not None:
+        dataset.write_colormap(1, look.palette)
 
 
 def to_cog(plain: Path, packed: Path, packing: Packing) -> None:

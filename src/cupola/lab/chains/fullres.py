@@ -1,29 +1,26 @@
-"""A chain over a whole file: window by window to a cloud-optimised GeoTIFF with its STAC item.
-
-A product appears under its name only when it is whole: pixels and item are written aside in the same folder and
-renamed, the pixels first. What a killed run left aside is swept by the next one.
-"""
+"""A chain over a whole file: window by window to a cloud-optimised GeoTIFF with its STAC item."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import rasterio
-
-from cupola.lab.chains.cog import CACHE_BYTES, PlainFile, disk_errors, to_cog
+from cupola.lab.chains.look import look_of
 from cupola.lab.chains.packing import Packing
-from cupola.lab.chains.products import aside, collection_id, file_stem, sweep, write_collection, write_json
-from cupola.lab.chains.provenance import describe_inputs
-from cupola.lab.chains.stac import Made, item_document
+from cupola.lab.chains.provenance import describe_inputs, state_of
 from cupola.lab.chains.whole import Whole, windows
+from cupola.lab.chains.writing import Target, write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from rasterio.windows import Window
 
     from cupola.lab.chains.chain import Chain
+    from cupola.lab.chains.look import Look
+    from cupola.lab.chains.whole import Part
     from cupola.lab.collections.items import Item
 
 __all__ = ["write_product"]
@@ -39,6 +36,7 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     nodata: float | None = None,
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    keep: bool = False,
 ) -> Path:
     """Compute a chain over one item at full resolution, on the grid of its finest band, into a product.
 
@@ -57,6 +55,8 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
         The product's name; the item's id where nothing is said.
     provenance
         What the product's item shall say besides: ``job`` (name of the job), ``by`` (who), and parameters.
+    keep
+        Whether to leave a product as it is that is whole and was made by the same chain from the same inputs.
 
     Returns
     -------
@@ -72,59 +72,53 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     LimitError
         When the disk is full; nothing is left behind.
     """
-    packing = Packing.of(dtype, scale, nodata)
     scene = chain.collection.item(item) if isinstance(item, str) else item
-    place = Path(folder)
-    said = dict(provenance or {})
-    if engine := os.environ.get("CUPOLA_ENGINE"):
-        # In a task the platform says it, which chooses one where nobody names any.
-        said["engine"] = engine
-    stem = file_stem(name or scene.id)
-    with disk_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-        sweep(place, stem)
-        write_collection(place, title=str(said.get("job") or place.name), chain=chain)
-    return _write(Whole(chain, scene), place, stem, packing, said)
+    target = Target.of(folder, name or scene.id, Packing.of(dtype, scale, nodata), provenance)
+    path = write(ItemSource(chain, scene), target, keep=keep)
+    assert path is not None  # noqa: S101 - only empty pieces of composites are left out
+    return path
 
 
-def _write(whole: Whole, place: Path, stem: str, packing: Packing, said: Mapping[str, Any]) -> Path:
-    """Write pixels and item aside, then give both their names."""
-    final = place / f"{stem}.tif"
-    plain, packed, draft = (aside(place, stem, ending) for ending in (".plain.tif", ".tif", ".json"))
-    try:
-        with ThreadPoolExecutor(1, "checksum") as beside, whole:
-            # Checksums of the inputs run while pixels are computed: both leave the interpreter alone.
-            inputs = beside.submit(describe_inputs, whole.item, whole.files)
-            size = _compute(whole, packing, plain)
-            with disk_errors(place, size):
-                to_cog(plain, packed, packing)
-            made = Made(whole.chain, whole.item, packing, inputs.result(), said)
-        document = item_document(packed, final, collection_id(place), made)
-        with disk_errors(place):
-            write_json(document, draft)
-            packed.replace(final)
-            draft.replace(final.with_suffix(".json"))
-    finally:
-        for path in (path for name in (plain, packed, draft) for path in place.glob(f"{name.name}*")):
-            path.unlink(missing_ok=True)  # GDAL puts the pyramid's drafts beside the file
-    return final
+class ItemSource:
+    """The pixels of one item, on the grid of its finest band."""
 
+    early = True
 
-def _compute(whole: Whole, packing: Packing, path: Path) -> int:
-    """Compute all windows into a plain GeoTIFF and return its size; the next window is read meanwhile."""
-    with (
-        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
-        ThreadPoolExecutor(1, "read") as reader,
-        PlainFile(path, whole.grid, packing) as output,
-    ):
-        waiting = windows(whole.grid)
-        ahead = reader.submit(whole.read, next(waiting))
-        while True:
-            part = ahead.result()
-            following = next(waiting, None)
-            if following is not None:
-                ahead = reader.submit(whole.read, following)
-            output.write(packing.pack(whole.compute(part)), part.inner)
-            if following is None:
-                break
-    return output.check()
+    def __init__(self, chain: Chain, item: Item) -> None:
+        self.chain = chain
+        self.item = item
+        self.whole = Whole(chain, item)
+        self.frame = self.whole.grid
+        self.state = state_of([(item.id, self.whole.files)])
+        self.extra: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.whole.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.whole.__exit__(None, None, None)
+
+    def windows(self) -> Iterator[Window]:
+        """Yield windows that are a whole number of the file's blocks."""
+        return windows(self.whole.grid)
+
+    def read(self, window: Window) -> Part:
+        """Read the bands of a window and its halo."""
+        return self.whole.read(window)
+
+    def compute(self, part: Part) -> NDArray[Any]:
+        """Return the chain's values."""
+        return self.whole.compute(part)
+
+    def look(self, count: int, packing: Packing) -> Look:
+        """Return names, units and colours of the bands."""
+        return look_of(self.chain, self.item, count, packing)
+
+    def inputs(self, folder: Path) -> list[dict[str, Any]]:  # noqa: ARG002 - each file is an input of one product
+        """Return the item and the checksums of its files."""
+        return [describe_inputs(self.item, self.whole.files)]
+
+    def items(self) -> list[Item]:
+        """Return the item."""
+        return [self.item]

@@ -53,6 +53,11 @@ class Packing:
             raise InputError(f"nodata must be a number that {name} can hold, not {nodata!r}.")
         return cls(name, 1.0 if scale is None else float(scale), missing)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the packing as JSON can hold it."""
+        missing = "nan" if math.isnan(self.nodata) else self.nodata
+        return {"dtype": self.dtype, "scale": self.scale, "nodata": missing}
+
     @property
     def is_float(self) -> bool:
         """Whether values are stored as they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -15,11 +16,23 @@ from cupola.lab.chains.stac import collection_document
 from cupola.lab.collections.scan import read_document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from cupola.lab.chains.chain import Chain
+    from cupola.lab.chains.packing import Packing
 
-__all__ = ["aside", "collection_id", "file_stem", "sweep", "write_collection", "write_json"]
+__all__ = [
+    "aside",
+    "collection_id",
+    "file_stem",
+    "is_whole",
+    "published",
+    "read_product",
+    "sweep",
+    "write_collection",
+    "write_json",
+]
 
 _ASIDE = re.compile(r"\.(?P<stem>.+)\.(?P<host>[^.]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part\..+")
 _FORGOTTEN = 24 * 3600.0
@@ -72,14 +85,67 @@ def write_json(document: dict[str, Any], path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_collection(folder: Path, *, title: str, chain: Chain) -> None:
+def published(packed: Path, draft: Path, final: Path) -> None:
+    """Give a product's file and item their names, the file first; an older product of that name goes.
+
+    The older item goes before all: whoever is killed in between leaves a file that no item tells of, which the next run
+    makes again, and never an item beside another one's pixels.
+    """
+    item = final.with_suffix(".json")
+    with _alone(final):
+        item.unlink(missing_ok=True)
+        packed.replace(final)
+        draft.replace(item)
+
+
+@contextlib.contextmanager
+def _alone(final: Path) -> Iterator[None]:
+    """Keep others that write the same product waiting for the moment of the renames, on all machines that can lock."""
+    with (final.parent / "collection.json").open("r+b") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: two at once are rare
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read_product(item: Path) -> dict[str, Any] | None:
+    """Return the document of a product's item; nothing if there is none, or another kind of file."""
+    try:
+        document = json.loads(item.read_bytes())
+    except (OSError, ValueError):
+        return None
+    good = isinstance(document, dict) and isinstance(document.get("properties"), dict)
+    return document if good and isinstance(document.get("assets"), dict) else None
+
+
+def is_whole(path: Path, chain: str, state: str, packing: Packing) -> bool:
+    """Tell whether a product is there, as its item says, made by this chain from inputs in this state."""
+    document = read_product(path.with_suffix(".json"))
+    if document is None:
+        return False
+    said: Mapping[str, Any] = document["properties"]
+    asset = document["assets"].get("data") or {}
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    return bool(
+        said.get("cupola:chain") == chain
+        and said.get("cupola:state") == state
+        and said.get("cupola:stored") == packing.to_json()
+        and asset.get("file:size") == size
+    )
+
+
+def write_collection(
+    folder: Path, *, title: str, chain: Chain, more: Mapping[str, Any] | None = None
+) -> None:
     """Make the folder a STAC collection, unless it is one: ``cupola.open(folder)`` and other tools read it."""
     path = folder / "collection.json"
     if path.exists():
         return
     draft = aside(folder, path.stem, ".json")
     try:
-        write_json(collection_document(folder.name, title, chain), draft)
+        write_json({**collection_document(folder.name, title, chain), **(more or {})}, draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

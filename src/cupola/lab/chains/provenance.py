@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from cupola.lab.collections.images import fingerprint, local_path, open_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cupola.lab.chains.chain import Chain
     from cupola.lab.collections.items import Item
 
-__all__ = ["Checksum", "checksum", "describe_function", "describe_inputs", "software"]
+__all__ = ["Checksum", "checksum", "describe_function", "describe_inputs", "software", "state_of"]
 
 _READ = 1 << 20
 _SHA256 = "1220"
@@ -37,6 +39,23 @@ def checksum(path: str) -> Checksum:
                 digest.update(piece)
         _known[key] = key[2], _SHA256 + digest.hexdigest()
     return _known[key]
+
+
+def state_of(parts: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """Return a hash of items and of the time of change and size of their files, to tell whether anything changed.
+
+    Parameters
+    ----------
+    parts
+        Ids of items, each with the paths of its files.
+    """
+    digest = hashlib.sha256()
+    for name, files in parts:
+        digest.update(f"{name}\0".encode())
+        for path in files:
+            stamp = fingerprint(path) if local_path(path) is not None else (path, 0, 0)
+            digest.update(repr(stamp).encode())
+    return digest.hexdigest()
 
 
 def software() -> dict[str, str]:

@@ -1,0 +1,410 @@
+"""The grid that a composite is written on: chosen from the data or given, and cut into pieces.
+
+It is a plain rectangle of pixels in one coordinate system. Its corner lies on a multiple of the pixel size (or on
+the pixels of the images themselves, where all share one grid), so that composites made at different times fit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import rasterio.crs
+from affine import Affine
+from pyproj.exceptions import CRSError
+
+from cupola.exceptions import BodyError, InputError, LimitError
+from cupola.lab import bodies
+from cupola.lab.chains.sampling import Grid
+from cupola.lab.collections.footprint import check_box, outline_box
+from cupola.lab.collections.images import describe
+from cupola.lab.collections.wording import capital
+from cupola.lab.projection import lonlat_of_wkt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rasterio.windows import Window
+
+    from cupola.lab.bodies import Body
+    from cupola.lab.collections.footprint import Box
+    from cupola.lab.collections.images import Image
+    from cupola.lab.collections.items import Item
+
+__all__ = ["PIECE", "OutputGrid", "choose_grid", "pieces_with_items"]
+
+PIECE = 4096
+"""Rows and columns of a piece where nothing is said."""
+_PIECES = (256, 16_384)
+_MOST_PIECES = 100_000
+"""As many inputs as a job takes."""
+_MOST_CELLS = 200_000
+"""Most pieces looked at, with and without data."""
+_LOOKED_AT = 32
+"""Most items whose files are opened to choose a grid."""
+_NARROW = 12.0
+"""Degrees of longitude over which a transverse Mercator system is not yet a nuisance."""
+_POLAR = 60.0
+"""Data that lie beyond this latitude altogether are drawn around the pole."""
+_MESH = 33
+_SNAP = 1e-6
+
+
+@dataclass(frozen=True)
+class OutputGrid:
+    """Where the pixels of a composite lie; lengths in the units of the coordinate system."""
+
+    wkt: str
+    left: float
+    top: float
+    step_x: float
+    step_y: float
+    """Positive: rows go down."""
+    width: int
+    height: int
+    piece: int = PIECE
+
+    @property
+    def columns(self) -> int:
+        """How many pieces lie side by side."""
+        return math.ceil(self.width / self.piece)
+
+    @property
+    def rows(self) -> int:
+        """How many pieces lie below one another."""
+        return math.ceil(self.height / self.piece)
+
+    @property
+    def single(self) -> bool:
+        """Whether all fits in one piece."""
+        return self.columns == self.rows == 1
+
+    @property
+    def crs(self) -> rasterio.crs.CRS:
+        """The coordinate system, as rasterio has it."""
+        return rasterio.crs.CRS.from_wkt(self.wkt)
+
+    def part(self, column: int, row: int) -> OutputGrid:
+        """Return a piece, counted from the upper left, as a grid of its own."""
+        left, top = column * self.piece, row * self.piece
+        return self.cut(left, top, min(self.piece, self.width - left), min(self.piece, self.height - top))
+
+    def cut(self, left: int, top: int, width: int, height: int) -> OutputGrid:
+        """Return a rectangle of its pixels as a grid of its own."""
+        return OutputGrid(
+            self.wkt,
+            self.left + left * self.step_x,
+            self.top - top * self.step_y,
+            self.step_x,
+            self.step_y,
+            width,
+            height,
+            self.piece,
+        )
+
+    def window(self, window: Window) -> Grid:
+        """Return the places of a window, for the sampler."""
+        part = self.cut(window.col_off, window.row_off, window.width, window.height)
+        plane = lonlat_of_wkt(self.wkt)
+        return Grid(plane, part.left, part.top, part.step_x, part.step_y, part.width, part.height)
+
+    @property
+    def transform(self) -> Affine:
+        """From columns and rows to the coordinate system."""
+        return Affine(self.step_x, 0.0, self.left, 0.0, -self.step_y, self.top)
+
+    @property
+    def box(self) -> Box | None:
+        """West, south, east, north in degrees."""
+        steps = np.linspace(0, 1, _MESH)
+        zeros, ones = np.zeros_like(steps), np.ones_like(steps)
+        # A hair inside: on the very edge of the world -180 and +180 are the same place.
+        x = (
+            self.left
+            + (1e-6 + np.concatenate([steps, ones, steps[::-1], zeros]) * (self.width - 2e-6)) * self.step_x
+        )
+        y = (
+            self.top
+            - (1e-6 + np.concatenate([zeros, steps, ones, steps[::-1]]) * (self.height - 2e-6)) * self.step_y
+        )
+        return outline_box(*lonlat_of_wkt(self.wkt).inverse(x, y))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the grid as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> OutputGrid:
+        """Return the grid that `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            When it is none.
+        """
+        try:
+            return cls(**document)
+        except TypeError as error:
+            raise InputError(f"This is no grid of a composite ({error}).") from error
+
+
+def choose_grid(  # noqa: PLR0913 - each says one thing about the grid
+    items: Sequence[Item],
+    bands: Iterable[str],
+    *,
+    box: Box | None,
+    grid: str | None = None,
+    resolution: float | None = None,
+    piece: int = PIECE,
+) -> OutputGrid:
+    """Return the grid for a composite of `items`.
+
+    Parameters
+    ----------
+    items
+        What it is made of.
+    bands
+        Names of the bands that are read; the finest of them gives the resolution.
+    box
+        West, south, east, north in degrees that it covers.
+    grid
+        A coordinate system (``EPSG:32629``, ``IAU_2015:30135``) or the name of a tile grid (``Moon2015spolar``). Where
+        nothing is said: that of the images where all share one, else equirectangular metres of their body, and polar
+        stereographic metres around a pole.
+    resolution
+        Metres per pixel on the ground; that of the finest band where nothing is said.
+    piece
+        Rows and columns of each file.
+
+    Raises
+    ------
+    InputError
+        When the images have no coordinate system, or something of the above is not so.
+    BodyError
+        When the images show more than one body, or another one than the grid's.
+    LimitError
+        When that would be more pieces than a job takes.
+    """
+    _check(resolution, piece)
+    if box is None:
+        raise InputError(
+            "These items do not say where they lie: give a bbox of west, south, east, north in degrees."
+        )
+    images = _images(items, bands)
+    body = _one_body(images)
+    shared = _shared(images, box)
+    system = _system(grid, body) if grid else (shared.wkt if shared else _of_body(body, box))
+    finest = min(images, key=_metres)
+    if shared is not None and shared.wkt == system and resolution is None:
+        step_x, step_y = abs(shared.transform.a), abs(shared.transform.e)
+        phase = (shared.transform.c % step_x, shared.transform.f % step_y)
+    else:
+        step_x = step_y = _step(system, body, resolution or _tidy(_metres(finest)))
+        phase = (0.0, 0.0)
+    return _framed(system, box, (step_x, step_y), phase, piece)
+
+
+def _check(resolution: float | None, piece: int) -> None:
+    if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
+        raise InputError(f"resolution is a positive number of metres per pixel, not {resolution!r}.")
+    least, most = _PIECES
+    if type(piece) is not int or not least <= piece <= most:
+        raise InputError(f"piece is a whole number of pixels from {least} to {most}, not {piece!r}.")
+
+
+def _images(items: Sequence[Item], bands: Iterable[str]) -> list[Image]:
+    """Return the finest file of each of some items, spread over all of them."""
+    names = list(bands)
+    found = []
+    for number in sorted({int(n) for n in np.linspace(0, len(items) - 1, min(len(items), _LOOKED_AT))}):
+        files = {band.path for name in names for band in items[number].band(name)}
+        images = [describe(path) for path in files]
+        bare = next((image for image in images if image.crs is None), None)
+        if bare is not None or not images:
+            raise InputError(
+                f"{capital(items[number])} has no coordinate system, so it has no place on a grid: run the chain "
+                "without grid, resolution and bbox, which gives one product per image."
+            )
+        found.append(min(images, key=_metres))
+    return found
+
+
+def _one_body(images: Sequence[Image]) -> Body:
+    found = {body.name: body for image in images if (body := bodies.body_of_crs(image.crs)) is not None}
+    if len(found) != 1:
+        raise BodyError(f"A composite shows one body, and these images show {' and '.join(sorted(found))}.")
+    return next(iter(found.values()))
+
+
+def _shared(images: Sequence[Image], box: Box) -> Image | None:
+    """Return the finest image where all have one coordinate system, north up, that serves the whole box."""
+    first = images[0]
+    if any(image.wkt != first.wkt for image in images):
+        return None
+    system = pyproj.CRS.from_wkt(first.wkt)
+    operation = system.coordinate_operation
+    narrow = operation is not None and "Transverse" in operation.method_name
+    if narrow and (box[2] - box[0]) % 360 > _NARROW:
+        return None
+    finest = min(images, key=_metres)
+    a, b, _, d, e, _ = finest.transform[:6]
+    return finest if b == d == 0 and a > 0 > e else None
+
+
+def _of_body(body: Body, box: Box) -> str:
+    """Return the body's own system for a box: equirectangular metres, polar stereographic around a pole."""
+    north, south = box[1] >= _POLAR, box[3] <= -_POLAR
+    if body.name == bodies.EARTH.name:
+        return str(
+            pyproj.CRS.from_user_input(
+                "EPSG:3995" if north else "EPSG:3031" if south else "EPSG:4087"
+            ).to_wkt()
+        )
+    projection = "npolar" if north else "spolar" if south else "eqc"
+    return _of_tms(bodies.tms_name(body, projection))
+
+
+def _of_tms(name: str) -> str:
+    system = bodies.tile_matrix_set(name).crs
+    return str(system._pyproj_crs.to_wkt())  # noqa: SLF001 - morecantile has no other way
+
+
+def _system(grid: str, body: Body) -> str:
+    """Return the well-known text of a grid that was asked for by name."""
+    text = str(grid).strip()
+    try:
+        wkt = _of_tms(text) if ":" not in text and not text.startswith(("PROJ", "GEO", "+")) else None
+        wkt = wkt or str(pyproj.CRS.from_user_input(text).to_wkt())
+    except CRSError as error:
+        raise InputError(
+            f"grid={grid!r} is no coordinate system: write one such as 'EPSG:32629', 'IAU_2015:30135' or the name of a "
+            f"tile grid such as {bodies.tms_name(body)!r}."
+        ) from error
+    other = bodies.body_of_crs(rasterio.crs.CRS.from_wkt(wkt))
+    if other is None or other.name != body.name:
+        raise BodyError(
+            f"The images show {body.name}, which cannot be drawn on {grid} of {other.name if other else 'no body'}; "
+            f"use a grid of {body.name} such as {bodies.tms_name(body)!r}."
+        )
+    return wkt
+
+
+def _metres(image: Image) -> float:
+    """Return about how many metres of ground a pixel of an image covers along a side."""
+    system = pyproj.CRS.from_wkt(image.wkt)
+    length = math.sqrt(abs(image.transform.determinant))
+    unit = float(system.axis_info[0].unit_conversion_factor) if system.axis_info else 1.0
+    if system.is_geographic and system.ellipsoid is not None:
+        return length * unit * float(system.ellipsoid.semi_major_metre)
+    return length * unit
+
+
+def _step(wkt: str, body: Body, metres: float) -> float:
+    """Return a length on the ground in the units of a system."""
+    system = pyproj.CRS.from_wkt(wkt)
+    unit = float(system.axis_info[0].unit_conversion_factor) if system.axis_info else 1.0
+    return metres / unit / (body.radius if system.is_geographic else 1.0)
+
+
+def _tidy(metres: float) -> float:
+    """Round to three digits: 9.9973 m per pixel is 10 m."""
+    digits = 2 - math.floor(math.log10(metres))
+    return round(metres, digits)
+
+
+def _framed(
+    wkt: str, box: Box, step: tuple[float, float], phase: tuple[float, float], piece: int
+) -> OutputGrid:
+    """Return the smallest grid of these pixels around a box in degrees."""
+    left, bottom, right, top = _extent(wkt, check_box(box))
+    first = math.floor((left - phase[0]) / step[0] + _SNAP), math.floor((bottom - phase[1]) / step[1] + _SNAP)
+    last = math.ceil((right - phase[0]) / step[0] - _SNAP), math.ceil((top - phase[1]) / step[1] - _SNAP)
+    width, height = max(1, last[0] - first[0]), max(1, last[1] - first[1])
+    if math.ceil(width / piece) * math.ceil(height / piece) > _MOST_CELLS:
+        raise LimitError(
+            f"A grid of {width:,} x {height:,} pixels is more than a job can write: give a coarser resolution, "
+            "a smaller bbox or larger pieces."
+        )
+    return OutputGrid(
+        wkt,
+        phase[0] + first[0] * step[0],
+        phase[1] + (first[1] + height) * step[1],
+        step[0],
+        step[1],
+        width,
+        height,
+        piece,
+    )
+
+
+def _extent(wkt: str, box: Box) -> tuple[float, float, float, float]:
+    """Return left, bottom, right, top of a box in degrees, its inside included: a pole may lie there."""
+    west, south, east, north = box
+    east = east + 360 if east < west else east
+    steps = np.linspace(0, 1, _MESH)
+    longitudes, latitudes = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
+    plane = lonlat_of_wkt(wkt)
+    x, y = plane.forward(longitudes.ravel(), latitudes.ravel())
+    x, y = x.reshape(longitudes.shape), y.reshape(longitudes.shape)
+    good = np.isfinite(x) & np.isfinite(y)
+    if not good.any():
+        raise InputError(
+            f"Nothing of the box {box} lies on this grid: choose another grid or a smaller bbox."
+        )
+    if plane.period is not None and good.all():
+        x = np.unwrap(x, period=plane.period, axis=1)
+        if east - west >= 360 - 1e-9:
+            x[:, -1] = x[:, 0] + plane.period
+    return float(x[good].min()), float(y[good].min()), float(x[good].max()), float(y[good].max())
+
+
+def pieces_with_items(grid: OutputGrid, boxes: Sequence[Box | None]) -> list[tuple[int, int]]:
+    """Return column and row of the pieces that any of these boxes in degrees touches.
+
+    Raises
+    ------
+    InputError
+        When none is touched.
+    LimitError
+        When they are more than a job takes.
+    """
+    import shapely
+
+    if any(box is None for box in boxes):
+        # An image that does not say where it lies may lie anywhere.
+        found = [(column, row) for row in range(grid.rows) for column in range(grid.columns)]
+    else:
+        parts = [part for box in boxes if box is not None for part in _split(box)]
+        tree = shapely.STRtree(shapely.box(*np.array(parts, dtype=np.float64).reshape(-1, 4).T))
+        places, areas = [], []
+        for row in range(grid.rows):
+            for column in range(grid.columns):
+                if (area := grid.part(column, row).box) is not None:
+                    for part in _split(area):
+                        places.append((column, row))
+                        areas.append(part)
+        hits = (
+            tree.query(shapely.box(*np.array(areas, dtype=np.float64).reshape(-1, 4).T))[0] if areas else []
+        )
+        found = list(dict.fromkeys(places[number] for number in sorted(set(np.asarray(hits).tolist()))))
+    if not found:
+        raise InputError("None of the items lies on this grid: look at the bbox.")
+    if len(found) > _MOST_PIECES:
+        raise LimitError(
+            f"That would be {len(found):,} pieces and a job takes at most {_MOST_PIECES:,}: give a coarser resolution, "
+            "a smaller bbox or larger pieces."
+        )
+    return found
+
+
+def _split(box: Box) -> Iterator[Box]:
+    """Yield a box in parts that do not cross the antimeridian."""
+    west, south, east, north = box
+    if west <= east:
+        yield box
+    else:
+        yield west, south, 180.0, north
+        yield -180.0, south, east, north
