@@ -11,12 +11,9 @@ keeps its slope up to its very edge, and an image cut into windows gives what th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "aspect",

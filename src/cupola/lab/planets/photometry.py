@@ -32,7 +32,7 @@ def lunar_weight(phase: Array) -> Array:
     return np.clip(a + phase * (b + phase * (c + phase * d)), 0.0, 1.0)
 
 
-def model(
+def model(  # noqa: PLR0913 - three angles and two numbers of models
     name: str,
     incidence: Array,
     emission: Array = 0.0,

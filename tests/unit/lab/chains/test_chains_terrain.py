@@ -60,10 +60,10 @@ def test_a_cone_falls_outwards_everywhere():
     assert off[away].min() > np.cos(np.radians(1.5))
 
 
-def gdal_hillshade(heights, across, down, azimuth, altitude, z):
+def gdal_hillshade(heights, across, down, light, z):
     """The formula of gdaldem (Horn), written pixel by pixel for the inside."""
     shade = np.full(heights.shape, np.nan)
-    azimuth, altitude = np.radians(azimuth), np.radians(altitude)
+    azimuth, altitude = np.radians(light)
     for r in range(1, heights.shape[0] - 1):
         for c in range(1, heights.shape[1] - 1):
             w = heights[r - 1 : r + 2, c - 1 : c + 2].ravel()
@@ -80,7 +80,7 @@ def gdal_hillshade(heights, across, down, azimuth, altitude, z):
 def test_hillshade_is_that_of_gdaldem(azimuth, altitude, z):
     heights = np.random.default_rng(1).normal(100, 8, (20, 25)).astype("float32")
     found = relief.hillshade(heights, 30, 25, azimuth, altitude, z)
-    wanted = gdal_hillshade(heights.astype("float64"), 30, 25, azimuth, altitude, z)
+    wanted = gdal_hillshade(heights.astype("float64"), 30, 25, (azimuth, altitude), z)
     inside = np.s_[1:-1, 1:-1]
     assert np.allclose(found[inside], wanted[inside], atol=0.01)
     assert np.isfinite(found).all()
