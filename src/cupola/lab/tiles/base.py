@@ -36,7 +36,7 @@ TYPES = {
     "fits": "application/fits",
     "text": "text/plain; charset=utf-8",
 }
-STYLE = ("cmap", "vmin", "vmax")
+STYLE = ("cmap", "vmin", "vmax", "scale")
 NOT_MODIFIED = 304
 
 

@@ -7,6 +7,7 @@ larger, and a single band needs one byte per pixel when the colours travel in th
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ import numpy as np
 from cupola.lab.tiles.styles import COLOURS, Style, colormap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
     from PIL.Image import Image
 
@@ -23,6 +26,9 @@ __all__ = ["empty_png", "error_png", "npy", "png", "webp"]
 
 PNG_LEVEL = 1
 WEBP_QUALITY = 85
+LOG_RANGE = 1000.0
+ASINH_RANGE = 10.0
+"""How far these scales reach down from the brightest, as DS9 and Astropy have them."""
 RGB = 3
 
 
@@ -41,15 +47,29 @@ def empty_png(height: int, width: int | None = None) -> bytes:
     return _save(Image.new("P", (height if width is None else width, height), 0), transparency=0, bits=1)
 
 
-def _scaled(
-    values: npt.NDArray[np.float32], good: npt.NDArray[np.bool_], low: float, high: float, steps: int
-) -> npt.NDArray[np.uint8]:
-    """Spread the values between `low` and `high` over 0 ... `steps`; what is not good becomes 0."""
-    # The limit is taken off first: single precision is then enough even for a radius in metres.
-    span = np.subtract(values, np.float32(low), where=good, out=np.zeros(values.shape, np.float32))
-    span *= np.float32(steps / (high - low))
-    np.clip(span, 0, steps, out=span)
-    return np.rint(span, out=span).astype(np.uint8)
+def _scaled(values: npt.NDArray[np.float32], style: Style, band: int, steps: int) -> npt.NDArray[np.uint8]:
+    """Spread the values between the limits over 0 ... `steps`; what is not finite becomes anything."""
+    low, high = style.limits(band)
+    linear = style.scale == "linear"
+    with np.errstate(invalid="ignore", over="ignore"):
+        # The limit is taken off first: single precision is then enough even for a radius in metres.
+        span = np.subtract(values, np.float32(low))
+        span *= np.float32((steps if linear else 1) / (high - low))
+        if not linear:
+            np.clip(span, 0, 1, out=span)
+            span = _CURVES[style.scale](span)
+            span *= np.float32(steps)
+        # Half a step more, then cut off: that is rounding, in one pass less.
+        span += np.float32(0.5)
+        np.clip(span, 0, steps + 0.5, out=span)
+        return span.astype(np.uint8)
+
+
+_CURVES: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = {
+    "sqrt": np.sqrt,
+    "log": lambda span: np.log1p(span * np.float32(LOG_RANGE)) / np.float32(math.log1p(LOG_RANGE)),
+    "asinh": lambda span: np.arcsinh(span * np.float32(ASINH_RANGE)) / np.float32(math.asinh(ASINH_RANGE)),
+}
 
 
 def _good(values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -111,14 +131,16 @@ def _drawn(data: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], style: S
     if not good.any():
         return None
     if bands < RGB:
-        index = _scaled(data[0], good, *style.limits(0), COLOURS - 1)
+        index = _scaled(data[0], style, 0, COLOURS - 1)
         index += 1
         index[~good] = 0
         image = Image.frombytes("P", (width, height), index.tobytes())
         image.putpalette(_palette(style.cmap)[0])
         return image
-    layers = [_scaled(data[band], good, *style.limits(band), 255) for band in range(RGB)]
+    layers = [_scaled(data[band], style, band, 255) for band in range(RGB)]
     if not good.all():
+        for layer in layers:
+            layer[~good] = 0
         layers.append(good.view(np.uint8) * np.uint8(255))
     pixels = np.stack(layers, axis=-1)
     return Image.frombytes("RGBA" if len(layers) > RGB else "RGB", (width, height), pixels.tobytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["DEFAULT_CMAP", "Style", "colormap", "gradient"]
+__all__ = ["DEFAULT_CMAP", "SCALES", "Style", "colormap", "gradient"]
 
 DEFAULT_CMAP = "viridis"
 """The colormap where nothing is said: it reads the same in grey and for the colour blind."""
 
 COLOURS = 255
 """Colours of a single-band tile; the 256th entry of its palette is "nothing here"."""
+
+
+SCALES = ("linear", "sqrt", "log", "asinh")
+"""How values may be spread between the limits; the last three show what is faint beside what is bright."""
 
 
 @lru_cache(maxsize=1)
@@ -94,6 +98,8 @@ class Style:
     """The value that gets the first colour, once or per band; the 2nd percentile where nothing is said."""
     vmax: tuple[float, ...] = ()
     """The value that gets the last colour, once or per band; the 98th percentile where nothing is said."""
+    scale: str = "linear"
+    """How values are spread between the limits: one of `SCALES`."""
 
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> Style:
@@ -102,7 +108,8 @@ class Style:
         Parameters
         ----------
         query
-            May have ``cmap`` (a name), ``vmin`` and ``vmax`` (a number, or one per band with commas between).
+            May have ``cmap`` (a name), ``vmin`` and ``vmax`` (a number, or one per band with commas between) and
+            ``scale`` (linear, sqrt, log or asinh).
 
         Returns
         -------
@@ -117,13 +124,16 @@ class Style:
             cmap=query.get("cmap") or DEFAULT_CMAP,
             vmin=_numbers("vmin", query.get("vmin", "")),
             vmax=_numbers("vmax", query.get("vmax", "")),
+            scale=query.get("scale") or "linear",
         )
         style.check()
         return style
 
     def check(self) -> None:
-        """Raise InputError where the limits cannot be used, or there is no such colormap."""
+        """Raise InputError where the limits cannot be used, or there is no such colormap or scale."""
         _check(self.cmap)
+        if self.scale not in SCALES:
+            raise InputError(f"There is no scale {self.scale!r}; choose one of: {', '.join(SCALES)}.")
         if not self.vmin or not self.vmax:
             return
         if 1 not in {len(self.vmin), len(self.vmax)} and len(self.vmin) != len(self.vmax):
@@ -154,16 +164,23 @@ class Style:
     def filled(self, stretch: list[tuple[float, float]]) -> Style:
         """Return the style with what it leaves open taken from `stretch`, a pair per band."""
         lows, highs = zip(*stretch, strict=True) if stretch else ((0.0,), (1.0,))
-        return Style(self.cmap, self.vmin or tuple(lows), self.vmax or tuple(highs))
+        return replace(self, vmin=self.vmin or tuple(lows), vmax=self.vmax or tuple(highs))
 
     def to_json(self) -> dict[str, Any]:
         """Return the style as plain data."""
-        return {"cmap": self.cmap, "vmin": list(self.vmin), "vmax": list(self.vmax)}
+        return {
+            "cmap": self.cmap,
+            "vmin": list(self.vmin),
+            "vmax": list(self.vmax),
+            "scale": self.scale,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Style:
         """Return the style that `to_json` gave."""
-        return cls(str(data["cmap"]), tuple(data["vmin"]), tuple(data["vmax"]))
+        return cls(
+            str(data["cmap"]), tuple(data["vmin"]), tuple(data["vmax"]), str(data.get("scale", "linear"))
+        )
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cupola.lab.tiles.encode import empty_png, error_png, npy, png
+from cupola.lab.tiles.encode import empty_png, error_png, npy, png, webp
 from cupola.lab.tiles.styles import Style, colormap
 
 
@@ -100,3 +100,27 @@ def test_an_error_is_drawn_into_a_tile_of_the_asked_size() -> None:
     drawn = pixels_of(error_png("ZeroDivisionError: " + "a very long sentence " * 50, 128))
     assert drawn.shape == (128, 128, 4)
     assert (drawn[..., 0] < 140).any()
+
+
+@pytest.mark.parametrize("scale", ["sqrt", "log", "asinh"])
+def test_other_scales_show_what_is_faint(scale: str) -> None:
+    values = np.linspace(0, 1, 256 * 256, dtype=np.float32).reshape(1, 256, 256)
+    grey = pixels_of(png(values, EVERYTHING, Style("gray", (0,), (1,), scale)))[..., 0].astype(int)
+    linear = pixels_of(png(values, EVERYTHING, Style("gray", (0,), (1,))))[..., 0].astype(int)
+    assert grey[0, 0] == linear[0, 0] == 0
+    assert grey[-1, -1] == linear[-1, -1] == 255
+    assert (np.diff(grey.ravel()) >= 0).all()
+    assert grey[64, 0] > linear[64, 0] + 40
+
+
+def test_webp_shows_the_same_but_for_what_it_loses() -> None:
+    rows, columns = np.mgrid[0:256, 0:256].astype(np.float32)
+    data, valid = np.stack([rows, columns, 255 - rows]), rows < 200
+    style = Style("gray", (0,), (255,))
+    lossy, exact = pixels_of(webp(data, valid, style)), pixels_of(png(data, valid, style))
+    assert Image.open(io.BytesIO(webp(data, valid, style))).format == "WEBP"
+    assert np.array_equal(lossy[..., 3], exact[..., 3])
+    assert np.abs(lossy[:190, :, :3].astype(int) - exact[:190, :, :3]).mean() < 4
+    single = pixels_of(webp(data[:1], valid, style))
+    assert np.array_equal(single[..., 3], exact[..., 3])
+    assert pixels_of(webp(data, np.zeros_like(valid), style))[..., 3].max() == 0

@@ -1,0 +1,270 @@
+"""The HiPS addresses of the session's Jupyter server, for Aladin Lite in a notebook's sky map.
+
+::
+
+    {base}cupola/hips/HASH/LOOK/properties
+    {base}cupola/hips/HASH/LOOK/Moc.fits                      which cells the images cover
+    {base}cupola/hips/HASH/LOOK/NorderK/DirD/NpixN.png|fits   a tile: a picture, or float32 values with NaN
+    {base}cupola/hips/HASH/LOOK/Norder3/Allsky.png
+    {base}cupola/hips/HASH/LOOK/stretch                       between which values the shades are spread
+    {base}cupola/vendor/aladin.js                             Aladin Lite itself
+
+``LOOK`` is ``-``, or a query in the path (Aladin appends its names to an address, so there is no room behind it):
+``cmap=gray&vmin=0&vmax=9&scale=asinh&v=REVISION``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+from typing_extensions import override
+
+from cupola.exceptions import InputError
+from cupola.lab.tiles.base import ChainHandler
+from cupola.lab.tiles.service import Rendered
+
+if TYPE_CHECKING:
+    from cupola.lab.sky.coverage import Cells
+    from cupola.lab.sky.looks import Look
+    from cupola.lab.tiles.problems import TileProblem
+
+__all__ = ["handlers"]
+
+VENDOR = Path(__file__).parents[1] / "vendor"
+
+
+class _Refused(Exception):  # noqa: N818 - no error of ours: carries the worker's answer
+    """A worker could not answer."""
+
+    def __init__(self, problem: TileProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class HipsHandler(ChainHandler):
+    """What the addresses of a HiPS share."""
+
+    kind = "json"
+    """What they answer with, a key of `cupola.lab.tiles.base.TYPES`."""
+    look: Look
+
+    @property
+    @override
+    def revision(self) -> str:
+        """The word by which the address says which state of the files it means."""
+        return self.look.revision
+
+    async def make(self, chain: str) -> Rendered | None:
+        """Return what was asked for; nothing where a HiPS has no such file."""
+        raise NotImplementedError
+
+    async def reply(self, chain: str, look: str, *parts: object) -> None:
+        """Answer, or say that the browser has it already, or why there is nothing."""
+        # Brings NumPy: sessions without a map do without it.
+        from cupola.lab.sky.looks import Look
+
+        try:
+            self.look = Look.parse(look)
+            if self.unchanged("hips", type(self).__name__, self.kind, chain, look, *parts):
+                return
+            made = await self.make(chain)
+        except InputError as error:
+            self.answer_problem(self.service.refused(error).problem)  # type: ignore[arg-type]
+        except _Refused as error:
+            self.answer(Rendered(problem=error.problem), self.kind)
+        else:
+            if made is None:
+                self._etag = None
+                self.set_status(404)
+                self.finish("", set_content_type=self.content_type)
+                return
+            self.answer(made, self.kind)
+
+    @property
+    def content_type(self) -> str:
+        """Of the answer."""
+        from cupola.lab.tiles.base import TYPES
+
+        return TYPES[self.kind]
+
+    async def ask(self, chain: str, part: str, place: str = "", **options: Any) -> Rendered:
+        """Have a worker make a part of the HiPS; what was made lately comes from memory."""
+        work = self.service.compute("hips", chain, self.revision, {"part": part, **options}, place)
+        made: Rendered = await self.wait_for(work)
+        if made.problem is not None:
+            raise _Refused(made.problem)
+        return made
+
+    async def about(self, chain: str) -> tuple[dict[str, Any], Cells]:
+        """Return what the HiPS says about itself, and the cells that it covers."""
+        import numpy as np
+
+        from cupola.lab.sky import coverage
+
+        told = json.loads((await self.ask(chain, "about")).body)
+        return told, coverage.decode(np.array(told.pop("cells"), dtype=np.int64))
+
+    async def limits(self, chain: str) -> dict[str, Any]:
+        """Return between which values the shades are spread."""
+        scale = "linear" if self.look.style.scale == "linear" else "other"
+        told: dict[str, Any] = json.loads((await self.ask(chain, "stretch", scale=scale)).body)
+        return told
+
+    async def style(self, chain: str) -> dict[str, Any]:  # type: ignore[override]
+        """Return how to draw, with both limits, as plain data."""
+        style = self.look.style
+        if not style.complete:
+            told = await self.limits(chain)
+            style = style.filled([(low, high) for low, high in told["limits"]])
+        return style.to_json()
+
+
+class PropertiesHandler(HipsHandler):
+    """The file ``properties``."""
+
+    kind = "text"
+
+    @override
+    @web.authenticated
+    @authorized
+    async def get(self, chain: str, look: str) -> None:
+        """Answer with it."""
+        await self.reply(chain, look)
+
+    @override
+    async def make(self, chain: str) -> Rendered:
+        from cupola.lab.sky import hips
+
+        about, _ = await self.about(chain)
+        told = await self.limits(chain)
+        return Rendered(hips.properties(about | told, self.revision, chain).encode())
+
+
+class MocHandler(HipsHandler):
+    """The cells that the images cover."""
+
+    kind = "fits"
+
+    @override
+    @web.authenticated
+    @authorized
+    async def get(self, chain: str, look: str) -> None:
+        """Answer with a FITS file."""
+        await self.reply(chain, look)
+
+    @override
+    async def make(self, chain: str) -> Rendered:
+        return await self.ask(chain, "moc")
+
+
+class LimitsHandler(HipsHandler):
+    """Between which values the shades are spread, and what the HiPS says about itself."""
+
+    @override
+    @web.authenticated
+    @authorized
+    async def get(self, chain: str, look: str) -> None:
+        """Answer with limits by band."""
+        await self.reply(chain, look)
+
+    @override
+    async def make(self, chain: str) -> Rendered:
+        about, _ = await self.about(chain)
+        return Rendered(json.dumps({**about, **await self.limits(chain)}).encode())
+
+
+class CellHandler(HipsHandler):
+    """One tile."""
+
+    @override
+    @web.authenticated
+    @authorized
+    async def get(self, chain: str, look: str, order: str, folder: str, pixel: str, kind: str) -> None:
+        """Answer with the tile of one cell."""
+        self.kind = kind
+        self._cell = int(order), int(folder), int(pixel)
+        await self.reply(chain, look, *self._cell)
+
+    @override
+    async def make(self, chain: str) -> Rendered | None:
+        from cupola.lab.sky import coverage, hips
+
+        order, folder, pixel = self._cell
+        if order > hips.DEEPEST or pixel >= 12 * 4**order or folder != pixel // 10000 * 10000:
+            raise InputError(
+                f"There is no tile Norder{order}/Dir{folder}/Npix{pixel}: orders go from 0 to {hips.DEEPEST}, "
+                "and a folder is named by its first tile."
+            )
+        about, cells = await self.about(chain)
+        if order > about["order"] or not coverage.touched(cells, order, pixel):
+            return None
+        style = await self.style(chain) if self.kind == "png" else None
+        return await self.ask(
+            chain,
+            "tile",
+            f"hips/{order}/{pixel}",
+            order=order,
+            pixel=pixel,
+            kind=self.kind,
+            style=style,
+        )
+
+
+class AllskyHandler(HipsHandler):
+    """All cells of order 3 in one picture."""
+
+    kind = "png"
+
+    @override
+    @web.authenticated
+    @authorized
+    async def get(self, chain: str, look: str) -> None:
+        """Answer with the picture."""
+        await self.reply(chain, look)
+
+    @override
+    async def make(self, chain: str) -> Rendered:
+        return await self.ask(chain, "allsky", "hips/allsky", style=await self.style(chain))
+
+
+class AladinHandler(ChainHandler):
+    """Aladin Lite, which the build fetched."""
+
+    @override
+    @web.authenticated
+    @authorized
+    def get(self) -> None:
+        """Answer with the module."""
+        path = VENDOR / "aladin.js"
+        try:
+            status = path.stat()
+        except OSError:
+            raise web.HTTPError(
+                404, reason="Aladin Lite is not installed: build the package again with npm reachable"
+            ) from None
+        self._etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
+        self.set_etag_header()
+        self.set_header("Cache-Control", "private, max-age=3600")
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+            return
+        self.finish(path.read_bytes(), set_content_type="text/javascript; charset=UTF-8")
+
+
+def handlers(base_url: str) -> list[tuple[str, type]]:
+    """Return the addresses and their handlers, for a Jupyter server at `base_url`."""
+    cupola = f"{base_url.rstrip('/')}/cupola"
+    root = rf"{cupola}/hips/([0-9a-f]{{64}})/([^/]{{1,400}})"
+    return [
+        (rf"{root}/properties", PropertiesHandler),
+        (rf"{root}/Moc\.fits", MocHandler),
+        (rf"{root}/stretch", LimitsHandler),
+        (rf"{root}/Norder3/Allsky\.png", AllskyHandler),
+        (rf"{root}/Norder(\d{{1,2}})/Dir(\d{{1,14}})/Npix(\d{{1,14}})\.(png|fits)", CellHandler),
+        (rf"{cupola}/vendor/aladin\.js", AladinHandler),
+    ]
