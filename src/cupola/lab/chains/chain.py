@@ -1,33 +1,21 @@
-"""Chains: computations over a collection that run only where and when a viewport or a run asks."""
+"""Chains: computations over collections that run only where and when a viewport or a run asks."""
 
 from __future__ import annotations
 
 import hashlib
 import html
-import json
 import operator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
 from typing_extensions import override
 
 from cupola.exceptions import InputError
 from cupola.lab.chains.functions import function_from
-from cupola.lab.chains.steps import (
-    UFUNCS,
-    Bands,
-    Map,
-    Select,
-    Ufunc,
-    Where,
-    bands_of,
-    functions_of,
-    halo_of,
-    steps_from_json,
-    steps_to_json,
-)
-from cupola.lab.collections.collection import Collection
+from cupola.lab.chains.graph.bands import Bands, Select
+from cupola.lab.chains.graph.functions import MAX_HALO, Map
+from cupola.lab.chains.graph.program import Program, from_json
+from cupola.lab.chains.graph.source import Source
+from cupola.lab.chains.methods import Arithmetic, Masks, Reductions, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,61 +24,95 @@ if TYPE_CHECKING:
 
     from cupola.lab.bodies import Body
     from cupola.lab.chains.functions import Function
-    from cupola.lab.chains.steps import Step
+    from cupola.lab.chains.graph.base import Step
+    from cupola.lab.collections.collection import Collection
     from cupola.lab.jobs import Job
     from cupola.lab.jobs.options import Options
 
 __all__ = ["Chain"]
 
-_TYPE = "cupola-chain"
-_VERSION = 1
-_MAX_HALO = 512
-"""Pixels; a wider neighbourhood would make every tile read many times its size."""
+_SHOWN = 40
+"""Most steps that a chain tells of itself."""
 
 
-class Chain:
+class Chain(Arithmetic, Masks, Reductions, Scale):
     """A computation over a collection. It is immutable: every operation returns a new chain.
 
     Values are physical, float32, NaN where there is no data. Chains of one collection can be added, compared
     and so on with one another and with numbers, and NumPy's pixel-by-pixel functions (``np.sqrt(chain)``)
-    work as well. A comparison gives 1 and 0.
+    work as well. A comparison gives 1 and 0. A chain is one image for each item until a reduction such as
+    ``mean()`` or ``mosaic()`` makes one image of them all; those can be combined whatever collection they are of.
     """
 
-    __slots__ = ("_collection", "_hash", "reference", "step")
+    __slots__ = ("_hash", "_program", "per_item", "step")
 
-    def __init__(self, step: Step, reference: dict[str, Any], collection: Collection | None = None) -> None:
+    def __init__(self, step: Step, per_item: Source | None) -> None:
         self.step = step
-        self.reference = reference
-        """Source, bbox and datetime of the collection, as in the JSON."""
-        self._collection = collection
+        """Its last step; those before it are the inputs."""
+        self.per_item = per_item
+        """The collection of whose items it has one image each; nothing where it is one image."""
         self._hash: str | None = None
+        self._program: Program | None = None
 
     @classmethod
     def of_bands(cls, collection: Collection, names: tuple[str, ...]) -> Chain:
         """Return the chain that reads these bands of a collection."""
-        box = collection.bbox_filter
-        reference = {
-            "source": str(collection.source),
-            "bbox": list(box) if box else None,
-            "datetime": collection.datetime_filter,
-        }
-        return cls(Bands(names), reference, collection)
+        source = Source.of(collection)
+        return cls(Bands((), source, names), source)
+
+    @classmethod
+    def of_step(cls, step: Step) -> Chain:
+        """Return the chain whose result is a step.
+
+        Raises
+        ------
+        InputError
+            When steps stand on images that cannot be combined.
+        """
+        program = Program(step)
+        chain = cls(step, program.source)
+        chain._program = program
+        return chain
 
     # What it is
 
     @property
+    def program(self) -> Program:
+        """Its steps in the order of computing."""
+        if self._program is None:
+            self._program = Program(self.step)
+        return self._program
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The collections that it reads, as its JSON names them."""
+        return self.program.sources
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """Source, bbox, datetime and query of its first collection, as in the JSON."""
+        return self.sources[0].reference
+
+    @property
     def collection(self) -> Collection:
-        """The collection it computes over, opened at first use.
+        """The collection it computes over, opened at first use; the first where there are several.
 
         Raises
         ------
         NotFoundError
             When it is no longer where it was.
         """
-        if self._collection is None:
-            box, span = self.reference.get("bbox"), self.reference.get("datetime")
-            self._collection = Collection(Path(self.reference["source"]), bbox=box, datetime=span)
-        return self._collection
+        return (self.per_item or self.sources[0]).collection
+
+    @property
+    def collections(self) -> list[Collection]:
+        """All collections that it reads."""
+        return [source.collection for source in self.sources]
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it is one image rather than one for each item."""
+        return self.per_item is None
 
     @property
     def body(self) -> Body | None:
@@ -100,27 +122,21 @@ class Chain:
     @property
     def bands(self) -> tuple[str, ...]:
         """Names of the bands it reads."""
-        return bands_of(self.step)
+        return self.program.bands
 
     @property
     def halo(self) -> int:
         """How many pixels around a place its steps look at, all together."""
-        return halo_of(self.step)
+        return self.program.halo
 
     @property
     def functions(self) -> list[Function]:
         """The person's own functions in it."""
-        return functions_of(self.step)
+        return list(self.program.functions)
 
     def to_json(self) -> str:
-        """Return the chain as canonical JSON (see `cupola.lab.chains.steps`): equal chains give equal text."""
-        document = {
-            "type": _TYPE,
-            "version": _VERSION,
-            "collection": self.reference,
-            "steps": steps_to_json(self.step),
-        }
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        """Return the chain as canonical JSON (see `cupola.lab.chains.graph.program`): equal chains give equal text."""
+        return self.program.to_json()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Chain:
@@ -131,20 +147,7 @@ class Chain:
         InputError
             When the text is no chain of a version known here.
         """
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise InputError("This is no chain: it is no JSON.") from error
-        if not isinstance(document, dict) or document.get("type") != _TYPE:
-            raise InputError("This is no chain: its type is not 'cupola-chain'.")
-        if document.get("version") != _VERSION:
-            raise InputError(
-                f"This chain has version {document.get('version')!r}; this Cupola reads version {_VERSION}."
-            )
-        reference = document.get("collection")
-        if not isinstance(reference, dict) or not isinstance(reference.get("source"), str):
-            raise InputError("This chain does not say which collection it computes over.")
-        return cls(steps_from_json(document.get("steps")), reference)
+        return cls.of_step(from_json(text))
 
     @property
     def hash(self) -> str:
@@ -158,10 +161,19 @@ class Chain:
         """The text of the functions in it, for people."""
         return "\n\n".join(function.source for function in self.functions if function.source)
 
-    # What can be done with it
+    @override
+    def _made(self, step: Step, per_item: Source | None) -> Chain:
+        return Chain(step, per_item)
 
-    def _next(self, step: Step) -> Chain:
-        return Chain(step, self.reference, self._collection)
+    @override
+    def _rebuilt(self, change: Callable[[Step], Step]) -> Chain:
+        return Chain.of_step(self.program.rebuilt(change))
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Chain.from_json, (self.to_json(),)
+
+    # What can be done with it
 
     def map(self, function: Callable[..., Any], *, halo: int = 0) -> Chain:
         """Apply a function to the bands.
@@ -180,9 +192,9 @@ class Chain:
         InputError
             When it is no function, or cannot be sent to another process.
         """
-        if type(halo) is not int or not 0 <= halo <= _MAX_HALO:
-            raise InputError(f"halo is a whole number of pixels from 0 to {_MAX_HALO}, not {halo!r}.")
-        return self._next(Map(self.step, function_from(function), halo))
+        if type(halo) is not int or not 0 <= halo <= MAX_HALO:
+            raise InputError(f"halo is a whole number of pixels from 0 to {MAX_HALO}, not {halo!r}.")
+        return self._next(Map((self.step,), function_from(function), halo))
 
     def __getitem__(self, band: int | str) -> Chain:
         """Return one band, by its number (from 0) or, before any computation, by its name."""
@@ -193,9 +205,9 @@ class Chain:
                     f"it has {', '.join(known)}" if known else "computed bands go by number, such as chain[0]"
                 )
                 raise InputError(f"The chain has no band {band!r}: {hint}.")
-            return self._next(Bands((band,)))
+            return self._next(Bands((), self.step.source, (band,), self.step.resampling))
         try:
-            return self._next(Select(self.step, operator.index(band)))
+            return self._next(Select((self.step,), operator.index(band)))
         except TypeError as error:
             raise InputError(
                 f"A chain's band is chosen by number, such as chain[0], not {band!r}."
@@ -203,131 +215,6 @@ class Chain:
 
     def __iter__(self) -> Any:
         raise TypeError("A chain's bands are chosen by number, such as chain[0]; it cannot be iterated.")
-
-    def where(self, condition: Chain, other: Chain | float = float("nan")) -> Chain:
-        """Return this where `condition` holds, `other` elsewhere, and NaN where the condition is unknown.
-
-        Raises
-        ------
-        InputError
-            When the condition is no chain of the same collection.
-        """
-        if not isinstance(condition, Chain):
-            raise InputError("where() takes a condition made of chains, such as ndvi.where(ndvi > 0.3).")
-        self._same_collection(condition)
-        return self._next(Where(condition.step, self.step, self._part(other)))
-
-    def clip(self, low: float, high: float) -> Chain:
-        """Return values limited to `low` ... `high`."""
-        return self._ufunc("minimum", self._ufunc("maximum", self, low), high)
-
-    def _same_collection(self, other: Chain) -> None:
-        if other.reference != self.reference:
-            raise InputError(
-                f"Chains of different collections ({self.reference['source']} and {other.reference['source']}) "
-                "cannot be combined: open one collection that holds both."
-            )
-
-    def _part(self, value: Any) -> Step | float:
-        if isinstance(value, Chain):
-            self._same_collection(value)
-            return value.step
-        if isinstance(value, (bool, int, float, np.number, np.bool_)):
-            return float(value)
-        raise InputError(
-            f"A chain can be combined with numbers and chains, not with {type(value).__name__}: use map() for arrays."
-        )
-
-    def _ufunc(self, name: str, *values: Any) -> Chain:
-        return self._next(Ufunc(name, tuple(self._part(value) for value in values)))
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """Let ``np.sqrt(chain)`` and ``np.float32(2) * chain`` make chains."""
-        if method != "__call__" or options or ufunc.__name__ not in UFUNCS:
-            raise InputError(
-                f"np.{ufunc.__name__} does not work on chains: use map() with a function that calls it."
-            )
-        return self._ufunc(ufunc.__name__, *inputs)
-
-    def __add__(self, other: Any) -> Chain:
-        return self._ufunc("add", self, other)
-
-    def __radd__(self, other: Any) -> Chain:
-        return self._ufunc("add", other, self)
-
-    def __sub__(self, other: Any) -> Chain:
-        return self._ufunc("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Chain:
-        return self._ufunc("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Chain:
-        return self._ufunc("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Chain:
-        return self._ufunc("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Chain:
-        return self._ufunc("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Chain:
-        return self._ufunc("divide", other, self)
-
-    def __floordiv__(self, other: Any) -> Chain:
-        return self._ufunc("floor_divide", self, other)
-
-    def __mod__(self, other: Any) -> Chain:
-        return self._ufunc("remainder", self, other)
-
-    def __pow__(self, other: Any) -> Chain:
-        return self._ufunc("power", self, other)
-
-    def __rpow__(self, other: Any) -> Chain:
-        return self._ufunc("power", other, self)
-
-    def __neg__(self) -> Chain:
-        return self._ufunc("negative", self)
-
-    def __abs__(self) -> Chain:
-        return self._ufunc("absolute", self)
-
-    def __lt__(self, other: Any) -> Chain:
-        return self._ufunc("less", self, other)
-
-    def __le__(self, other: Any) -> Chain:
-        return self._ufunc("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> Chain:
-        return self._ufunc("greater", self, other)
-
-    def __ge__(self, other: Any) -> Chain:
-        return self._ufunc("greater_equal", self, other)
-
-    @override
-    def __eq__(self, other: object) -> Chain:  # type: ignore[override]
-        return self._ufunc("equal", self, other)
-
-    @override
-    def __ne__(self, other: object) -> Chain:  # type: ignore[override]
-        return self._ufunc("not_equal", self, other)
-
-    def __and__(self, other: Any) -> Chain:
-        return self._ufunc("logical_and", self, other)
-
-    def __or__(self, other: Any) -> Chain:
-        return self._ufunc("logical_or", self, other)
-
-    def __invert__(self) -> Chain:
-        return self._ufunc("logical_not", self)
-
-    __hash__ = object.__hash__
-
-    def __bool__(self) -> bool:
-        raise TypeError("A chain has no truth value before it is computed: combine conditions with & and |.")
-
-    @override
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Chain.from_json, (self.to_json(),)
 
     # Where it runs
 
@@ -397,28 +284,29 @@ class Chain:
     @property
     def label(self) -> str:
         """A short text for people: what it does last, and from which bands."""
-        names = ", ".join(self.bands)
-        match self.step:
-            case Bands():
-                return names
-            case Map(function=function) if function.name != "<lambda>":
-                return f"{function.name}({names})"
-            case Map():
-                return f"function of {names}"
-            case Ufunc(name=name):
-                return f"{name} of {names}"
-            case _:
-                return f"computed from {names}"
+        return self.step.label(", ".join(self.bands))
+
+    def explain(self) -> str:
+        """Return its steps in words, one line each; numbers in brackets are those of earlier lines."""
+        told = self.program.words()
+        left_out = len(told) - _SHOWN
+        if left_out > 0:
+            half = _SHOWN // 2
+            told = [*told[:half], f"... {left_out} more steps ...", *told[-half:]]
+        return "\n".join(told)
 
     @override
     def __repr__(self) -> str:
-        return f"<Chain {self.label}; {Path(self.reference['source']).name}; {self.hash[:12]}>"
+        names = ", ".join(dict.fromkeys(source.name for source in self.sources))
+        return f"<Chain {self.label}; {names}; {self.hash[:12]}>"
 
     def _repr_html_(self) -> str:
+        names = ", ".join(dict.fromkeys(source.name for source in self.sources))
         code = f"<pre>{html.escape(self.source)}</pre>" if self.source else ""
+        kind = "one image of all items" if self.reduced else "one image for each item"
         return (
-            f"<div><strong>{html.escape(self.label)}</strong> over "
-            f"{html.escape(Path(self.reference['source']).name)}: nothing is computed until it is shown on a "
-            f"<code>Map</code> or <code>.run()</code> over the whole collection.{code}"
+            f"<div><strong>{html.escape(self.label)}</strong> over {html.escape(names)}, {kind}: nothing is computed "
+            "until it is shown on a <code>Map</code> or <code>.run()</code> over the whole collection."
+            f"<details><summary>Steps</summary><pre>{html.escape(self.explain())}</pre></details>{code}"
             f"<small>chain {self.hash[:12]}</small></div>"
         )

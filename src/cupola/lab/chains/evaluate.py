@@ -11,8 +11,10 @@ from morecantile import Tile
 
 from cupola.exceptions import BandError, BodyError, InputError
 from cupola.lab import bodies
+from cupola.lab.chains.graph.bands import Bands
+from cupola.lab.chains.graph.context import Context
+from cupola.lab.chains.graph.program import compute
 from cupola.lab.chains.sampling import Sampler, as_it_lies, tile_grid
-from cupola.lab.chains.steps import evaluate
 from cupola.lab.collections.footprint import outline_box
 from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import capital
@@ -163,18 +165,29 @@ def _one_item(chain: Chain, item: Item, grid: Grid) -> NDArray[np.float32] | Non
     # repeat, and would show as steps. So it is computed there, and its result brought to the grid.
     lies = as_it_lies(grid, max(images, key=lambda image: image.width * image.height)) if chain.halo else None
     if lies is None:
-        return _on_grid(chain, bands, grid)
-    values = _on_grid(chain, bands, lies.grid)
+        return _on_grid(chain, item, bands, grid)
+    values = _on_grid(chain, item, bands, lies.grid)
     return None if values is None else lies.bring(values)
 
 
-def _on_grid(chain: Chain, bands: dict[str, list[Band]], grid: Grid) -> NDArray[np.float32] | None:
+def _on_grid(
+    chain: Chain, item: Item, bands: dict[str, list[Band]], grid: Grid
+) -> NDArray[np.float32] | None:
     """Return a chain's values at the places of `grid`; nothing where no band has a pixel there."""
     halo = chain.halo
     sampler = Sampler(grid.padded(halo))
     if not sampler.prefetch([band for found in bands.values() for band in found]):
         return None
-    values = evaluate(chain.step, lambda name: [sampler.read(band) for band in bands[name]])
+    program = chain.program
+
+    def leaf(place: int) -> NDArray[np.float32]:
+        step = program.lines[place].step
+        if not isinstance(step, Bands):
+            raise InputError(f"A viewport cannot show {step.op} yet: run the chain instead.")
+        return np.stack([sampler.read(band) for name in step.names for band in bands[name]])
+
+    context = Context(sampler.grid, item, item.body)
+    values = compute(program, program.section(program.last), leaf, context)
     return values[:, halo : halo + grid.height, halo : halo + grid.width] if halo else values
 
 

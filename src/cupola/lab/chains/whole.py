@@ -11,7 +11,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from cupola.exceptions import ImageError, InputError
-from cupola.lab.chains.steps import evaluate
+from cupola.lab.chains.graph.bands import Bands
+from cupola.lab.chains.graph.context import Context
+from cupola.lab.chains.graph.program import compute
 from cupola.lab.collections.images import describe, open_image, physical
 
 if TYPE_CHECKING:
@@ -116,9 +118,16 @@ class Whole:
 
     def compute(self, part: Part) -> NDArray[np.float32]:
         """Return the chain's values (bands, rows, columns) in the part's inner window."""
-        values = evaluate(
-            self.chain.step, lambda name: [self._values(band, part) for band in self._bands[name]]
-        )
+        program = self.chain.program
+
+        def leaf(place: int) -> NDArray[np.float32]:
+            step = program.lines[place].step
+            if not isinstance(step, Bands):
+                raise InputError(f"A run over single items cannot compute {step.op} yet.")
+            return np.stack([self._values(band, part) for name in step.names for band in self._bands[name]])
+
+        context = Context(None, self.item, self.item.body)
+        values = compute(program, program.section(program.last), leaf, context)
         top, left = part.inner.row_off - part.outer.row_off, part.inner.col_off - part.outer.col_off
         return values[:, top : top + part.inner.height, left : left + part.inner.width]
 

@@ -1,0 +1,14 @@
+"""The methods of chains, by family; `cupola.lab.chains.Chain` has them all.
+
+A family is a class of methods that stands on `Methods` and has no state: it makes a step and returns ``self._next(step)``.
+"""
+
+from __future__ import annotations
+
+from cupola.lab.chains.methods.arithmetic import Arithmetic
+from cupola.lab.chains.methods.base import Methods
+from cupola.lab.chains.methods.masks import Masks
+from cupola.lab.chains.methods.reductions import Reductions
+from cupola.lab.chains.methods.scale import Scale
+
+__all__ = ["Arithmetic", "Masks", "Methods", "Reductions", "Scale"]
