@@ -16,6 +16,7 @@ BASE_URL_VARIABLE = "CUPOLA_BASE_URL"
 
 PARTS = (
     "cupola.lab.tiles.handlers",
+    "cupola.lab.tiles.hips",
     "cupola.lab.jobs.relay",
     "cupola.lab.notices",
     "cupola.lab.notebooks.handlers",

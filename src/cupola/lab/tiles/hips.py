@@ -114,7 +114,7 @@ class HipsHandler(ChainHandler):
         told: dict[str, Any] = json.loads((await self.ask(chain, "stretch", scale=scale)).body)
         return told
 
-    async def style(self, chain: str) -> dict[str, Any]:  # type: ignore[override]
+    async def drawn(self, chain: str) -> dict[str, Any]:
         """Return how to draw, with both limits, as plain data."""
         style = self.look.style
         if not style.complete:
@@ -137,11 +137,11 @@ class PropertiesHandler(HipsHandler):
 
     @override
     async def make(self, chain: str) -> Rendered:
-        from cupola.lab.sky import hips
+        from cupola.lab.sky.properties import properties
 
         about, _ = await self.about(chain)
         told = await self.limits(chain)
-        return Rendered(hips.properties(about | told, self.revision, chain).encode())
+        return Rendered(properties(about | told, self.revision, chain).encode())
 
 
 class MocHandler(HipsHandler):
@@ -191,18 +191,19 @@ class CellHandler(HipsHandler):
 
     @override
     async def make(self, chain: str) -> Rendered | None:
-        from cupola.lab.sky import coverage, hips
+        from cupola.lab.sky import coverage
+        from cupola.lab.sky.properties import DEEPEST
 
         order, folder, pixel = self._cell
-        if order > hips.DEEPEST or pixel >= 12 * 4**order or folder != pixel // 10000 * 10000:
+        if order > DEEPEST or pixel >= 12 * 4**order or folder != pixel // 10000 * 10000:
             raise InputError(
-                f"There is no tile Norder{order}/Dir{folder}/Npix{pixel}: orders go from 0 to {hips.DEEPEST}, "
+                f"There is no tile Norder{order}/Dir{folder}/Npix{pixel}: orders go from 0 to {DEEPEST}, "
                 "and a folder is named by its first tile."
             )
         about, cells = await self.about(chain)
         if order > about["order"] or not coverage.touched(cells, order, pixel):
             return None
-        style = await self.style(chain) if self.kind == "png" else None
+        style = await self.drawn(chain) if self.kind == "png" else None
         return await self.ask(
             chain,
             "tile",
@@ -228,7 +229,7 @@ class AllskyHandler(HipsHandler):
 
     @override
     async def make(self, chain: str) -> Rendered:
-        return await self.ask(chain, "allsky", "hips/allsky", style=await self.style(chain))
+        return await self.ask(chain, "allsky", "hips/allsky", style=await self.drawn(chain))
 
 
 class AladinHandler(ChainHandler):
