@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,11 +172,20 @@ def _by_pdr(file: Path) -> Any:
     return None
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep astropy from warning of headers that are read as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _fits(file: Path) -> dict[str, Any]:
     from astropy.io import fits
 
     try:
-        with fits.open(file, memmap=True, lazy_load_hdus=True) as parts:
+        # Opened here: astropy leaves a damaged file open.
+        with file.open("rb") as stream, _quiet(), fits.open(stream) as parts:
             return {
                 part.name or f"part {number}": {
                     key: part.header[key] for key in part.header if key not in ("COMMENT", "HISTORY", "")
