@@ -94,6 +94,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale):
         return self.sources[0].reference
 
     @property
+    @override
     def collection(self) -> Collection:
         """The collection it computes over, opened at first use; the first where there are several.
 
@@ -115,6 +116,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale):
         return self.per_item is None
 
     @property
+    @override
     def body(self) -> Body | None:
         """The celestial body of its collection; nothing for images without a coordinate system."""
         return self.collection.body

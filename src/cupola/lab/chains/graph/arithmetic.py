@@ -35,7 +35,7 @@ _KEEPS_NAN = frozenset({"isfinite", "isnan"})
 """Functions that answer for missing values too."""
 
 _SIGNS = {
-    "add": "+", "subtract": "-", "multiply": "×", "divide": "/", "power": "to the power of", "remainder": "modulo",
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "to the power of", "remainder": "modulo",
     "less": "<", "less_equal": "≤", "greater": ">", "greater_equal": "≥", "equal": "=", "not_equal": "≠",
     "logical_and": "and", "logical_or": "or",
 }  # fmt: skip
@@ -102,7 +102,7 @@ class Where(Step):
     def compute(self, parts: Sequence[Value], context: Context) -> NDArray[np.float32]:
         condition, chosen, other = parts
         check_counts(parts)
-        result: NDArray[np.float32] = np.where(condition != 0, chosen, other).astype(np.float32, copy=False)
+        result: NDArray[np.float32] = np.asarray(np.where(condition != 0, chosen, other), dtype=np.float32)
         np.copyto(result, np.float32(np.nan), where=np.broadcast_to(np.isnan(condition), result.shape))
         return result
 
@@ -114,4 +114,4 @@ class Where(Step):
 
     @override
     def label(self, bands: str) -> str:
-        return f"masked {bands}" if self.inputs[2] != self.inputs[2] else f"computed from {bands}"  # noqa: PLR0124 - NaN
+        return f"masked {bands}" if self.inputs[2] != self.inputs[2] else f"computed from {bands}"

@@ -30,8 +30,8 @@ RESAMPLINGS = ("nearest", "bilinear", "cubic", "average", "mode")
 class Bands(Step):
     """The bands with which a chain starts, read from the files; one image for each item."""
 
-    source: Source = Source({"source": ""})
-    names: tuple[str, ...] = ()
+    source: Source
+    names: tuple[str, ...]
     resampling: str | None = None
     """One of `RESAMPLINGS`; nothing for the usual one: the nearest pixel, and averages for a coarser `At`."""
 

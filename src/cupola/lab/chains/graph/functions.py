@@ -29,7 +29,7 @@ MAX_HALO = 512
 class Map(Step):
     """A function of one array per band."""
 
-    function: Function = Function("", "", "", "")
+    function: Function
     halo: int = 0
 
     writes: ClassVar[bool] = True

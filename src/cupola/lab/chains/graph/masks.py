@@ -79,7 +79,8 @@ class Bits(Step):
         array: NDArray[np.float32] = parts[0]
         known = np.isfinite(array)
         wanted = sum(1 << bit for bit in self.bits)
-        answer = ((np.where(known, array, 0).astype(np.int64) & wanted) != 0).astype(np.float32)
+        whole: NDArray[np.int64] = np.where(known, array, np.float32(0)).astype(np.int64)
+        answer: NDArray[np.float32] = ((whole & wanted) != 0).astype(np.float32)
         answer[~known] = np.nan
         return answer
 

@@ -38,7 +38,7 @@ class Arithmetic(Methods):
 
     def clip(self, low: float, high: float) -> Self:
         """Return values limited to `low` ... `high`."""
-        return self._ufunc("maximum", self, low)._ufunc_of("minimum", high)
+        return self._ufunc("minimum", self._ufunc("maximum", self, low), high)
 
     def stack(self, *others: Methods | float) -> Self:
         """Return the bands of this chain and those of `others` after them, such as three for a colour picture."""
@@ -46,9 +46,6 @@ class Arithmetic(Methods):
 
     def _ufunc(self, name: str, *values: Any) -> Self:
         return self._next(Ufunc(tuple(self._part(value) for value in values), name), *values)
-
-    def _ufunc_of(self, name: str, *values: Any) -> Self:
-        return self._ufunc(name, self, *values)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Let ``np.sqrt(chain)`` and ``np.float32(2) * chain`` make chains."""

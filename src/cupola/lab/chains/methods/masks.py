@@ -183,7 +183,7 @@ def _class_numbers(classes: str | int | Iterable[str | int]) -> tuple[float, ...
                 hint = near(word, [*SCL_CLASSES, *_SCL_GROUPS])
                 raise InputError(f"Sentinel-2 has no scene class {name!r}{hint}")
             found.update(SCL_CLASSES[one] for one in known)
-        elif isinstance(name, int) and not isinstance(name, bool) and name in SCL_CLASSES.values():
+        elif type(name) is int and name in SCL_CLASSES.values():
             found.add(name)
         else:
             raise InputError(f"Sentinel-2's scene classes have the numbers 0 to 11, not {name!r}.")
