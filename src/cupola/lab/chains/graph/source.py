@@ -37,15 +37,14 @@ class Source:
     @classmethod
     def of(cls, collection: Collection) -> Source:
         """Return the source that stands for a collection."""
-        given = getattr(collection, "reference", None)
-        if given is None:
-            box = collection.bbox_filter
-            given = {
-                "source": str(collection.source),
-                "bbox": list(box) if box else None,
-                "datetime": collection.datetime_filter,
-            }
-        return cls(dict(given), collection)
+        box = collection.bbox_filter
+        reference = {
+            "source": str(collection.source),
+            "bbox": list(box) if box else None,
+            "datetime": collection.datetime_filter,
+            "query": collection.query_filter,
+        }
+        return cls(reference, collection)
 
     @property
     def collection(self) -> Collection:
@@ -86,12 +85,12 @@ class Source:
 
 
 def _opened(reference: Mapping[str, Any]) -> Collection:
+    source = reference["source"]
+    filters = {name: reference[name] for name in _FILTERS if reference[name] is not None}
+    if "://" in source:
+        from cupola.lab.collections.find import open_collection
+
+        return open_collection(source, **filters)
     from cupola.lab.collections.collection import Collection
 
-    again = getattr(Collection, "from_reference", None)
-    if again is not None:
-        found: Collection = again(reference)
-        return found
-    return Collection(
-        Path(reference["source"]), bbox=reference.get("bbox"), datetime=reference.get("datetime")
-    )
+    return Collection(Path(source), **filters)
