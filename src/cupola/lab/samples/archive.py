@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MARKER", "VERSION", "Progress", "make"]
 
-VERSION = 1
+VERSION = 2
 """Counts up when the content changes: archives of the same version are the same."""
 
 MARKER = ".cupola-sample-archive.json"

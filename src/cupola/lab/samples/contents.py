@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.samples import mars, sentinel2, sentinel5p, sky, stac
+from cupola.lab.samples import dem, mars, moon, sentinel2, sentinel5p, sky, stac
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLLECTIONS", "notebook", "steps"]
 
-COLLECTIONS = (sentinel2.ABOUT, mars.ABOUT, sentinel5p.ABOUT, sky.ABOUT)
+COLLECTIONS = (sentinel2.ABOUT, dem.ABOUT, mars.ABOUT, moon.ABOUT, sentinel5p.ABOUT, sky.ABOUT)
 
 
 def steps(folder: Path, *, small: bool) -> Iterator[tuple[str, float]]:
@@ -22,18 +22,23 @@ def steps(folder: Path, *, small: bool) -> Iterator[tuple[str, float]]:
     places = [folder / about.id for about in COLLECTIONS]
     for place in places:
         place.mkdir()
+    tile = 288 if small else 1024
+    # Share of the whole in per cent, number of steps, and the steps.
     work = (
-        (70, 9, sentinel2.write(places[0], side=288 if small else 1024)),
-        (16, 3, mars.write(places[1], side=192 if small else 1024)),
-        (8, 2, sentinel5p.write(places[2], scanlines=120 if small else 480, pixels=90 if small else 450)),
-        (6, 2, sky.write(places[3], side=160 if small else 1000)),
+        (62, 9, sentinel2.write(places[0], side=tile)),
+        (4, 1, dem.write(places[1], side=tile)),
+        (14, 3, mars.write(places[2], side=192 if small else 1024)),
+        (6, 2, moon.write(places[3], side=192 if small else 768)),
+        (8, 6, sentinel5p.write(places[4], scanlines=120 if small else 480, pixels=90 if small else 450)),
+        (6, 2, sky.write(places[5], side=160 if small else 1000)),
     )
     before = 0
-    # Share of the whole in per cent, number of steps, and the steps.
     for share, count, done in work:
         for number, what in enumerate(done, 1):
             yield what, (before + share * min(number / count, 1)) / 100
         before += share
+    # The landscape is large.
+    sentinel2.coast.cache_clear()
     stac.write_catalog(folder, COLLECTIONS)
     _write_texts(folder)
     yield "the examples", 1.0

@@ -19,16 +19,19 @@ _COMPLEX_KM = 8.0
 """Diameter above which Martian craters have flat floors and central peaks."""
 
 
-def ground(shape: tuple[int, int], pixel: float) -> Floats:
-    """Return heights in metres of `shape` rows and columns with pixels of `pixel` metres."""
-    rng = generator("mars", *shape)
+def ground(shape: tuple[int, int], pixel: float, *, place: str = "mars", lava: bool = True) -> Floats:
+    """Return heights in metres of `shape` rows and columns with pixels of `pixel` metres.
+
+    `place` chooses the ground: another word gives another one. Without `lava` no plain was flooded half-way.
+    """
+    rng = generator(place, *shape)
     height = 420 * fractal(rng, shape, 2.1) + 85 * fractal(rng, shape, 1.75, largest=150)
     height += np.linspace(500, -700, shape[1], dtype=np.float32)[None, :]
     texture = fractal(rng, shape, 1.5, largest=60)
     plan = list(_impacts(rng, shape, pixel))
     for number, impact in enumerate(plan):
         _dig(height, texture, pixel, *impact)
-        if number == len(plan) // 2:
+        if lava and number == len(plan) // 2:
             # Half-way through the history lava fills the lowest ground, so that young craters stand on a plain.
             _flood(height, texture)
     height += 5 * texture + 2.5 * fractal(rng, shape, 0.6)
@@ -118,14 +121,12 @@ def _flood(height: Floats, texture: Floats) -> None:
     np.copyto(height, lava + 0.06 * (height - lava), where=height < lava)
 
 
-def shaded(height: Floats, pixel: float) -> NDArray[np.uint8]:
-    """Return how a camera sees the ground with the sun in the north-west, 1 to 255."""
+def shaded(height: Floats, pixel: float, *, sun_elevation: float = 27) -> NDArray[np.uint8]:
+    """Return how a camera sees the ground with the sun at the upper left, `sun_elevation` degrees high, 1 to 255."""
     down, across = np.gradient(height / np.float32(pixel))
-    sun_elevation, sun_azimuth = np.radians(27), np.radians(315)
+    elevation, azimuth = np.radians(sun_elevation), np.radians(315)
     east, north = -across, down
-    light = (east * np.sin(sun_azimuth) + north * np.cos(sun_azimuth)) * np.cos(sun_elevation) + np.sin(
-        sun_elevation
-    )
+    light = (east * np.sin(azimuth) + north * np.cos(azimuth)) * np.cos(elevation) + np.sin(elevation)
     light /= np.sqrt(1 + east**2 + north**2)
     shape = (height.shape[0], height.shape[1])
     dust = fractal(generator("albedo", *shape), shape, 1.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from cupola.lab.samples.noise import Floats
 
-__all__ = ["ABOUT", "write"]
+__all__ = ["ABOUT", "coast", "heights", "write"]
 
 ABOUT = stac.Collected(
     id="sentinel-2-l2a",
@@ -101,7 +102,7 @@ def write(folder: Path, *, side: int) -> Iterator[str]:
         Rows and columns of a tile at 10 m.
     """
     pitch = side - _OVERLAP
-    land = make_land((side, side + (len(_TILES) - 1) * pitch))
+    land = coast(side)
     yield "the land"
     for day in _DAYS:
         values, cover = _view(land, day)
@@ -113,6 +114,17 @@ def write(folder: Path, *, side: int) -> Iterator[str]:
             )
             yield f"tile {tile} of {day.date}"
     stac.write_collection(folder, ABOUT, summaries={"gsd": [10, 20], "platform": ["made-up"]})
+
+
+@lru_cache(maxsize=1)
+def coast(side: int) -> Land:
+    """Return the landscape that tiles of `side` rows and columns show, kept: its terrain model is written too."""
+    return make_land((side, side + (len(_TILES) - 1) * (side - _OVERLAP)))
+
+
+def heights(side: int) -> tuple[Floats, CRS, Affine]:
+    """Return the coast's heights in metres, 0 on the sea, with the coordinate system and place of the tiles at 10 m."""
+    return np.maximum(coast(side).height, 0), _CRS, stac.north_up(_LEFT, _TOP, _PIXEL)
 
 
 def _view(land: Land, day: _Day) -> tuple[NDArray[np.uint16], Cover]:

@@ -1,8 +1,9 @@
-"""A Sentinel-5P-like swath of nitrogen dioxide over made-up cities, in the groups of the real product."""
+"""Sentinel-5P-like swaths of nitrogen dioxide over made-up cities in two years, in the groups of the real product."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import h5netcdf
@@ -24,19 +25,62 @@ ABOUT = stac.Collected(
     id="sentinel-5p",
     title="Sentinel-5P-like nitrogen dioxide",
     description=(
-        "A made-up swath of tropospheric nitrogen dioxide over the north-east Atlantic and western Europe, with "
-        "plumes that the wind carries from made-up cities, in the groups, dimensions and units of the real "
-        "Sentinel-5P level 2 product: curvilinear latitude and longitude, quality values, fill values under clouds."
+        "Made-up swaths of tropospheric nitrogen dioxide over the north-east Atlantic and western Europe, on three "
+        "days of April in 2025 and in 2026, with plumes that the wind carries from made-up cities; in the second year "
+        "there is less traffic. They have the groups, dimensions and units of the real Sentinel-5P level 2 product: "
+        "curvilinear latitude and longitude, quality values, fill values under clouds."
     ),
     keywords=("sentinel-5p", "tropomi", "no2", "swath", "air quality"),
 )
 
-NAME = "S5P_MADE_L2__NO2____20260418T132407_20260418T133248_00001_01_000000_20261121T000000"
-_START = "2026-04-18T13:24:07Z"
-_DAY_SECONDS = 514_166_400
-"""Midnight of that day in seconds since 2010."""
 _SECONDS_OF_DAY = 48_247
 _FILL = np.float32(9.96921e36)
+
+
+@dataclass(frozen=True)
+class _Day:
+    """A pass over the cities."""
+
+    date: str
+    crossing: float
+    """Longitude of the track where it crosses the equator."""
+    traffic: float
+    """Emissions, as a share of those of a usual day."""
+    turn: float
+    """How far the wind has turned from its usual direction, in degrees."""
+
+    @property
+    def name(self) -> str:
+        """The name of the product and its item."""
+        day = self.date.replace("-", "")
+        return f"S5P_MADE_L2__NO2____{day}T132407_{day}T133248_00001_01_000000_20261121T000000"
+
+    @property
+    def start(self) -> str:
+        """When the pass begins."""
+        return f"{self.date}T13:24:07Z"
+
+    @property
+    def end(self) -> str:
+        """When it ends."""
+        return f"{self.date}T13:32:48Z"
+
+    @property
+    def midnight(self) -> int:
+        """The day in seconds since 2010, as the product counts."""
+        return int((datetime.fromisoformat(self.date).replace(tzinfo=UTC) - _EPOCH).total_seconds())
+
+
+_EPOCH = datetime(2010, 1, 1, tzinfo=UTC)
+_DAYS = (
+    _Day("2026-04-18", 12.5, 0.62, 0),
+    _Day("2026-04-17", 17.0, 0.66, -25),
+    _Day("2026-04-16", 8.5, 0.60, 35),
+    _Day("2025-04-18", 11.0, 1.05, 15),
+    _Day("2025-04-17", 15.5, 0.98, -40),
+    _Day("2025-04-16", 7.0, 1.0, 20),
+)
+"""The first one has the size that is asked for, the others half of it."""
 
 # Name, longitude, latitude, emission (arbitrary), wind towards (degrees from north), wind speed (m/s).
 CITIES = (
@@ -57,6 +101,7 @@ CITIES = (
 class _Scene:
     """What the instrument measured; shape (scanline, ground_pixel)."""
 
+    day: _Day
     swath: Swath
     column: Floats
     """Tropospheric column, mol m-2, NaN where the retrieval failed."""
@@ -78,29 +123,33 @@ def write(folder: Path, *, scanlines: int, pixels: int) -> Iterator[str]:
     scanlines, pixels
         Size of the swath; 450 ground pixels are those of the real one.
     """
-    # The same area whatever the size: fewer scanlines are further apart.
-    swath = fly(
-        scanlines=scanlines, pixels=pixels, seconds=0.84 * 620 / scanlines, crossing=12.5, middle=45.0
-    )
-    scene = _measure(swath)
-    yield "the swath's geometry and plumes"
-    target = folder / NAME
-    target.mkdir()
-    _write_netcdf(target / f"{NAME}.nc", scene)
-    _write_item(target, swath)
+    for number, day in enumerate(_DAYS):
+        lines, columns = (scanlines, pixels) if number == 0 else (scanlines // 2, pixels // 2)
+        # The same area whatever the size: fewer scanlines are further apart.
+        swath = fly(
+            scanlines=lines,
+            pixels=columns,
+            seconds=0.84 * 620 / lines,
+            crossing=day.crossing,
+            middle=45.0,
+        )
+        target = folder / day.name
+        target.mkdir()
+        _write_netcdf(target / f"{day.name}.nc", _measure(swath, day))
+        _write_item(target, swath, day)
+        yield f"the swath of {day.date}"
     stac.write_collection(folder, ABOUT, summaries={"instruments": ["tropomi"], "platform": ["made-up"]})
-    yield "the swath of nitrogen dioxide"
 
 
-def _measure(swath: Swath) -> _Scene:
+def _measure(swath: Swath, day: _Day) -> _Scene:
     shape = swath.latitude.shape
-    rng = generator("no2", *shape)
+    rng = generator("no2", day.date, *shape)
     weather = fractal(rng, (shape[0], shape[1]), 1.7, largest=shape[1] / 3) + 0.5 * fractal(
         rng, (shape[0], shape[1]), 1.1
     )
     cloud = ramp(weather, 0.1, 1.5)
     background = 1.1e-5 + 3e-6 * fractal(rng, (shape[0], shape[1]), 2.2)
-    truth = background + _plumes(swath)
+    truth = background + day.traffic * _plumes(swath, day.turn)
     # Each detector column has its own small bias, which shows as stripes along the track.
     stripes = rng.normal(0, 1.6e-6, shape[1])
     zenith = _solar_zenith(swath)
@@ -112,6 +161,7 @@ def _measure(swath: Swath) -> _Scene:
     quality = np.where(failed, 0, quality)
     column[failed] = np.nan
     return _Scene(
+        day=day,
         swath=swath,
         column=column.astype(np.float32),
         precision=precision.astype(np.float32),
@@ -121,13 +171,13 @@ def _measure(swath: Swath) -> _Scene:
     )
 
 
-def _plumes(swath: Swath) -> Doubles:
+def _plumes(swath: Swath, turn: float) -> Doubles:
     """Return what the cities add: it is carried by the wind, spreads, and decays within a few hours."""
     total = np.zeros(swath.latitude.shape)
     for _, lon, lat, emission, towards, speed in CITIES:
         east = (swath.longitude - lon) * 111.2 * np.cos(np.radians(lat))
         north = (swath.latitude - lat) * 111.2
-        angle = np.radians(towards)
+        angle = np.radians(towards + turn)
         along = east * np.sin(angle) + north * np.cos(angle)
         across = east * np.cos(angle) - north * np.sin(angle)
         # Plumes are never straight.
@@ -163,7 +213,7 @@ def _write_netcdf(path: Path, scene: _Scene) -> None:
         support = product.create_group("SUPPORT_DATA")
         _write_geolocations(support.create_group("GEOLOCATIONS"), scene)
         _write_details(support.create_group("DETAILED_RESULTS"), support.create_group("INPUT_DATA"), scene)
-        _write_metadata(file.create_group("METADATA"))
+        _write_metadata(file.create_group("METADATA"), scene.day)
 
 
 def _global_attributes(scene: _Scene) -> dict[str, Any]:
@@ -175,9 +225,9 @@ def _global_attributes(scene: _Scene) -> dict[str, Any]:
         "source": "Made-up data; nothing was measured",
         "license": "CC0-1.0",
         "summary": "Made-up NO2 swath with plumes of made-up cities",
-        "time_reference": "2026-04-18T00:00:00Z",
-        "time_coverage_start": _START,
-        "time_coverage_end": "2026-04-18T13:32:48Z",
+        "time_reference": f"{scene.day.date}T00:00:00Z",
+        "time_coverage_start": scene.day.start,
+        "time_coverage_end": scene.day.end,
         "time_coverage_resolution": "PT0.840S",
         "orbit": np.int32(1),
         "cdm_data_type": "Swath",
@@ -223,7 +273,7 @@ def _write_coordinates(product: Any, scene: _Scene) -> None:
         units="1",
         long_name="pixel corner index",
     )
-    _put(product, "time", ("time",), np.array([_DAY_SECONDS], np.int32), standard_name="time",
+    _put(product, "time", ("time",), np.array([scene.day.midnight], np.int32), standard_name="time",
          units="seconds since 2010-01-01 00:00:00", long_name="reference start time of measurement")  # fmt: skip
     _put(product, "latitude", grid, swath.latitude[None].astype(np.float32), fill=_FILL,
          long_name="pixel center latitude", units="degrees_north", standard_name="latitude",
@@ -290,13 +340,13 @@ def _write_details(results: Any, inputs: Any, scene: _Scene) -> None:
          standard_name="surface_air_pressure", long_name="surface air pressure", **place)  # fmt: skip
 
 
-def _write_metadata(group: Any) -> None:
+def _write_metadata(group: Any, day: _Day) -> None:
     """Write the groups of metadata that the real product has, as far as they make sense for made-up data."""
     said: Mapping[str, Mapping[str, Any]] = {
         "QA_STATISTICS": {},
         "ALGORITHM_SETTINGS": {"made_up": "true"},
         "GRANULE_DESCRIPTION": {
-            "GranuleStart": _START,
+            "GranuleStart": day.start,
             "InstrumentName": "TROPOMI",
             "MissionName": "made-up",
             "MissionShortName": "S5P",
@@ -313,7 +363,7 @@ def _write_metadata(group: Any) -> None:
         group.create_group(name).attrs.update(attributes)
 
 
-def _write_item(target: Path, swath: Swath) -> None:
+def _write_item(target: Path, swath: Swath, day: _Day) -> None:
     latitude, longitude = swath.latitude, swath.longitude
     steps = max(1, len(latitude) // 16)
     edge = [
@@ -324,13 +374,13 @@ def _write_item(target: Path, swath: Swath) -> None:
     ]
     ring = [[round(float(lon), 5), round(float(lat), 5)] for lon, lat in edge]
     stac.write_item(
-        target / f"{NAME}.json",
+        target / f"{day.name}.json",
         ABOUT.id,
         geometry={"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
         properties={
-            "datetime": _START,
-            "start_datetime": _START,
-            "end_datetime": "2026-04-18T13:32:48Z",
+            "datetime": day.start,
+            "start_datetime": day.start,
+            "end_datetime": day.end,
             "platform": "made-up",
             "constellation": "sentinel-5p-like",
             "instruments": ["tropomi"],
@@ -338,7 +388,7 @@ def _write_item(target: Path, swath: Swath) -> None:
         },
         assets={
             "no2": {
-                "href": f"./{NAME}.nc",
+                "href": f"./{day.name}.nc",
                 "type": "application/x-netcdf",
                 "title": "Tropospheric column of nitrogen dioxide (netCDF, group PRODUCT)",
                 "roles": ["data"],

@@ -114,8 +114,12 @@ def write_item(  # noqa: PLR0913 - an item has that many parts
     properties: Mapping[str, Any],
     assets: Mapping[str, Mapping[str, Any]],
     links: Sequence[Mapping[str, Any]] = (),
+    box: Sequence[float] | None = None,
 ) -> None:
-    """Write a STAC item; its id is the file's stem, and its collection lies one folder above its own."""
+    """Write a STAC item; its id is the file's stem, and its collection lies one folder above its own.
+
+    `box` is for a geometry whose box is not that of its points: one around a pole.
+    """
     document: dict[str, Any] = {
         "type": "Feature",
         "stac_version": _STAC,
@@ -123,7 +127,7 @@ def write_item(  # noqa: PLR0913 - an item has that many parts
         "id": path.stem,
         "collection": collection,
         "geometry": geometry,
-        **({"bbox": bounds(geometry)} if geometry else {}),
+        **({"bbox": list(box) if box else bounds(geometry)} if geometry else {}),
         "properties": {"created": CREATED, "updated": CREATED, "license": "CC0-1.0", **properties},
         "links": [
             {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
