@@ -15,7 +15,7 @@ from cupola.lab.chains.graph.bands import Bands, Select
 from cupola.lab.chains.graph.functions import MAX_HALO, Map
 from cupola.lab.chains.graph.program import Program, from_json
 from cupola.lab.chains.graph.source import Source
-from cupola.lab.chains.methods import Arithmetic, Masks, Reductions, Scale
+from cupola.lab.chains.methods import Arithmetic, Masks, Reductions, Scale, Terrain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ _SHOWN = 40
 """Most steps that a chain tells of itself."""
 
 
-class Chain(Arithmetic, Masks, Reductions, Scale):
+class Chain(Arithmetic, Masks, Reductions, Scale, Terrain):
     """A computation over a collection. It is immutable: every operation returns a new chain.
 
     Values are physical, float32, NaN where there is no data. Chains of one collection can be added, compared
@@ -246,19 +246,26 @@ class Chain(Arithmetic, Masks, Reductions, Scale):
 
         return compute(self, item, bbox=bbox)
 
-    def run(
+    def run(  # noqa: PLR0913 - what can be said of a run, each with a default that fits
         self,
         name: str,
         *,
         dtype: str = "float32",
         scale: float | None = None,
         nodata: float | None = None,
+        grid: str | None = None,
+        resolution: float | None = None,
+        bbox: Iterable[float] | None = None,
+        piece: int | None = None,
+        resume: bool = False,
         **options: Unpack[Options],
     ) -> Job:
         """Run over the whole collection at full resolution, as a job with one product per item.
 
-        Products (a cloud-optimised GeoTIFF and a STAC item each) appear one by one in ``~/products/NAME``, or
-        ``NAME-2`` when that is taken: see ``job.products``.
+        A chain that makes one image of its items (``mean()``, ``mosaic()`` ...) is written in pieces of a grid instead,
+        as is any chain for which `grid`, `resolution`, `bbox` or `piece` is given: its items then lie over one another,
+        the newest on top. Products (a cloud-optimised GeoTIFF and a STAC item each) appear one by one in
+        ``~/products/NAME``, or ``NAME-2`` when that is taken: see ``job.products``.
 
         Parameters
         ----------
@@ -266,6 +273,19 @@ class Chain(Arithmetic, Masks, Reductions, Scale):
             For people, and for the folder.
         dtype, scale, nodata
             How values are stored: ``float32``, or for instance ``int16`` with scale 0.0001.
+        grid
+            The coordinate system of a composite, such as ``EPSG:32629``, ``IAU_2015:30135`` or ``Moon2015spolar``. Where
+            nothing is said: that of the images where all share one, else metres of their body, equirectangular, or polar
+            stereographic around a pole.
+        resolution
+            Metres per pixel of a composite; that of the finest band where nothing is said.
+        bbox
+            West, south, east, north in degrees that a composite covers; all items where nothing is said.
+        piece
+            Rows and columns of each file of a composite, 4096 where nothing is said.
+        resume
+            Whether to go on with the run of the same name and chain: what is whole and whose inputs have not changed
+            stays as it is.
         **options
             Where and how the tasks run: ``engine``, ``cpus``, ``memory``, ``gpus``, ``time``, ``chunk``, ``retries``,
             ``after``, ``team`` and ``notify``, as for `cupola.map`.
@@ -279,7 +299,19 @@ class Chain(Arithmetic, Masks, Reductions, Scale):
         """
         from cupola.lab.chains.run import run
 
-        return run(self, name, dtype=dtype, scale=scale, nodata=nodata, **options)
+        return run(
+            self,
+            name,
+            dtype=dtype,
+            scale=scale,
+            nodata=nodata,
+            grid=grid,
+            resolution=resolution,
+            bbox=bbox,
+            piece=piece,
+            resume=resume,
+            **options,
+        )
 
     # How it looks
 

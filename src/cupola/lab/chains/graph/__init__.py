@@ -5,7 +5,15 @@ Each module of a family enters its steps in `STEPS`; it is named here so that a 
 
 from __future__ import annotations
 
-from cupola.lab.chains.graph import arithmetic, bands, functions, masks, reduce, scale  # noqa: F401 - enter steps
+from cupola.lab.chains.graph import (  # noqa: F401 - enter steps
+    arithmetic,
+    bands,
+    functions,
+    masks,
+    reduce,
+    scale,
+    terrain,
+)
 from cupola.lab.chains.graph.base import STEPS, Part, Step, Value, check_counts, step
 from cupola.lab.chains.graph.context import Context
 from cupola.lab.chains.graph.program import Program, from_json

@@ -96,6 +96,10 @@ class _OfHeights(Step):
     def _one(self, heights: NDArray[np.float32], context: Context) -> NDArray[np.float32]:
         raise NotImplementedError
 
+    @override
+    def label(self, bands: str) -> str:
+        return f"{getattr(self, 'name', self.op).replace('_', ' ')} of {bands}"
+
 
 @step("hillshade")
 @dataclass(frozen=True, eq=False)

@@ -10,5 +10,6 @@ from cupola.lab.chains.methods.base import Methods
 from cupola.lab.chains.methods.masks import Masks
 from cupola.lab.chains.methods.reductions import Reductions
 from cupola.lab.chains.methods.scale import Scale
+from cupola.lab.chains.methods.terrain import Terrain
 
-__all__ = ["Arithmetic", "Masks", "Methods", "Reductions", "Scale"]
+__all__ = ["Arithmetic", "Masks", "Methods", "Reductions", "Scale", "Terrain"]
