@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BandLook", "Look", "look_of"]
 
-_CHOOSES = frozenset({"mask", "mask_scl", "mask_qa", "at", "resample", "mosaic", "first", "last"})
+_CHOOSES = frozenset({"mask", "mask_scl", "mask_qa"})
 """Steps whose values are some of their input's, band by band: classes stay classes."""
-_MEASURES = frozenset({"mean", "median", "min", "max", "percentile", "reduce", "std", "clip"})
-"""Steps whose values are measured in the unit of their input."""
+_PICKS = frozenset({"mosaic", "first", "last", "min", "max"})
+"""Reductions of the same kind."""
+_COUNTS = frozenset({"count"})
+"""Reductions whose values are not measured in the unit of their input."""
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _COLOURED = (3, 4)
 _MOST_CLASSES = 256
@@ -56,14 +58,15 @@ class Look:
         return dict(self.bands[0].palette) if len(self.bands) == 1 and self.bands[0].palette else None
 
 
-def look_of(chain: Chain, item: Item, count: int, packing: Packing) -> Look:
+def look_of(chain: Chain, item: Item | None, count: int, packing: Packing) -> Look:
     """Return what the `count` bands of a chain's product look like.
 
     Names, units and classes are those of the bands it was read from where its steps keep them; a result that was
     computed has the name of its function.
     """
     whole = packing.dtype == "uint8" and packing.scale == 1.0
-    bands = _followed(chain, item, classes=not packing.is_float and packing.scale == 1.0)
+    classes = not packing.is_float and packing.scale == 1.0
+    bands = None if item is None else _followed(chain, item, classes=classes)
     if bands is None or len(bands) != count:
         bands = [BandLook(name) for name in _names(chain, count)]
     if len({band.name for band in bands}) < count:
@@ -101,18 +104,19 @@ def _followed(chain: Chain, item: Item, *, classes: bool) -> list[BandLook] | No
 def _after(
     step: dict[str, Any], before: list[BandLook] | None, item: Item, *, classes: bool
 ) -> list[BandLook] | None:
-    match step["op"]:
-        case "bands":
-            return [_look(band, item, classes=classes) for name in step["names"] for band in item.band(name)]
-        case "select":
-            return None if before is None else [before[step["index"]]]
-        case operation if operation in _CHOOSES:
-            return before
-        case operation if operation in _MEASURES and before is not None:
-            kept = step.get("method", step.get("name")) not in ("count", "sum")
-            return [BandLook(band.name, band.unit if kept else None) for band in before]
-        case _:
-            return None
+    operation, how = step["op"], step.get("how")
+    if operation == "bands":
+        return [_look(band, item, classes=classes) for name in step["names"] for band in item.band(name)]
+    if before is None:
+        return None
+    if operation == "select":
+        return [before[step["index"]]]
+    if operation in _CHOOSES or (operation == "reduce" and how in _PICKS):
+        return before
+    if operation in {"reduce", "at"}:
+        # Quantities are averaged on the way, and what were classes may be none any more.
+        return [BandLook(band.name, None if how in _COUNTS else band.unit) for band in before]
+    return None
 
 
 def _look(band: Band, item: Item, *, classes: bool) -> BandLook:

@@ -18,6 +18,7 @@ from pyproj.exceptions import CRSError
 
 from cupola.exceptions import BodyError, InputError, LimitError
 from cupola.lab import bodies
+from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.sampling import Grid
 from cupola.lab.collections.footprint import check_box, outline_box
 from cupola.lab.collections.images import describe
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from cupola.lab.bodies import Body
+    from cupola.lab.chains.chain import Chain
+    from cupola.lab.collections.collection import Collection
     from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.items import Item
 
-__all__ = ["PIECE", "OutputGrid", "choose_grid", "pieces_with_items"]
+__all__ = ["PIECE", "OutputGrid", "bands_read", "choose_grid", "pieces_with_items", "plan"]
 
 PIECE = 4096
 """Rows and columns of a piece where nothing is said."""
@@ -149,6 +152,44 @@ class OutputGrid:
             return cls(**document)
         except TypeError as error:
             raise InputError(f"This is no grid of a composite ({error}).") from error
+
+
+def bands_read(chain: Chain) -> list[tuple[Collection, list[str]]]:
+    """Return the collections that a chain reads, each with the names of its bands."""
+    names: dict[str, dict[str, None]] = {}
+    for step in chain.program.of_kind(Bands):
+        names.setdefault(step.source.key, {}).update(dict.fromkeys(step.names))
+    return [(source.collection, list(names.get(source.key, {}))) for source in chain.sources]
+
+
+def plan(
+    chain: Chain,
+    *,
+    grid: str | None = None,
+    resolution: float | None = None,
+    bbox: Iterable[float] | None = None,
+    piece: int | None = None,
+) -> OutputGrid:
+    """Return the grid that a run of a chain writes; see `choose_grid`.
+
+    Where a chain reads several collections, that of the smallest extent says where and how finely: a global terrain
+    model that masks some scenes does not make the result global.
+    """
+    boxed: list[tuple[float, int, Collection, list[str], Box | None]] = []
+    for collection, names in bands_read(chain):
+        box = collection.bbox_filter or collection.bbox
+        area = ((box[2] - box[0]) % 360 or 360) * (box[3] - box[1]) if box else float("inf")
+        boxed.append((area, len(boxed), collection, names, box))
+    _, _, collection, names, box = min(boxed, key=lambda one: one[:2])
+    asked = check_box(bbox) if bbox is not None else box
+    return choose_grid(
+        collection.items if asked is None else collection.touching(asked) or collection.items,
+        names,
+        box=asked,
+        grid=grid,
+        resolution=resolution,
+        piece=PIECE if piece is None else piece,
+    )
 
 
 def choose_grid(  # noqa: PLR0913 - each says one thing about the grid
@@ -373,23 +414,20 @@ def pieces_with_items(grid: OutputGrid, boxes: Sequence[Box | None]) -> list[tup
     """
     import shapely
 
-    if any(box is None for box in boxes):
-        # An image that does not say where it lies may lie anywhere.
-        found = [(column, row) for row in range(grid.rows) for column in range(grid.columns)]
-    else:
-        parts = [part for box in boxes if box is not None for part in _split(box)]
-        tree = shapely.STRtree(shapely.box(*np.array(parts, dtype=np.float64).reshape(-1, 4).T))
-        places, areas = [], []
-        for row in range(grid.rows):
-            for column in range(grid.columns):
-                if (area := grid.part(column, row).box) is not None:
-                    for part in _split(area):
-                        places.append((column, row))
-                        areas.append(part)
-        hits = (
-            tree.query(shapely.box(*np.array(areas, dtype=np.float64).reshape(-1, 4).T))[0] if areas else []
-        )
-        found = list(dict.fromkeys(places[number] for number in sorted(set(np.asarray(hits).tolist()))))
+    parts = [part for box in boxes if box is not None for part in _split(box)]
+    places: list[tuple[int, int]] = []
+    areas: list[Box] = []
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            area = grid.part(column, row).box
+            for part in _split(area) if area else ():
+                places.append((column, row))
+                areas.append(part)
+    found: list[tuple[int, int]] = []
+    if parts and areas:
+        tree = shapely.STRtree(shapely.box(*np.array(parts, dtype=np.float64).T))
+        hits = tree.query(shapely.box(*np.array(areas, dtype=np.float64).T))[0]
+        found = list(dict.fromkeys(places[number] for number in np.unique(hits)))
     if not found:
         raise InputError("None of the items lies on this grid: look at the bbox.")
     if len(found) > _MOST_PIECES:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.packing import Packing
 
 __all__ = [
+    "KEPT",
     "aside",
     "collection_id",
     "file_stem",
@@ -34,6 +35,8 @@ __all__ = [
     "write_json",
 ]
 
+KEPT = ".inputs"
+"""The folder beside products in which tasks keep the checksums of their inputs for one another."""
 _ASIDE = re.compile(r"\.(?P<stem>.+)\.(?P<host>[^.]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part\..+")
 _FORGOTTEN = 24 * 3600.0
 """Seconds after which a file left aside by another machine is taken for dead."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+import re
+import uuid
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checksum", "checksum", "describe_function", "describe_inputs", "software", "state_of"]
 
-_READ = 1 << 20
 _SHA256 = "1220"
 """Multihash: SHA-256, 32 bytes."""
 
@@ -29,16 +31,49 @@ Checksum = tuple[int, str]
 _known: dict[tuple[str, int, int], Checksum] = {}
 
 
-def checksum(path: str) -> Checksum:
-    """Return size and checksum of a file, from memory while it does not change."""
+def checksum(path: str, kept: Path | None = None) -> Checksum:
+    """Return size and checksum of a file, from memory while it does not change.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    kept
+        A folder in which checksums are kept for other tasks that read the same file.
+    """
     key = fingerprint(path)
     if key not in _known:
-        digest = hashlib.sha256()
-        with Path(path).open("rb", buffering=0) as file:
-            while piece := file.read(_READ):
-                digest.update(piece)
-        _known[key] = key[2], _SHA256 + digest.hexdigest()
+        note = None if kept is None else kept / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.txt"
+        known = _noted(note)
+        _known[key] = key[2], known or _SHA256 + _digest(path)
+        if note is not None and known is None:
+            _note(note, _known[key][1])
     return _known[key]
+
+
+def _digest(path: str) -> str:
+    with Path(path).open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _noted(note: Path | None) -> str | None:
+    """Return the checksum in a file; nothing if there is none, or it was not written to its end."""
+    if note is None:
+        return None
+    try:
+        text = note.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return text if re.fullmatch(rf"{_SHA256}[0-9a-f]{{64}}", text) else None
+
+
+def _note(note: Path, text: str) -> None:
+    """Keep a checksum for others; where that cannot be they compute it again."""
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(exist_ok=True)
+        draft = note.with_name(f"{note.stem}.{uuid.uuid4().hex[:8]}.part")
+        draft.write_text(text, encoding="ascii")
+        draft.replace(note)
 
 
 def state_of(parts: Iterable[tuple[str, Iterable[str]]]) -> str:
@@ -71,8 +106,18 @@ def software() -> dict[str, str]:
     return dict(sorted(versions.items()))
 
 
-def describe_inputs(item: Item, files: list[str]) -> dict[str, Any]:
-    """Return an input item and the checksums of its files, the data files of labels included."""
+def describe_inputs(item: Item, files: list[str], kept: Path | None = None) -> dict[str, Any]:
+    """Return an input item and the checksums of its files, the data files of labels included.
+
+    Parameters
+    ----------
+    item
+        The item.
+    files
+        Those of its files that are read.
+    kept
+        As for `checksum`.
+    """
     parts: list[str] = []
     for path in files:
         if local_path(path) is None:
@@ -84,7 +129,7 @@ def describe_inputs(item: Item, files: list[str]) -> dict[str, Any]:
     for path in dict.fromkeys(parts):
         entry: dict[str, Any] = {"href": path}
         if local_path(path) is not None and Path(path).is_file():
-            entry["file:size"], entry["file:checksum"] = checksum(path)
+            entry["file:size"], entry["file:checksum"] = checksum(path, kept)
         described.append(entry)
     return {"item": item.id, "collection": item.collection, "files": described}
 

@@ -1,4 +1,4 @@
-"""A chain at full resolution: one piece of it at once into memory, or all of it as a job."""
+"""A chain at full resolution as a job: one product per item, or one image of many items in pieces of a grid."""
 
 from __future__ import annotations
 
@@ -11,129 +11,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-from rasterio.windows import Window
-
-from cupola.exceptions import InputError, LimitError, NotFoundError
-from cupola.lab.chains import fullres
+from cupola.exceptions import InputError, NotFoundError
+from cupola.lab.chains import composite, fullres, planning
 from cupola.lab.chains.chain import Chain
+from cupola.lab.chains.memory import compute
 from cupola.lab.chains.packing import Packing
-from cupola.lab.chains.products import write_collection
-from cupola.lab.chains.whole import Whole, windows
-from cupola.lab.collections.footprint import check_box
-from cupola.lab.collections.items import item_from_image, read_item
+from cupola.lab.chains.planning import OutputGrid
+from cupola.lab.chains.products import file_stem, write_collection
+from cupola.lab.collections.items import Item, item_from_image, read_item
+from cupola.lab.collections.scan import read_document
 from cupola.lab.collections.wording import capital
-from cupola.lab.projection import lonlat_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    import xarray
-
-    from cupola.lab.collections.images import Image
-    from cupola.lab.collections.items import Item
     from cupola.lab.jobs import Job
     from cupola.lab.jobs.options import Options
 
-__all__ = ["ItemInput", "WriteProduct", "compute", "run"]
-
-_MOST_PIXELS = 64_000_000
-"""What a notebook's kernel is asked to hold at once: 256 MB per band."""
-
-
-def compute(
-    chain: Chain, item: str | None = None, *, bbox: Iterable[float] | None = None
-) -> xarray.DataArray:
-    """Compute a chain over one item, or the part of it in a box, at full resolution into memory.
-
-    Parameters
-    ----------
-    chain
-        What to compute.
-    item
-        Id of the item; the newest (that touches `bbox`) where nothing is said.
-    bbox
-        West, south, east, north in degrees; the whole item where nothing is said.
-
-    Returns
-    -------
-    values
-        float32 with the dimensions (band, y, x); `attrs` has ``item``, ``crs`` (WKT) and ``transform``.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no such item, or none touches the box.
-    LimitError
-        When it is more than a kernel should hold.
-    """
-    import xarray
-
-    box = None if bbox is None else check_box(bbox)
-    items = chain.collection.items if box is None else chain.collection.touching(box)
-    if not items:
-        where = "" if box is None else f" that touches {box}"
-        raise NotFoundError(f"{capital(chain.collection)} has no item{where}.")
-    scene = chain.collection.item(item) if item is not None else items[0]
-    with Whole(chain, scene) as whole:
-        grid = whole.grid
-        area = Window(0, 0, grid.width, grid.height) if box is None else _window_of(box, grid, scene)
-        if area.width * area.height > _MOST_PIXELS:
-            raise LimitError(
-                f"That is {area.width * area.height / 1e6:,.0f} million pixels, more than a notebook should hold: "
-                "give a smaller bbox, or use run() to write products."
-            )
-        pieces: dict[int, list[Any]] = {}
-        for window in windows(grid):
-            piece = _overlap(window, area)
-            if piece is not None:
-                pieces.setdefault(piece.row_off, []).append(whole.compute(whole.read(piece)))
-    values = np.concatenate([np.concatenate(row, axis=2) for row in pieces.values()], axis=1)
-    a, b, c, d, e, f = grid.transform[:6]
-    left, top = area.col_off, area.row_off
-    coordinates: dict[str, Any] = {"band": np.arange(values.shape[0])}
-    if b == d == 0:
-        coordinates["x"] = c + a * (left + 0.5 + np.arange(area.width))
-        coordinates["y"] = f + e * (top + 0.5 + np.arange(area.height))
-    transform = (a, b, c + a * left + b * top, d, e, f + d * left + e * top)
-    attributes = {"item": scene.id, "crs": grid.wkt, "transform": transform}
-    return xarray.DataArray(
-        values, dims=("band", "y", "x"), coords=coordinates, name=chain.label, attrs=attributes
-    )
-
-
-def _overlap(one: Window, other: Window) -> Window | None:
-    """Return what two windows share."""
-    left, top = max(one.col_off, other.col_off), max(one.row_off, other.row_off)
-    right = min(one.col_off + one.width, other.col_off + other.width)
-    bottom = min(one.row_off + one.height, other.row_off + other.height)
-    return Window(left, top, right - left, bottom - top) if right > left and bottom > top else None
-
-
-def _window_of(box: tuple[float, float, float, float], grid: Image, item: Item) -> Window:
-    """Return the window of an image that holds a box in degrees."""
-    if grid.crs is None:
-        raise InputError(f"{capital(item)} has no coordinate system, so a bbox says nothing: leave it out.")
-    west, south, east, north = box
-    east = east + 360 if east < west else east
-    steps = np.linspace(0, 1, 33)
-    longitudes, latitudes = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
-    x, y = lonlat_of(grid.crs).forward(longitudes.ravel(), latitudes.ravel())
-    a, b, c, d, e, f = (~grid.transform)[:6]
-    columns, rows = a * x + b * y + c, d * x + e * y + f
-    good = np.isfinite(columns) & np.isfinite(rows)
-    if good.any():
-        left, right = (
-            max(0, int(np.floor(columns[good].min()))),
-            min(grid.width, int(np.ceil(columns[good].max()))),
-        )
-        top, bottom = (
-            max(0, int(np.floor(rows[good].min()))),
-            min(grid.height, int(np.ceil(rows[good].max()))),
-        )
-        if right > left and bottom > top:
-            return Window(left, top, right - left, bottom - top)
-    raise NotFoundError(f"No pixel of {item} lies in {box}.")
+__all__ = ["ItemInput", "PieceInput", "WritePiece", "WriteProduct", "compute", "run"]
 
 
 @dataclass(frozen=True)
@@ -143,10 +38,14 @@ class ItemInput:
     id: str
     path: str
     stac: bool
+    said: dict[str, Any] | None = None
+    """The whole item, where it came from a server and has no file."""
 
     @classmethod
     def of(cls, item: Item) -> ItemInput:
         """Return the input that stands for an item."""
+        if item.document is not None:
+            return cls(item.id, "", stac=True, said=item.to_json())
         if item.path is not None:
             return cls(item.id, str(item.path), stac=True)
         return cls(item.id, next(iter(item.assets.values())).href, stac=False)
@@ -159,6 +58,8 @@ class ItemInput:
         NotFoundError
             When its file is gone or tells of another item now.
         """
+        if self.said is not None:
+            return Item.from_json(self.said)
         path = Path(self.path)
         if not path.is_file():
             raise NotFoundError(f"The file {path} of the item {self.id} is no longer there.")
@@ -169,8 +70,16 @@ class ItemInput:
 
 
 @dataclass(frozen=True)
-class WriteProduct:
-    """The function that a chain's job runs: one item in, one product out."""
+class PieceInput:
+    """An input of a job: a piece of its grid."""
+
+    column: int
+    row: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the tasks of a chain's job have in common."""
 
     chain: str
     """As JSON."""
@@ -180,18 +89,45 @@ class WriteProduct:
     nodata: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def _stored(self) -> dict[str, Any]:
+        # A task that is run again leaves alone what is whole already: its first run may have been killed later.
+        return {
+            "dtype": self.dtype,
+            "scale": self.scale,
+            "nodata": self.nodata,
+            "provenance": self.provenance,
+            "keep": True,
+        }
+
+
+@dataclass(frozen=True)
+class WriteProduct(_Task):
+    """The function that a chain's job runs: one item in, one product out."""
+
     def __call__(self, source: ItemInput) -> str:
         """Write the product of one item and return the path of its GeoTIFF."""
-        path = fullres.write_product(
+        return str(fullres.write_product(_chain(self.chain), source.item(), self.folder, **self._stored))
+
+
+@dataclass(frozen=True)
+class WritePiece(_Task):
+    """The function of a job over a grid: one piece in, one product out."""
+
+    grid: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def __call__(self, piece: PieceInput) -> str:
+        """Write the product of one piece and return its path; an empty text where no pixel has a value."""
+        path = composite.write_piece(
             _chain(self.chain),
-            source.item(),
+            OutputGrid.from_json(self.grid),
+            (piece.column, piece.row),
             self.folder,
-            dtype=self.dtype,
-            scale=self.scale,
-            nodata=self.nodata,
-            provenance=self.provenance,
+            name=self.name,
+            **self._stored,
         )
-        return str(path)
+        return str(path or "")
 
 
 @lru_cache(maxsize=4)
@@ -199,61 +135,154 @@ def _chain(text: str) -> Chain:
     return Chain.from_json(text)
 
 
-def run(
+def run(  # noqa: PLR0913 - what can be said of a run, each with a default that fits
     chain: Chain,
     name: str,
     *,
     dtype: str = "float32",
     scale: float | None = None,
     nodata: float | None = None,
+    grid: str | None = None,
+    resolution: float | None = None,
+    bbox: Iterable[float] | None = None,
+    piece: int | None = None,
+    resume: bool = False,
     **options: Unpack[Options],
 ) -> Job:
     """Run a chain over its whole collection at full resolution, as a job; see `Chain.run`."""
+    packing = Packing.of(dtype, scale, nodata)
+    title = str(name).strip()
+    if not title:
+        raise InputError("Give the job a name, such as ndvi.run('ndvi-february').")
+    asked = {"grid": grid, "resolution": resolution, "bbox": bbox, "piece": piece}
+    over_grid = chain.reduced or any(value is not None for value in asked.values())
+    _check_items(chain)
+    mark = {"cupola:chain": chain.hash, "cupola:stored": packing.to_json()}
+    folder = _same_folder(_root(), title, mark) if resume else None
+    made = folder is None
+    output: OutputGrid | None = None
+    if over_grid:
+        known = (read_document(folder / "collection.json") or {}).get("cupola:grid") if folder else None
+        output = _output(chain, known, asked)
+        mark["cupola:grid"] = output.to_json()
+    folder = folder or _new_folder(_root(), title)
+    try:
+        write_collection(folder, title=title, chain=chain, more=mark)
+        said = {
+            "job": title,
+            "by": os.environ.get("JUPYTERHUB_USER") or getpass.getuser(),
+            "dtype": dtype,
+            "scale": scale,
+            "nodata": nodata,
+        }
+        common: dict[str, Any] = {
+            "chain": chain.to_json(),
+            "folder": str(folder),
+            "dtype": dtype,
+            "scale": scale,
+            "nodata": nodata,
+            "provenance": said,
+        }
+        if output is None:
+            return _submit_items(chain, title, WriteProduct(**common), folder, options)
+        task = WritePiece(**common, grid=output.to_json(), name=file_stem(folder.name))
+        return _submit_pieces(chain, title, task, output, options)
+    except BaseException:
+        if made:
+            # Nothing was submitted: the folder's name is free for the next try.
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _check_items(chain: Chain) -> None:
+    """Refuse a chain that has nothing to compute over, before anything is made."""
+    for source in chain.sources:
+        if not source.collection.items:
+            raise InputError(f"{capital(source.collection)} has no items to compute over.")
+    for collection, names in planning.bands_read(chain):
+        for band in names:
+            collection.items[0].band(band)
+
+
+def _output(chain: Chain, known: Any, asked: dict[str, Any]) -> OutputGrid:
+    """Return the grid of a run; that of the run that is resumed, unless another one was asked for."""
+    if isinstance(known, dict) and all(value is None for value in asked.values()):
+        return OutputGrid.from_json(known)
+    output = planning.plan(chain, **asked)
+    if isinstance(known, dict) and OutputGrid.from_json(known) != output:
+        raise InputError(
+            "The run that is to be resumed wrote another grid: leave out grid, resolution, bbox and piece, or give "
+            "this run another name."
+        )
+    return output
+
+
+def _submit_items(chain: Chain, title: str, task: WriteProduct, folder: Path, options: Options) -> Job:
+    items = chain.collection.items
+    inputs = [ItemInput.of(item) for item in items]
+    return _submit(chain, title, task, inputs, [item.id for item in items], folder, options)
+
+
+def _submit_pieces(chain: Chain, title: str, task: WritePiece, grid: OutputGrid, options: Options) -> Job:
+    boxes = [item.bbox for source in chain.sources for item in source.collection.items]
+    pieces = planning.pieces_with_items(grid, boxes)
+    inputs = [PieceInput(*piece) for piece in pieces]
+    labels = [composite.piece_name(task.name, grid, piece) for piece in pieces]
+    return _submit(chain, title, task, inputs, labels, Path(task.folder), options)
+
+
+def _submit(  # noqa: PLR0913, PLR0917 - what a job is made of
+    chain: Chain,
+    title: str,
+    task: WriteProduct | WritePiece,
+    inputs: Sequence[Any],
+    labels: Sequence[str],
+    folder: Path,
+    options: Options,
+) -> Job:
     from cupola.lab import jobs
 
-    Packing.of(dtype, scale, nodata)
-    if not str(name).strip():
-        raise InputError("Give the job a name, such as ndvi.run('ndvi-february').")
-    items = chain.collection.items
-    if not items:
-        raise InputError(f"{capital(chain.collection)} has no items to compute over.")
-    for band in chain.bands:
-        items[0].band(band)
-    folder = _new_folder(Path.home() / "products", name)
-    try:
-        write_collection(folder, title=name.strip(), chain=chain)
-        task = WriteProduct(
-            chain=chain.to_json(),
-            folder=str(folder),
-            dtype=dtype,
-            scale=scale,
-            nodata=nodata,
-            provenance={
-                "job": name.strip(),
-                "by": os.environ.get("JUPYTERHUB_USER") or getpass.getuser(),
-                "dtype": dtype,
-                "scale": scale,
-                "nodata": nodata,
-            },
+    return jobs.submit(title, task, inputs, labels=labels, source=chain.source, products=folder, **options)
+
+
+def _root() -> Path:
+    return Path.home() / "products"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "products"
+
+
+def _same_folder(root: Path, name: str, mark: dict[str, Any]) -> Path | None:
+    """Return the newest folder of that name which the same chain writes; nothing where there is none of that name.
+
+    Raises
+    ------
+    InputError
+        When folders of that name hold products of other chains only.
+    """
+    slug = _slug(name)
+    numbered = re.compile(rf"{re.escape(slug)}(?:-(\d+))?")
+    found = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        match = numbered.fullmatch(folder.name)
+        if match is not None and folder.is_dir():
+            found.append((int(match[1] or 1), folder))
+    for _, folder in sorted(found, reverse=True):
+        document = read_document(folder / "collection.json") or {}
+        if all(document.get(key) == value for key, value in mark.items()):
+            return folder
+    if found:
+        raise InputError(
+            f"The products in {max(found)[1]} were made by another chain or are stored otherwise, so they cannot "
+            "be resumed: leave out resume, or give this run another name."
         )
-        return jobs.submit(
-            name.strip(),
-            task,
-            [ItemInput.of(item) for item in items],
-            labels=[item.id for item in items],
-            source=chain.source,
-            products=folder,
-            **options,
-        )
-    except BaseException:
-        # Nothing was submitted: the folder's name is free for the next try.
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    return None
 
 
 def _new_folder(root: Path, name: str) -> Path:
     """Make and return a folder of its own for a job's products: ``NAME``, ``NAME-2`` when that is taken ..."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.strip().lower()).strip("-")[:60] or "products"
+    slug = _slug(name)
     root.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
