@@ -27,6 +27,7 @@ __all__ = [
     "BODIES",
     "EARTH",
     "PROJECTIONS",
+    "SKY",
     "Body",
     "body_named",
     "body_of_crs",
@@ -66,6 +67,9 @@ def _body(name: str, radius: float, smallest: float | None = None, largest: floa
 
 
 EARTH = Body("Earth", 6_378_137.0, 6_356_752.0, 6_378_388.0)
+
+SKY = Body("Sky", *[math.degrees(1) * 3600] * 3)
+"""The sphere of the sky: an arcsecond of it is a metre long."""
 
 BODIES: dict[str, Body] = {
     body.name: body

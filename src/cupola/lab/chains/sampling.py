@@ -1,9 +1,9 @@
-"""Pixels of image files at the places of a grid: nearest neighbour, from the fitting level of the pyramid.
+"""Pixels of image files at the places of a grid, from the fitting level of the pyramid.
 
 GDAL's warper is not used for tiles: a tile needs the values at 256 x 256 places and no more. The places are
-carried from the grid to the image through a coarse net of control points (exactly where the net is not good
-enough), the window around them is read from one overview, and NumPy picks the pixels. That takes half of the
-CPU time, needs no warped file per tile, and works across the antimeridian and around the poles.
+carried from the grid to the image (`places`), the window around them is read from one overview, and NumPy picks the
+pixels. That takes half of the CPU time, needs no warped file per tile, works across the antimeridian and around the
+poles, and is the same for planes, swaths and the sky.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,41 +19,51 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from cupola.exceptions import ImageError
+from cupola.lab.chains.grids import AnyGrid, Grid, HipsGrid, ImageGrid, tile_grid
+from cupola.lab.chains.places import image_pixels
+from cupola.lab.chains.resampling import MANY, METHODS, SMOOTH, between, check, gather
 from cupola.lab.collections.images import describe, fingerprint, open_image, physical
 from cupola.lab.projection import lonlat_of_wkt
 
 if TYPE_CHECKING:
-    import rasterio
     from numpy.typing import NDArray
 
     from cupola.lab.collections.images import Band, Image
-    from cupola.lab.projection import LonLat
 
-__all__ = ["Grid", "Lies", "Sampler", "as_it_lies", "dataset", "tile_grid"]
+__all__ = [
+    "METHODS",
+    "AnyGrid",
+    "Grid",
+    "HipsGrid",
+    "ImageGrid",
+    "Lies",
+    "Sampler",
+    "as_it_lies",
+    "dataset",
+    "tile_grid",
+]
 
 Floats = Any  # NDArray[np.float64], written short
 
-_NET = 17
-"""Control points along each side."""
-_TOLERANCE = 0.125
-"""How far the net may be off, in pixels of the level that is read; GDAL's warper takes the same."""
 _OPEN_FILES = 48
 """Datasets that each thread keeps open."""
 _MAX_READ = 4096
 """Rows and columns read at most for one tile: a file without a pyramid is decimated by GDAL instead."""
-
 _MOST_AS_IT_LIES = 9
 """Times as many pixels as the grid has: a turned image has its corners outside, and a level may be twice as fine."""
+_MOST_SAMPLES = 16
+"""Samples along each side of a pixel for averages: where more pixels lie under one, they are an even choice."""
+_SAMPLES_AT_ONCE = 2_000_000
 
 _local = threading.local()
 
 
-def dataset(path: str, level: int | None = None) -> rasterio.io.DatasetReader:
+def dataset(path: str, level: int | None = None) -> Any:
     """Return an open dataset of this thread, kept until the file changes; `level` chooses an overview.
 
     GDAL datasets are not safe to share between threads, so each thread has its own.
     """
-    cache: OrderedDict[tuple[Any, ...], rasterio.io.DatasetReader] | None
+    cache: OrderedDict[tuple[Any, ...], Any] | None
     cache = getattr(_local, "datasets", None)
     if cache is None:
         cache = _local.datasets = OrderedDict()
@@ -71,43 +80,10 @@ def dataset(path: str, level: int | None = None) -> rasterio.io.DatasetReader:
     return opened
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Places in a coordinate system: the pixel centres of a rectangle of pixels."""
-
-    plane: LonLat
-    """The coordinate system, seen from longitude and latitude."""
-    left: float
-    top: float
-    resolution_x: float
-    resolution_y: float
-    """Positive: rows go down."""
-    width: int
-    height: int
-
-    def padded(self, halo: int) -> Grid:
-        """Return the grid with `halo` more pixels on all sides."""
-        return Grid(
-            self.plane,
-            self.left - halo * self.resolution_x,
-            self.top + halo * self.resolution_y,
-            self.resolution_x,
-            self.resolution_y,
-            self.width + 2 * halo,
-            self.height + 2 * halo,
-        )
-
-    def lonlat(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        """Return longitude and latitude in degrees of places given in pixels from the grid's corner."""
-        x = self.left + columns * self.resolution_x
-        y = self.top - rows * self.resolution_y
-        return self.plane.inverse(x, y)
-
-
 class Sampler:
     """Reads bands of images at the places of one grid; what bands of one image grid share is computed once."""
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: AnyGrid) -> None:
         self.grid = grid
         self._places: dict[tuple[Any, ...], _Places | None] = {}
         self._raw: dict[tuple[Any, ...], NDArray[Any]] = {}
@@ -134,47 +110,127 @@ class Sampler:
                 self._raw[path, 0] = places.read_mask(image)
         return found
 
-    def read(self, band: Band) -> NDArray[np.float32]:
+    def touches(self, bands: list[Band]) -> bool:
+        """Return whether any of the bands has a pixel here; nothing is read."""
+        return any(self._find(describe(path)) is not None for path in {band.path for band in bands})
+
+    def read(self, band: Band, resampling: str = "nearest") -> NDArray[np.float32]:
         """Return the band's physical values (rows, columns) at the grid's places, NaN outside of the image.
+
+        Parameters
+        ----------
+        band
+            Which one.
+        resampling
+            ``nearest`` (pixels as they are), ``bilinear`` or ``cubic`` (between pixels of the fitting level of the
+            pyramid), ``average`` or ``mode`` (of the pixels under each of the grid's; as ``nearest`` where the grid
+            is the finer one).
 
         Raises
         ------
         ImageError
             When the file cannot be read.
+        InputError
+            When there is no such resampling.
         """
         image = describe(band.path)
         places = self._find(image)
-        values = np.full((self.grid.height, self.grid.width), np.nan, dtype=np.float32)
         if places is None:
-            return values
+            return np.full((self.grid.height, self.grid.width), np.nan, dtype=np.float32)
+        if check(resampling) in SMOOTH:
+            return self._spread(band, image, places, resampling)
+        if resampling in MANY and places.factor > 1:
+            return self._gathered(band, places, resampling)
         if (band.path, band.index) not in self._raw:
             self.prefetch([band])
         raw = self._raw[band.path, band.index]
-        mask = self._raw.get((band.path, 0))
-        values[places.inside] = physical(raw, band, image, mask)
-        return values
+        return places.put(physical(raw, band, image, self._raw.get((band.path, 0))))
 
     def _find(self, image: Image) -> _Places | None:
-        key = (image.wkt, image.transform, image.width, image.height, image.overviews)
+        key: tuple[Any, ...] = (
+            image.wkt,
+            image.transform,
+            image.width,
+            image.height,
+            image.overviews,
+            image.curved,
+        )
+        if image.placement is None or isinstance(self.grid, ImageGrid):
+            key = (*key, image.path)
         if key not in self._places:
             self._places[key] = _find_places(self.grid, image)
         return self._places[key]
+
+    def _spread(self, band: Band, image: Image, places: _Places, method: str) -> NDArray[np.float32]:
+        """Return values between the pixels of the fitting level."""
+        window, left, top = places.around(image, 2)
+        values = _physical_block(band, image, places.level, window)
+        columns, rows = places.exact
+        found = between(values, columns - left, rows - top, method)
+        return places.put(found)
+
+    def _gathered(self, band: Band, places: _Places, method: str) -> NDArray[np.float32]:
+        """Return averages or modes of all pixels under each of the grid's, some rows of the grid at a time."""
+        times = min(_MOST_SAMPLES, max(1, int(np.ceil(places.factor - 1e-6))))
+        grid = self.grid
+        values = np.full((grid.height, grid.width), np.nan, dtype=np.float32)
+        rows = max(1, _SAMPLES_AT_ONCE // (grid.width * times * times))
+        for top in range(0, grid.height, rows):
+            strip = grid.window(0, top, grid.width, min(rows, grid.height - top))
+            samples = Sampler(strip.finer(times)).at_level(band, places.level)
+            if samples is not None:
+                values[top : top + strip.height] = gather(samples, times, method)
+        return values
+
+    def at_level(self, band: Band, level: int | None) -> NDArray[np.float32] | None:
+        """Return the nearest pixels of one level of the pyramid; nothing where the band has none here."""
+        image = describe(band.path)
+        places = _find_places(self.grid, image, level)
+        if places is None:
+            return None
+        mask = places.read_mask(image) if image.masked else None
+        return places.put(physical(places.read(image, [band.index])[0], band, image, mask))
+
+
+def _physical_block(band: Band, image: Image, level: int | None, window: Window) -> NDArray[np.float32]:
+    """Read a window of one level as physical values."""
+    source = dataset(image.path, level)
+    shape = (min(int(window.height), _MAX_READ), min(int(window.width), _MAX_READ))
+    try:
+        raw = source.read([band.index], window=window, out_shape=(1, *shape), resampling=Resampling.nearest)[
+            0
+        ]
+        mask = source.dataset_mask(window=window, out_shape=shape) if image.masked else None
+    except RasterioError as error:
+        raise _damaged(image) from error
+    values = physical(raw, band, image, mask)
+    if shape != (window.height, window.width):
+        down = np.arange(int(window.height)) * shape[0] // int(window.height)
+        across = np.arange(int(window.width)) * shape[1] // int(window.width)
+        values = values[down][:, across]
+    return values
 
 
 @dataclass(frozen=True)
 class _Places:
     """Where in an image the places of a grid lie."""
 
-    inside: NDArray[np.bool_]
-    """Of the grid: whether the place is in the image."""
+    size: tuple[int, int]
+    """Rows and columns of the grid."""
+    inside: NDArray[np.bool_] | tuple[slice, slice] | None
+    """Of the grid: whether the place is in the image, or which rows and columns are; nothing where all are."""
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
-    """Of the places inside, in pixels of `window` as read."""
+    """Of the places inside, in pixels of `window` as read; one column of rows and one row of columns if straight."""
+    exact: tuple[Floats, Floats]
+    """Columns and rows of the places inside, in pixels of the level, between its pixels."""
     window: Window
     """In pixels of the level."""
     level: int | None
     shape: tuple[int, int]
     """As read: the window's own size, or less where GDAL decimates."""
+    factor: float
+    """How many pixels of the level make one of the grid."""
 
     def read(self, image: Image, indexes: list[int]) -> list[NDArray[Any]]:
         """Return the stored numbers of these bands at the places inside."""
@@ -199,6 +255,22 @@ class _Places:
             raise _damaged(image) from error
         return np.asarray(mask[self.rows, self.columns], dtype=np.uint8)
 
+    def put(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values of the places inside where they belong in the grid, NaN elsewhere."""
+        if self.inside is None:
+            return values.reshape(self.size)
+        whole = np.full(self.size, np.nan, dtype=np.float32)
+        whole[self.inside] = values
+        return whole
+
+    def around(self, image: Image, more: int) -> tuple[Window, int, int]:
+        """Return the window with some pixels more on all sides, as far as the level goes, and where it begins."""
+        level = dataset(image.path, self.level)
+        left, top = max(0, int(self.window.col_off) - more), max(0, int(self.window.row_off) - more)
+        right = min(level.width, int(self.window.col_off + self.window.width) + more)
+        bottom = min(level.height, int(self.window.row_off + self.window.height) + more)
+        return Window(left, top, right - left, bottom - top), left, top
+
 
 @dataclass(frozen=True)
 class Lies:
@@ -211,9 +283,7 @@ class Lies:
 
     def bring(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return values (bands, rows, columns) of the part's pixels at the places of the wanted grid, NaN outside."""
-        brought = np.full((len(values), self.wanted.height, self.wanted.width), np.nan, dtype=np.float32)
-        brought[:, self.places.inside] = values[:, self.places.rows, self.places.columns]
-        return brought
+        return np.stack([self.places.put(layer[self.places.rows, self.places.columns]) for layer in values])
 
 
 def as_it_lies(grid: Grid, image: Image) -> Lies | None:
@@ -242,18 +312,28 @@ def _damaged(image: Image) -> ImageError:
     return ImageError(f"{image.path} cannot be read to its end: the file is damaged or cut off.")
 
 
-def _find_places(grid: Grid, image: Image) -> _Places | None:
-    """Return where the grid's places lie in the image; nothing if none does."""
-    if image.crs is None:
+_FITTING = -1
+"""Stands for the level that fits the grid."""
+
+
+def _find_places(grid: AnyGrid, image: Image, wanted: int | None = _FITTING) -> _Places | None:
+    """Return where the grid's places lie in the image; nothing if none does. `wanted` asks for one level."""
+    found = image_pixels(grid, image)
+    if found is None:
         return None
-    columns, rows, factor = _image_pixels(grid, image)
+    columns, rows, factor = found
     with np.errstate(invalid="ignore"):
-        inside = (columns >= 0) & (columns < image.width) & (rows >= 0) & (rows < image.height)
-    if not inside.any():
+        in_x, in_y = (columns >= 0) & (columns < image.width), (rows >= 0) & (rows < image.height)
+    inside, columns, rows = _keep(columns, rows, in_x, in_y)
+    if not columns.size or not rows.size:
         return None
-    level, scale_x, scale_y, width, height = _level(image, factor)
-    columns = np.minimum((columns[inside] * scale_x).astype(np.intp), width - 1)
-    rows = np.minimum((rows[inside] * scale_y).astype(np.intp), height - 1)
+    fitting = factor if wanted == _FITTING else None
+    level, scale_x, scale_y, width, height = _level(image, fitting, wanted)
+    if scale_x != 1.0 or scale_y != 1.0:
+        columns, rows = columns * scale_x, rows * scale_y
+    exact = columns, rows
+    columns = np.minimum(columns.astype(np.intp), width - 1)
+    rows = np.minimum(rows.astype(np.intp), height - 1)
     left, top = int(columns.min()), int(rows.min())
     window = Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
     columns -= left
@@ -262,111 +342,39 @@ def _find_places(grid: Grid, image: Image) -> _Places | None:
     if shape != (window.height, window.width):
         rows = (rows * shape[0]) // int(window.height)
         columns = (columns * shape[1]) // int(window.width)
-    return _Places(inside, rows, columns, window, level, shape)
+    size = (grid.height, grid.width)
+    return _Places(size, inside, rows, columns, exact, window, level, shape, factor * min(scale_x, scale_y))
 
 
-def _level(image: Image, factor: float) -> tuple[int | None, float, float, int, int]:
-    """Choose the overview that is just fine enough: its number, its scale and its size."""
-    fitting = [(scale, n) for n, scale in enumerate(image.overviews) if scale <= factor * 1.0001]
-    if not fitting:
+def _keep(
+    columns: Floats, rows: Floats, in_x: NDArray[np.bool_], in_y: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_] | tuple[slice, slice] | None, Floats, Floats]:
+    """Return which places of the grid are in the image, and columns and rows of only those."""
+    if in_x.all() and in_y.all():
+        return None, columns, rows
+    if columns.shape != rows.shape:
+        across, down = _run(in_x.ravel()), _run(in_y.ravel())
+        return (down, across), columns[:, across], rows[down]
+    inside = in_x & in_y
+    return inside, columns[inside], rows[inside]
+
+
+def _run(inside: NDArray[np.bool_]) -> slice:
+    """Return the places inside as a slice: along a straight line they follow one another."""
+    found = np.flatnonzero(inside)
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+
+def _level(
+    image: Image, factor: float | None, wanted: int | None
+) -> tuple[int | None, float, float, int, int]:
+    """Choose the overview that is just fine enough, or the one that is asked for: its number, scale and size."""
+    level = wanted
+    if factor is not None:
+        fitting = [(scale, n) for n, scale in enumerate(image.overviews) if scale <= factor * 1.0001]
+        level = max(fitting)[1] if fitting else None
+    if level is None:
         return None, 1.0, 1.0, image.width, image.height
-    level = max(fitting)[1]
     with_level = dataset(image.path, level)
     width, height = with_level.width, with_level.height
     return level, width / image.width, height / image.height, width, height
-
-
-def _image_pixels(grid: Grid, image: Image) -> tuple[Floats, Floats, float]:
-    """Return columns and rows of the grid's places in the image, and how many image pixels make one of the grid's.
-
-    Places that the image's coordinate system does not have are NaN.
-    """
-    net_columns = np.linspace(0.5, grid.width - 0.5, _NET)
-    net_rows = np.linspace(0.5, grid.height - 0.5, _NET)
-    mesh = np.meshgrid(net_columns, net_rows)
-    columns, rows = _transform(grid, image, *mesh)
-    factor = _decimation(columns, rows, net_columns, net_rows)
-    if _good_net(grid, image, mesh, (columns, rows), factor):
-        return _spread(columns, grid), _spread(rows, grid), factor
-    every = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
-    columns, rows = _transform(grid, image, *every)
-    return columns, rows, _decimation(columns, rows, every[0][0], every[1][:, 0])
-
-
-def _transform(grid: Grid, image: Image, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """Carry places from the grid to the image, both in pixels."""
-    shape = columns.shape
-    longitudes, latitudes = grid.lonlat(columns.ravel(), rows.ravel())
-    plane = lonlat_of_wkt(image.wkt)
-    x, y = plane.forward(longitudes, latitudes)
-    a, b, c, d, e, f = (~image.transform)[:6]
-    with np.errstate(invalid="ignore", over="ignore"):
-        if plane.period is not None:
-            x = _unroll(x, plane.period, image)
-        places = (a * x + b * y + c).reshape(shape), (d * x + e * y + f).reshape(shape)
-    bad = ~(np.isfinite(places[0]) & np.isfinite(places[1]))
-    for place in places:
-        place[bad] = np.nan
-    return places
-
-
-def _unroll(x: Floats, period: float, image: Image) -> Floats:
-    """Move x by whole turns to where the image lies: products count longitude from -180, 0 or elsewhere."""
-    a, b, c = image.transform[:3]
-    ends = [c, c + a * image.width, c + b * image.height, c + a * image.width + b * image.height]
-    middle = (min(ends) + max(ends)) / 2
-    return x - np.round((x - middle) / period) * period
-
-
-def _decimation(columns: Floats, rows: Floats, at_x: Floats, at_y: Floats) -> float:
-    """Return how many image pixels make one pixel of the grid, along the finer direction of the image."""
-    if columns.shape[0] < 2 or columns.shape[1] < 2:  # noqa: PLR2004 - no step to measure
-        return 1.0
-    with np.errstate(invalid="ignore"):
-        along_x = np.hypot(np.diff(columns, axis=1), np.diff(rows, axis=1)) / np.diff(at_x)
-        along_y = np.hypot(np.diff(columns, axis=0), np.diff(rows, axis=0)) / np.diff(at_y)[:, np.newaxis]
-    steps = [np.nanmedian(step) for step in (along_x, along_y) if np.isfinite(step).any()]
-    return max(1.0, float(min(steps))) if steps else 1.0
-
-
-def _good_net(grid: Grid, image: Image, mesh: Any, found: tuple[Floats, Floats], factor: float) -> bool:
-    """Tell whether the net stands for all places between its points, by looking at the middles of its meshes."""
-    if min(grid.width, grid.height) < 2 * _NET:
-        return False
-    columns, rows = found
-    if not np.isfinite(columns).all():
-        return False
-    middle_x, middle_y = ((part[1:, 1:] + part[:-1, :-1]) / 2 for part in mesh)
-    exact = _transform(grid, image, middle_x, middle_y)
-    for whole, precise in zip((columns, rows), exact, strict=True):
-        guess = (whole[1:, 1:] + whole[:-1, :-1] + whole[1:, :-1] + whole[:-1, 1:]) / 4
-        difference = np.abs(guess - precise)
-        if not np.isfinite(difference).all() or difference.max() > _TOLERANCE * factor:
-            return False
-    return True
-
-
-def _spread(net: Floats, grid: Grid) -> Floats:
-    """Return values at the net's points spread over all pixels of the grid, linearly.
-
-    Not as a product of matrices: for ones so small BLAS would spend ten times as long on waking its threads.
-    """
-    lower, part = _between(grid.width)
-    along_x = net[:, lower] * (1 - part) + net[:, lower + 1] * part
-    lower, part = _between(grid.height)
-    part = part[:, np.newaxis]
-    return along_x[lower] * (1 - part) + along_x[lower + 1] * part
-
-
-@lru_cache(maxsize=32)
-def _between(size: int) -> tuple[NDArray[np.intp], Floats]:
-    """Return, for each of `size` pixels, the net's point before it and how far on it is to the next."""
-    position = np.linspace(0, _NET - 1, size)
-    lower = np.minimum(position.astype(np.intp), _NET - 2)
-    return lower, position - lower
-
-
-def tile_grid(plane: LonLat, bounds: tuple[float, float, float, float], size: int) -> Grid:
-    """Return the grid of a square tile with these bounds (left, bottom, right, top)."""
-    left, bottom, right, top = bounds
-    return Grid(plane, left, top, (right - left) / size, (top - bottom) / size, size, size)

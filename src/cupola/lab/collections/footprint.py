@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cupola.exceptions import InputError
-from cupola.lab.projection import lonlat_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from cupola.lab.collections.images import Image
+    from cupola.lab.collections.formats.image import Image
+    from cupola.lab.collections.placement import Placement
 
 __all__ = ["Box", "BoxIndex", "check_box", "footprint", "image_box", "outline_box"]
 
@@ -25,6 +25,8 @@ Box = tuple[float, float, float, float]
 
 _FULL = 360.0
 _EDGE_POINTS = 33
+_CURVED_EDGE_POINTS = 257
+"""Half an orbit turns fast where it passes a pole."""
 
 
 def check_box(box: Iterable[float]) -> Box:
@@ -73,17 +75,39 @@ def _positions(coordinates: object) -> Iterable[tuple[float, float]]:
 
 @lru_cache(maxsize=20_000)
 def image_box(image: Image) -> Box | None:
-    """Return the box of an image from its edges; nothing without a coordinate system."""
-    if not image.crs:
+    """Return the box of an image from its edges; nothing for one that has no place.
+
+    On the sky, longitude is right ascension and latitude declination.
+    """
+    placement = image.placement
+    if placement is None:
         return None
-    steps = np.linspace(0, 1, _EDGE_POINTS)
+    steps = np.linspace(0, 1, _EDGE_POINTS if image.curved is None else _CURVED_EDGE_POINTS)
     zeros, ones = np.zeros_like(steps), np.ones_like(steps)
     columns = np.concatenate([steps, ones, steps[::-1], zeros]) * image.width
     rows = np.concatenate([zeros, steps, ones, steps[::-1]]) * image.height
-    a, b, c, d, e, f = image.transform[:6]
-    x, y = a * columns + b * rows + c, d * columns + e * rows + f
-    longitudes, latitudes = lonlat_of(image.crs).inverse(x, y)
-    return outline_box(longitudes, latitudes)
+    longitudes, latitudes = placement.lonlat(columns, rows)
+    if image.curved is None:
+        return outline_box(longitudes, latitudes)
+    return _curved_box(placement, longitudes, latitudes)
+
+
+def _curved_box(
+    placement: Placement, longitudes: NDArray[np.float64], latitudes: NDArray[np.float64]
+) -> Box | None:
+    """Return the box around an outline that may have gaps, with the poles that lie within."""
+    good = np.isfinite(longitudes) & np.isfinite(latitudes)
+    box = outline_box(longitudes[good], latitudes[good])
+    if box is None:
+        return None
+    columns, rows = placement.pixels(np.zeros(2), np.array([90.0, -90.0]))
+    with np.errstate(invalid="ignore"):
+        north, south = (
+            (columns >= 0) & (columns <= placement.width) & (rows >= 0) & (rows <= placement.height)
+        )
+    if not (north or south):
+        return box
+    return -180.0, -90.0 if south else box[1], 180.0, 90.0 if north else box[3]
 
 
 def outline_box(longitudes: NDArray[np.float64], latitudes: NDArray[np.float64]) -> Box | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,14 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_gcps
 
 from cupola.exceptions import ImageError
+from cupola.lab.collections.formats.image import Band, Image
+from cupola.lab.collections.formats.points import is_lattice
+from cupola.lab.collections.placement import Swath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affine import Affine
     from numpy.typing import NDArray
-    from rasterio.crs import CRS
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -62,59 +62,6 @@ _ISIS_VALID: dict[str, tuple[int, int]] = {
 
 _SPECIAL_CONSTANTS = re.compile(r"<(?:\w+:)?Special_Constants>(.*?)</(?:\w+:)?Special_Constants>", re.DOTALL)
 _CONSTANT = re.compile(r"<(?:\w+:)?\w+_(?:constant|saturation)\b[^>]*>\s*([^<\s]+)\s*<")
-
-
-@dataclass(frozen=True)
-class Band:
-    """One band of an item, and where its numbers are."""
-
-    name: str
-    path: str
-    """A local path, or an address that GDAL understands."""
-    index: int = 1
-    """Counts from 1."""
-    scale: float | None = None
-    """From the STAC item; it counts only where the file itself gives none."""
-    offset: float | None = None
-    nodata: float | None = None
-
-
-@dataclass(frozen=True)
-class Image:
-    """What a file says about itself."""
-
-    path: str
-    driver: str
-    width: int
-    height: int
-    count: int
-    """Bands with data, alpha left out."""
-    crs: CRS | None
-    transform: Affine
-    dtypes: tuple[str, ...]
-    nodata: tuple[float | None, ...]
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-    descriptions: tuple[str | None, ...]
-    blocks: tuple[int, int]
-    """Rows and columns of the file's blocks."""
-    overviews: tuple[int, ...]
-    """Decimation factors of the pyramid."""
-    alpha: int | None
-    """Number of the alpha band."""
-    masked: bool
-    """Whether the file has a mask of its own beside the nodata value."""
-    special: tuple[float, ...] = ()
-    """Further numbers that stand for no data, from the label of a PDS4 product."""
-    wkt: str = field(default="", compare=False)
-
-    @property
-    def band_names(self) -> list[str]:
-        """Names for the bands: the descriptions where each band has a different one, else b1, b2 ..."""
-        given = [text.strip() if text else "" for text in self.descriptions]
-        if all(given) and len(set(given)) == len(given):
-            return given
-        return [f"b{number}" for number in range(1, self.count + 1)]
 
 
 def local_path(path: str) -> str | None:
@@ -177,7 +124,7 @@ def describe(path: str) -> Image:
 
 
 @lru_cache(maxsize=20_000)
-def _describe(path: str, _mtime: int, _size: int) -> Image:
+def _describe(path: str, mtime: int, size: int) -> Image:
     with open_image(path) as dataset:
         if dataset.count == 0:
             raise ImageError(f"{path} holds no raster band of its own; open one of its parts.")
@@ -187,10 +134,7 @@ def _describe(path: str, _mtime: int, _size: int) -> Image:
         )
         kept = [n for n in dataset.indexes if n != alpha]
         flags = {flag for band in dataset.mask_flag_enums for flag in band}
-        transform, crs = dataset.transform, dataset.crs
-        points, points_crs = dataset.gcps
-        if points and not crs:
-            transform, crs = from_gcps(points), points_crs
+        transform, crs, curved = _place_of(dataset, (mtime, size))
         return Image(
             path=path,
             driver=dataset.driver,
@@ -210,7 +154,19 @@ def _describe(path: str, _mtime: int, _size: int) -> Image:
             masked=alpha is not None or MaskFlags.per_dataset in flags,
             special=_special_constants(path) if dataset.driver == "PDS4" else (),
             wkt=crs.to_wkt() if crs else "",
+            curved=curved,
+            units=tuple(dataset.units[n - 1] for n in kept),
         )
+
+
+def _place_of(dataset: Any, revision: tuple[int, int]) -> tuple[Any, Any, Swath | None]:
+    """Return transform, coordinate system, and the swath of an image that only has ground control points."""
+    points, system = dataset.gcps
+    if dataset.crs or not points:
+        return dataset.transform, dataset.crs, None
+    if is_lattice(points):
+        return dataset.transform, None, Swath(dataset.name, revision, dataset.width, dataset.height)
+    return from_gcps(points), system, None
 
 
 def _special_constants(label: str) -> tuple[float, ...]:
