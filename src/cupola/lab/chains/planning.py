@@ -53,7 +53,8 @@ _NARROW = 12.0
 _POLAR = 60.0
 """Data that lie beyond this latitude altogether are drawn around the pole."""
 _MESH = 33
-_SNAP = 1e-6
+_SNAP = 1e-4
+"""Of a pixel: what is so near to a pixel's edge lies on it."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def plan(
         boxed.append((area, len(boxed), collection, names, box))
     _, _, collection, names, box = min(boxed, key=lambda one: one[:2])
     asked = check_box(bbox) if bbox is not None else box
+    everything = bbox is None and collection.bbox_filter is None
     return choose_grid(
         collection.items if asked is None else collection.touching(asked) or collection.items,
         names,
@@ -189,6 +191,7 @@ def plan(
         grid=grid,
         resolution=resolution,
         piece=PIECE if piece is None else piece,
+        everything=everything,
     )
 
 
@@ -200,6 +203,7 @@ def choose_grid(  # noqa: PLR0913 - each says one thing about the grid
     grid: str | None = None,
     resolution: float | None = None,
     piece: int = PIECE,
+    everything: bool = False,
 ) -> OutputGrid:
     """Return the grid for a composite of `items`.
 
@@ -219,6 +223,8 @@ def choose_grid(  # noqa: PLR0913 - each says one thing about the grid
         Metres per pixel on the ground; that of the finest band where nothing is said.
     piece
         Rows and columns of each file.
+    everything
+        Whether the box stands for all of the images: a few that share a system then give the edges to the pixel.
 
     Raises
     ------
@@ -245,7 +251,22 @@ def choose_grid(  # noqa: PLR0913 - each says one thing about the grid
     else:
         step_x = step_y = _step(system, body, resolution or _tidy(_metres(finest)))
         phase = (0.0, 0.0)
-    return _framed(system, box, (step_x, step_y), phase, piece)
+    if everything and shared is not None and shared.wkt == system and len(items) <= _LOOKED_AT:
+        extent = _bounds(images)
+    else:
+        extent = _extent(system, check_box(box))
+    return _framed(system, extent, (step_x, step_y), phase, piece)
+
+
+def _bounds(images: Sequence[Image]) -> tuple[float, float, float, float]:
+    """Return left, bottom, right, top around images of one system, in its units."""
+    corners = [
+        image.transform * corner
+        for image in images
+        for corner in ((0, 0), (image.width, 0), (0, image.height), (image.width, image.height))
+    ]
+    across, up = zip(*corners, strict=True)
+    return min(across), min(up), max(across), max(up)
 
 
 def _check(resolution: float | None, piece: int) -> None:
@@ -357,10 +378,14 @@ def _tidy(metres: float) -> float:
 
 
 def _framed(
-    wkt: str, box: Box, step: tuple[float, float], phase: tuple[float, float], piece: int
+    wkt: str,
+    extent: tuple[float, float, float, float],
+    step: tuple[float, float],
+    phase: tuple[float, float],
+    piece: int,
 ) -> OutputGrid:
-    """Return the smallest grid of these pixels around a box in degrees."""
-    left, bottom, right, top = _extent(wkt, check_box(box))
+    """Return the smallest grid of these pixels around left, bottom, right and top."""
+    left, bottom, right, top = extent
     first = math.floor((left - phase[0]) / step[0] + _SNAP), math.floor((bottom - phase[1]) / step[1] + _SNAP)
     last = math.ceil((right - phase[0]) / step[0] - _SNAP), math.ceil((top - phase[1]) / step[1] - _SNAP)
     width, height = max(1, last[0] - first[0]), max(1, last[1] - first[1])
