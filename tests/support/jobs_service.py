@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cupola.config import QuotaKind, QuotaSettings, StatePaths
+from cupola.exceptions import NotFoundError
 from cupola.lab.jobs.packing import label, pack
 from cupola.models.base import now
 from cupola.models.datalab import Datalab, Version
@@ -44,8 +45,13 @@ BUILT = BuiltVersion(
 class ThisEnvironment:
     """The environment of the tests is the only version."""
 
-    async def version(self, _name, _digest=None):
+    async def version(self, name, digest=None):
+        if digest not in {None, BUILT.version.digest}:
+            raise NotFoundError(f"{name} has no version {digest}.")
         return BUILT
+
+    async def datalabs(self):
+        return [await self.datalab("lab")]
 
     async def contents(self, _name, built):
         return of_environment(built.python)
@@ -55,7 +61,7 @@ class ThisEnvironment:
 
 
 class NoVolumes:
-    async def chosen(self, _person, _names):
+    async def chosen(self, _person, _names, *, skip_missing=False):  # noqa: ARG002 - as the real one
         return Chosen([], [])
 
 

@@ -116,6 +116,8 @@ class JobRequest(Model):
     """Releases of the packages that the function uses, by normalised name, where it comes from no session: the tasks need the like."""
     session: Slug | None = None
     """The session this comes from: its version runs the tasks."""
+    version: str | None = Field(default=None, max_length=200)
+    """Digest of another version that is to run the tasks, to reproduce what it made; of any datalab of the platform."""
     engine: Slug | None = None
     """The platform's default engine where nothing is said."""
     cpus: int = Field(default=1, ge=1)

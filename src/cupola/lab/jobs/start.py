@@ -163,6 +163,7 @@ def submit(  # noqa: PLR0913 - what a job is made of
     labels: Sequence[str],
     source: str,
     products: Path | None = None,
+    version: str | None = None,
     **options: Unpack[Options],
 ) -> Job:
     """Start a job whose labels, source and products are known; `map` is this for everyday use.
@@ -177,6 +178,8 @@ def submit(  # noqa: PLR0913 - what a job is made of
         Text of the function, for provenance.
     products
         The folder that the tasks write products into.
+    version
+        Digest of the datalab version that runs the tasks, where it is another than this session's.
     **options
         As for `map`: ``cpus``, ``memory``, ``gpus``, ``time``, ``chunk``, ``engine``, ``retries``, ``after``,
         ``team`` and ``notify``.
@@ -207,6 +210,7 @@ def submit(  # noqa: PLR0913 - what a job is made of
         source=source,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         session=session,
+        version=version,
         # Tasks of a session run in its own version.
         packages={} if session else packages_of(function),
         products=products,

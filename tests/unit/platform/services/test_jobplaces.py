@@ -133,3 +133,18 @@ async def test_what_is_alike_is_taken_and_what_the_person_has_installed_counts(t
     file.write_text(lock.model_dump_json())
     place = await places(tmp_path).place(ADA, request(abs, [1], packages=packages), "job-1")
     assert place.version == BUILT.version.digest
+
+
+async def test_another_version_than_the_sessions_runs_the_tasks_where_it_is_asked_for(tmp_path):
+    stored = session(tmp_path / "ada")
+    newer = stored.session.model_copy(update={"version": f"sha256:{'b' * 64}"})
+    stored = stored.model_copy(update={"session": newer})
+    wanted = request(abs, [1], session="lab-1", version=BUILT.version.digest)
+    place = await places(tmp_path, stored).place(ADA, wanted, "job-1")
+    assert (place.version, place.environment["CUPOLA_VERSION"]) == (BUILT.version.digest,) * 2
+
+
+async def test_a_version_that_is_gone_is_told(tmp_path):
+    wanted = request(abs, [1], session="lab-1", version=f"sha256:{'c' * 64}")
+    with pytest.raises(NotFoundError, match=r"version cccccccccccc is not on this platform any more"):
+        await places(tmp_path, session(tmp_path / "ada")).place(ADA, wanted, "job-1")

@@ -142,6 +142,7 @@ class JobPlaces:
 
     async def _as_session(self, person: Person, request: JobRequest, job: str) -> tuple[BuiltVersion, Plan]:
         """Return the version of a job and the plan of the session it comes from, or of one made for it alone."""
+        name, volumes = DEFAULT_DATALAB, None
         if request.session is not None:
             stored = await self._sessions.get(request.session)
             if stored is None or stored.session.owner != person.name:
@@ -149,10 +150,12 @@ class JobPlaces:
                     f"You have no session {request.session!r}: start the job from one of yours."
                 )
             session = stored.session
-            return await self._catalogue.version(session.datalab, session.version), stored.plan
-        datalab = await self._catalogue.datalab(DEFAULT_DATALAB)
-        built = await self._catalogue.version(DEFAULT_DATALAB, None)
-        volumes = (await self._volumes.chosen(person, None)).volumes
+            name, volumes = session.datalab, session.volumes or None
+            if request.version in (None, session.version):
+                return await self._catalogue.version(name, session.version), stored.plan
+        name, built = await self._wanted(name, request.version)
+        datalab = await self._catalogue.datalab(name)
+        mounted = (await self._volumes.chosen(person, volumes, skip_missing=True)).volumes
         made_up = Session(
             id=job,
             owner=person.name,
@@ -163,8 +166,23 @@ class JobPlaces:
             created=now(),
             resources=Resources(cores=request.cpus, memory_mib=request.memory_mib),
         )
-        plan = await self._places.plan(person, made_up, datalab=datalab, built=built, volumes=volumes)
+        plan = await self._places.plan(person, made_up, datalab=datalab, built=built, volumes=mounted)
         return built, plan
+
+    async def _wanted(self, name: str, digest: str | None) -> tuple[str, BuiltVersion]:
+        """Return a version and its datalab: that of the session first, then all others that have it."""
+        if digest is None:
+            return name, await self._catalogue.version(name, None)
+        others = [datalab.name for datalab in await self._catalogue.datalabs()]
+        for candidate in dict.fromkeys([name, *others]):
+            try:
+                return candidate, await self._catalogue.version(candidate, digest)
+            except NotFoundError:
+                continue
+        raise NotFoundError(
+            f"The version {digest.removeprefix('sha256:')[:12]} is not on this platform any more: run this in a version "
+            "that is, or ask the operator to build it again."
+        )
 
     def _interpreter(self, person: Person, plan: Plan, locked: Path) -> Path:
         """Return the interpreter that also sees what the person installed; the locked one if nothing was."""
