@@ -12,5 +12,6 @@
 from __future__ import annotations
 
 from cupola.lab.planets.label import label
+from cupola.lab.planets.spice import Kernels, Place
 
-__all__ = ["label"]
+__all__ = ["Kernels", "Place", "label"]

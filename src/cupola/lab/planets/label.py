@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import ImageError, NotFoundError
-from cupola.lab.collections.wording import capital
 
 if TYPE_CHECKING:
     import os
@@ -330,7 +329,7 @@ def _summary(raw: dict[str, Any], kind: str) -> dict[str, Any]:
     for field in ("start_time", "stop_time"):
         found[field] = _time(found[field])
     target = found["target"]
-    found["target"] = capital(str(target).lower()) if target is not None else None
+    found["target"] = str(target).strip().lower().capitalize() if target is not None else None
     return found
 
 
