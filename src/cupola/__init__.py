@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cupola.lab.maps import Map
     from cupola.lab.notebooks.start import run_notebook
     from cupola.lab.packages import packages
+    from cupola.lab.sky.skymap import SkyMap
     from cupola.lab.storage import storage
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Item",
     "Job",
     "Map",
+    "SkyMap",
     "error_class",
     "job",
     "jobs",
@@ -54,6 +56,7 @@ _HOMES = {
     "Item": ("cupola.lab.collections", "Item"),
     "Job": ("cupola.lab.jobs", "Job"),
     "Map": ("cupola.lab.maps", "Map"),
+    "SkyMap": ("cupola.lab.sky.skymap", "SkyMap"),
     "error_class": ("cupola.exceptions", "error_class"),
     "job": ("cupola.lab.jobs", "job"),
     "jobs": ("cupola.lab.jobs", "jobs"),
