@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -9,8 +10,10 @@ from rasterio.windows import Window
 
 from cupola.exceptions import BandError
 from cupola.lab.chains import evaluate
+from cupola.lab.chains.chain import Chain
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.reduce import Reduce
+from cupola.lab.chains.graph.source import Source
 from cupola.lab.chains.look import look_of
 from cupola.lab.chains.packing import Packing
 from cupola.lab.chains.products import KEPT
@@ -19,12 +22,12 @@ from cupola.lab.chains.writing import Target, write
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from cupola.lab.chains.chain import Chain
+    from cupola.lab.chains.graph.base import Step
     from cupola.lab.chains.look import Look
     from cupola.lab.chains.planning import OutputGrid
     from cupola.lab.collections.items import Item
@@ -61,6 +64,7 @@ def write_piece(  # noqa: PLR0913 - each says one thing about the file
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     keep: bool = False,
+    only: Collection[str] | None = None,
 ) -> Path | None:
     """Compute a chain over one piece of a grid into a product.
 
@@ -84,6 +88,8 @@ def write_piece(  # noqa: PLR0913 - each says one thing about the file
         What the product's item shall say besides.
     keep
         Whether to leave a product as it is that is whole and was made by the same chain from the same inputs.
+    only
+        Ids of the items to use, where not all are.
 
     Returns
     -------
@@ -99,7 +105,22 @@ def write_piece(  # noqa: PLR0913 - each says one thing about the file
     """
     stem = piece_name(name or Path(folder).name, grid, piece)
     target = Target.of(folder, stem, Packing.of(dtype, scale, nodata), provenance)
+    if only is not None:
+        chain = _restricted(chain, only)
     return write(GridSource(chain, grid, piece), target, keep=keep, skip_empty=True)
+
+
+def _restricted(chain: Chain, only: Collection[str]) -> Chain:
+    """Return the chain over these items of its collections alone."""
+    sources = {
+        source: Source.of(source.collection.filter(query={"id": {"in": sorted(only)}}))
+        for source in chain.sources
+    }
+
+    def change(step: Step) -> Step:
+        return replace(step, source=sources[step.source]) if isinstance(step, Bands) else step
+
+    return Chain.of_step(chain.program.rebuilt(change))
 
 
 class _Places(NamedTuple):

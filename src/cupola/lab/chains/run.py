@@ -116,6 +116,8 @@ class WritePiece(_Task):
 
     grid: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    only: tuple[str, ...] | None = None
+    """Ids of the items to use, where not all are: to make a product again though others have come since."""
 
     def __call__(self, piece: PieceInput) -> str:
         """Write the product of one piece and return its path; an empty text where no pixel has a value."""
@@ -125,6 +127,7 @@ class WritePiece(_Task):
             (piece.column, piece.row),
             self.folder,
             name=self.name,
+            only=self.only,
             **self._stored,
         )
         return str(path or "")
