@@ -10,6 +10,7 @@ from cupola.lab.chains.graph import (  # noqa: F401 - enter steps
     bands,
     functions,
     masks,
+    photometry,
     reduce,
     scale,
     terrain,

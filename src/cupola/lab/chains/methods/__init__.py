@@ -8,8 +8,9 @@ from __future__ import annotations
 from cupola.lab.chains.methods.arithmetic import Arithmetic
 from cupola.lab.chains.methods.base import Methods
 from cupola.lab.chains.methods.masks import Masks
+from cupola.lab.chains.methods.planetary import Planetary
 from cupola.lab.chains.methods.reductions import Reductions
 from cupola.lab.chains.methods.scale import Scale
 from cupola.lab.chains.methods.terrain import Terrain
 
-__all__ = ["Arithmetic", "Masks", "Methods", "Reductions", "Scale", "Terrain"]
+__all__ = ["Arithmetic", "Masks", "Methods", "Planetary", "Reductions", "Scale", "Terrain"]
