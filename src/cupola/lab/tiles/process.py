@@ -8,12 +8,15 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.lab.tiles import frames
 from cupola.lab.tiles.problems import TileProblem
 
-__all__ = ["Answer", "TileWorkerError", "WorkerLimits", "WorkerProcess"]
+if TYPE_CHECKING:
+    from cupola.lab.tiles.queue import Place
+
+__all__ = ["Answer", "NodeLostError", "TileWorkerError", "Worker", "WorkerLimits", "WorkerProcess"]
 
 ERRORS_KEPT = 8192
 """Bytes of a worker's standard error that are kept, for the sentence when it dies."""
@@ -29,8 +32,10 @@ class WorkerLimits:
     """For one tile, from when a worker begins."""
     start_seconds: float = 90.0
     """For a worker to come up; libraries load slowly on a busy machine."""
+    soft_seconds: float = 0.3
+    """A tile that nobody waits for any more may still run this long, then it is interrupted: cheap work is kept."""
     grace_seconds: float = 2.0
-    """A tile that nobody waits for any more may still run this long: cheap work is kept."""
+    """One that does not hear the interrupt is killed when it has run so long."""
     idle_seconds: float = 300.0
     """A worker that has nothing to do for so long ends."""
     memory_mib: int = 2048
@@ -70,10 +75,48 @@ class TileWorkerError(Exception):
         self.problem = problem
 
 
+class NodeLostError(TileWorkerError):
+    """The node that a worker ran on is gone, or cannot be reached any more."""
+
+
+class Worker(Protocol):
+    """What computes requests, one at a time: a process of this machine, or one of a service node."""
+
+    remote: bool
+    """Whether it is elsewhere."""
+    last: Place | None
+    """The tile it made last."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 for one that is elsewhere."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked, as far as is known."""
+        ...
+
+    async def ask(self, request: dict[str, Any], *, patience: float = 1.0) -> Answer:
+        """Send a request and wait for the answer; raises TileWorkerError when it is gone."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ask it to stop what it computes."""
+        ...
+
+    async def kill(self) -> None:
+        """End it, and what it started, at once."""
+        ...
+
+
 class WorkerProcess:
     """A running ``python -m cupola.lab.tiles.worker``."""
 
+    remote = False
+
     def __init__(self, process: asyncio.subprocess.Process, limits: WorkerLimits) -> None:
+        self.last: Place | None = None
         self._process = process
         self._limits = limits
         self._errors = bytearray()
@@ -90,8 +133,16 @@ class WorkerProcess:
         return self._process.returncode is None
 
     @classmethod
-    async def start(cls, limits: WorkerLimits, environment: dict[str, str] | None = None) -> WorkerProcess:
+    async def start(
+        cls,
+        limits: WorkerLimits,
+        environment: dict[str, str] | None = None,
+        *,
+        background: bool = False,
+    ) -> WorkerProcess:
         """Start a worker with the session's interpreter for user code and wait until it is ready.
+
+        One in the `background` gets processor time only where nothing else wants any.
 
         Raises
         ------
@@ -102,6 +153,7 @@ class WorkerProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 python, "-m", "cupola.lab.tiles.worker", str(limits.memory_mib), str(os.getpid()),
+                *(["background"] if background else []),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -163,6 +215,11 @@ class WorkerProcess:
         if "problem" in header:
             return Answer(problem=TileProblem.model_validate(header["problem"]), header=header)
         return Answer(body, header)
+
+    def interrupt(self) -> None:
+        """Ask it to stop what it computes; it hears that between two steps of Python."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            self._process.send_signal(signal.SIGUSR1)
 
     async def kill(self) -> None:
         """End the worker, and what it started, at once."""

@@ -1,4 +1,4 @@
-"""``python -m cupola.lab.tiles.worker MEMORY_MIB PARENT_PID``: computes tiles, one at a time, until its parent is gone.
+"""``python -m cupola.lab.tiles.worker MEMORY_MIB PARENT_PID [background]``: computes tiles, one at a time, until its parent is gone.
 
 Requests and answers are frames on standard input and output. What a user's function prints goes to standard
 error: in the pipe it would be taken for an answer.
@@ -33,12 +33,16 @@ PR_SET_PDEATHSIG = 1
 
 def main(args: list[str] | None = None) -> int:
     """Compute tiles until standard input ends."""
-    memory_mib, parent = (int(arg) for arg in (sys.argv[1:] if args is None else args))
+    numbers = sys.argv[1:] if args is None else args
+    memory_mib, parent = int(numbers[0]), int(numbers[1])
     _die_with(parent)
+    if "background" in numbers:
+        os.nice(19)
     source, sink = _private_pipes()
     _limit(memory_mib)
     faulthandler.enable()
     worker = Worker(memory_mib)
+    signal.signal(signal.SIGUSR1, worker.interrupted)
     sink.write(frames.pack({"ready": True}))
     sink.flush()
     while (message := frames.read(source)) is not None:
@@ -79,6 +83,10 @@ def _limit(memory_mib: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+class Abandoned(BaseException):
+    """Nobody wants any more what is computed; no ``except Exception`` of a function holds this up."""
+
+
 class Worker:
     """Answers requests with the chains it has open."""
 
@@ -89,16 +97,34 @@ class Worker:
 
         self._store = store
         self._memory_mib = memory_mib
+        self._busy = False
         self._chains: OrderedDict[tuple[str, str], Chain] = OrderedDict()
+
+    def interrupted(self, _signal: int, _frame: object) -> None:
+        """Stop what is computed. Where nothing is, the signal came too late and means nothing."""
+        if self._busy:
+            self._busy = False
+            raise Abandoned
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the header and the body of the answer to `request`; no error gets out."""
+        try:
+            self._busy = True
+            answer = self._guarded(request)
+            self._busy = False
+        except Abandoned:
+            return {"abandoned": True}, b""
+        return answer
+
+    def _guarded(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         chain: Chain | None = None
         try:
             chain = self._chain(request["chain"], request["revision"])
             return self._answer(chain, request)
         except CupolaError as error:
             return self._problem(TileProblem(code=error.code, status=error.status, message=str(error)))
+        except Abandoned:
+            raise
         except BaseException as error:  # noqa: BLE001 - a function may raise anything, SystemExit included
             if chain is not None:
                 remember(chain, error)

@@ -164,18 +164,79 @@ async def test_a_waiting_request_that_nobody_wants_is_dropped(pool: Pool, scene:
     assert (await running).problem is not None
 
 
-async def test_running_work_that_nobody_wants_is_killed_after_its_grace(scene: Collection) -> None:
-    pool = Pool(WorkerLimits(workers=1, seconds=600, grace_seconds=0.2))
+def deaf(band: Any) -> Any:
+    import signal as signals
+
+    signals.signal(signals.SIGUSR1, signals.SIG_IGN)
+    return loop_forever(band)
+
+
+async def abandon(pool: Pool, chain: Chain, pid: int) -> None:
+    """Ask for a tile that never ends, and go away when it has begun."""
+    before = psutil.Process(pid).cpu_times().user
+    running = asyncio.create_task(pool.ask(request(chain)))
+    await until(lambda: not pool.idle_pids and psutil.Process(pid).cpu_times().user > before + 0.05)
+    running.cancel()
+
+
+async def test_running_work_that_nobody_wants_is_interrupted_and_its_worker_stays(scene: Collection) -> None:
+    pool = Pool(WorkerLimits(workers=1, seconds=600, soft_seconds=0.1, grace_seconds=600))
     try:
         await pool.ask(request(scene["one"]))
         (pid,) = pool.idle_pids
-        running = asyncio.create_task(pool.ask(request(scene["one"].map(loop_forever))))
-        await until(lambda: psutil.Process(pid).cpu_times().user > 0 and not pool.idle_pids)
-        running.cancel()
+        await abandon(pool, scene["one"].map(loop_forever), pid)
+        await until(lambda: pool.idle_pids == [pid])
+        assert (await pool.ask(request(scene["two"]))).problem is None
+        assert pool.idle_pids == [pid]
+    finally:
+        await pool.close()
+
+
+async def test_work_that_is_asked_for_again_while_it_is_given_up_is_done(
+    scene: Collection, tmp_path: Path
+) -> None:
+    gate = str(tmp_path / "gate")
+
+    def waits(band: Any) -> Any:
+        import os.path as paths
+
+        while not paths.exists(gate):  # noqa: PTH110 - pickled
+            band = band + 0
+        return band
+
+    pool = Pool(WorkerLimits(workers=1, seconds=600, soft_seconds=0.1, grace_seconds=600))
+    try:
+        await pool.ask(request(scene["one"]))
+        (pid,) = pool.idle_pids
+        chain = scene["one"].map(waits)
+        await abandon(pool, chain, pid)
+        again = asyncio.create_task(pool.ask(request(chain)))
+        await asyncio.sleep(0.3)
+        (tmp_path / "gate").touch()
+        assert (await again).problem is None
+    finally:
+        await pool.close()
+
+
+async def test_running_work_that_hears_nothing_is_killed_after_its_grace_but_not_too_often(
+    scene: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cupola.lab.tiles.pool.KILLS", 1)
+    pool = Pool(WorkerLimits(workers=1, seconds=3, soft_seconds=0.1, grace_seconds=0.2))
+    try:
+        await pool.ask(request(scene["one"]))
+        (pid,) = pool.idle_pids
+        await abandon(pool, scene["one"].map(deaf), pid)
         await until(lambda: not psutil.pid_exists(pid))
         # Somebody else's work goes on, in a new process.
         assert (await pool.ask(request(scene["one"]))).problem is None
-        assert pool.idle_pids != [pid]
+        (other,) = pool.idle_pids
+        assert other != pid
+        await abandon(pool, scene["two"].map(deaf), other)
+        await asyncio.sleep(1)
+        assert psutil.pid_exists(other)
+        # It ends at its time limit, as any other.
+        await until(lambda: not psutil.pid_exists(other))
     finally:
         await pool.close()
 
