@@ -61,7 +61,9 @@ def _side_distance(
     # A foot beyond the pole lies on the opposite meridian: the nearest end of this one counts then.
     reached = (np.abs(foot) <= _QUARTER) & (foot >= south) & (foot <= north)
     ends = [_angle(apart, phi, np.radians(end)) for end in (south, north)]
-    return np.minimum(np.where(reached, _angle(apart, phi, np.radians(foot)), np.inf), np.minimum(*ends))
+    inside = np.where(reached, _angle(apart, phi, np.radians(foot)), np.inf)
+    nearest: NDArray[np.float64] = np.minimum(inside, np.minimum(*ends))
+    return nearest
 
 
 def _angle(apart: Any, one: Any, other: Any) -> Any:

@@ -6,28 +6,36 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from typing_extensions import override
 
-from cupola.exceptions import BandError, BodyError, CupolaError, NotFoundError
-from cupola.lab.collections.footprint import Box, BoxIndex, check_box
+from cupola.exceptions import BandError, BodyError, CupolaError, InputError, NotFoundError
+from cupola.lab.collections.conditions import TIMES
+from cupola.lab.collections.footprint import Box, check_box
 from cupola.lab.collections.interval import parse_interval
 from cupola.lab.collections.query import and_also, circle_text, parse_query
-from cupola.lab.collections.rows import ItemRows
+from cupola.lab.collections.records import NEVER
 from cupola.lab.collections.scan import Found, scan
+from cupola.lab.collections.table import Items, around, moment_of
 from cupola.lab.collections.wording import capital, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime as Moment  # noqa: N812 - Collection.filter takes a datetime
+
+    from numpy.typing import NDArray
 
     from cupola.lab.bodies import Body
     from cupola.lab.chains.chain import Chain
+    from cupola.lab.collections.conditions import Condition
     from cupola.lab.collections.items import Item
 
 __all__ = ["Collection"]
 
 _SHOWN = 8
 """Most items and bands that a notebook's cell lists."""
+_COMPARED = 20_000
+"""Most ids that a wrong one is compared with."""
 _FIRST = 20
 """How many items are asked for their bands."""
 
@@ -50,13 +58,15 @@ class Collection:
         Only items with such properties, such as ``"eo:cloud_cover < 20 and platform = 'sentinel-2a'"``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the conditions, and what is known already
         self,
         source: Path,
         *,
         bbox: Iterable[float] | None = None,
         datetime: str | None = None,
         query: str | Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        found: Found | None = None,
     ) -> None:
         self.source = source
         self.query_filter = None if query is None else str(parse_query(query))
@@ -64,30 +74,44 @@ class Collection:
         self.bbox_filter: Box | None = None if bbox is None else check_box(bbox)
         self.datetime_filter = datetime
         self._interval = parse_interval(datetime) if datetime else (None, None)
-        self.refresh()
+        self._found = found or scan(source, progress=progress)
+        self._choose()
 
     def refresh(self) -> Collection:
         """Look again: items that were added or changed since are seen; returns itself."""
-        found = scan(self.source)
-        self.id, self.title, self.description = found.id, found.title, found.description
-        self.items: tuple[Item, ...] = tuple(self._select(found))
-        self._by_id = {item.id: item for item in self.items}
-        self._index: BoxIndex | None = None
+        self._found = scan(self.source, thorough=True)
+        self._choose()
         return self
 
-    def _select(self, found: Found) -> list[Item]:
-        """Return the items that pass both filters, the newest first."""
-        start, end = self._interval
-        items = [item for item in found.items if _within(item, start, end)]
+    def _choose(self) -> None:
+        """Choose the items that pass all filters."""
+        found = self._found
+        self.id, self.title, self.description = found.id, found.title, found.description
+        table, rows = found.table, found.rows
+        passed = np.zeros(len(table), dtype=np.bool_)
+        passed[rows] = True
+        passed &= table.within(*self._interval)
         if self.bbox_filter is not None:
-            hits = BoxIndex(item.bbox for item in items).touching(self.bbox_filter)
-            items = [items[number] for number in hits]
+            passed &= table.touching(self.bbox_filter)
         if self.query_filter is not None:
-            passed, _ = parse_query(self.query_filter).test(ItemRows(items))
-            items = [items[number] for number in passed.nonzero()[0]]
-        items.sort(key=lambda item: item.id)
-        items.sort(key=lambda item: item.datetime.timestamp() if item.datetime else 0.0, reverse=True)
-        return items
+            passed &= self._fulfil(parse_query(self.query_filter))
+        self._passed = passed
+        self.items: Sequence[Item] = Items(table, np.flatnonzero(passed))
+
+    def _fulfil(self, condition: Condition) -> NDArray[np.bool_]:
+        """Tell which items fulfil a condition.
+
+        Raises
+        ------
+        InputError
+            When it asks for something that no item says.
+        """
+        table = self._found.table
+        known = table.property_names() | TIMES | {"id", "collection"}
+        for name in condition.names():
+            if len(table) and name not in known:
+                raise InputError(f"No item of {self} has the property {name!r}{near(name, known)}")
+        return condition.test(table)[0]
 
     def filter(
         self,
@@ -126,6 +150,7 @@ class Collection:
             bbox=self.bbox_filter if bbox is None else bbox,
             datetime=self.datetime_filter if datetime is None else datetime,
             query=and_also(self.query_filter, text),
+            found=self._found,
         )
 
     def only(self, item: str) -> Collection:
@@ -145,7 +170,12 @@ class Collection:
         return iter(self.items)
 
     def __contains__(self, item: object) -> bool:
-        return item in self._by_id or item in self.items
+        return item in self.items or (isinstance(item, str) and self._row(item) is not None)
+
+    def _row(self, name: str) -> int | None:
+        """Return the row of the item with this id in the table, if it passed."""
+        row = self._found.table.number(name)
+        return row if row is not None and self._passed[row] else None
 
     def item(self, name: str) -> Item:
         """Return the item with the id `name`.
@@ -155,15 +185,17 @@ class Collection:
         NotFoundError
             When there is none; the text offers near ids.
         """
-        if name not in self._by_id:
-            raise NotFoundError(f"{capital(self)} has no item {name!r}{near(name, self._by_id)}")
-        return self._by_id[name]
+        row = self._row(name)
+        if row is None:
+            ids = self._found.table.light.ids
+            known = [ids[row] for row in np.flatnonzero(self._passed)[:_COMPARED].tolist()]
+            raise NotFoundError(f"{capital(self)} has no item {name!r}{near(name, known)}")
+        return self._found.table.item(row)
 
-    def touching(self, box: Box) -> list[Item]:
+    def touching(self, box: Box) -> Sequence[Item]:
         """Return the items that touch a box of west, south, east, north in degrees, the newest first."""
-        if self._index is None:
-            self._index = BoxIndex(item.bbox for item in self.items)
-        return [self.items[number] for number in self._index.touching(box)]
+        table = self._found.table
+        return Items(table, np.flatnonzero(self._passed & table.touching(box)))
 
     @property
     def bands(self) -> list[str]:
@@ -189,20 +221,31 @@ class Collection:
     @property
     def bbox(self) -> Box | None:
         """West, south, east, north around all items, in degrees; nothing where no place is known."""
-        boxes = [item.bbox for item in self.items]
-        known = [box for box in boxes if box is not None]
-        if not known:
+        boxes = self._found.table.light.boxes[self._passed]
+        boxes = boxes[~np.isnan(boxes[:, 0])]
+        return around(boxes)
+
+    @property
+    def interval(self) -> tuple[Moment, Moment] | None:
+        """The earliest and the latest time of the items; nothing where none is known."""
+        light = self._found.table.light
+        known = self._passed & (light.start != NEVER)
+        if not known.any():
             return None
-        if len(known) == 1:
-            return known[0]
-        crossing = any(west > east for west, _, east, _ in known)
-        south, north = min(box[1] for box in known), max(box[3] for box in known)
-        if crossing:
-            # Count eastwards from 0 to 360, where nothing crosses; report it the usual way again.
-            wests = [box[0] % 360 for box in known]
-            easts = [box[2] % 360 or 360 for box in known]
-            return (min(wests) + 180) % 360 - 180, south, (max(easts) + 180) % 360 - 180, north
-        return min(box[0] for box in known), south, max(box[2] for box in known), north
+        first, last = moment_of(int(light.start[known].min())), moment_of(int(light.end[known].max()))
+        return (first, last) if first and last else None
+
+    @property
+    def filters(self) -> str:
+        """What was asked for, in words; empty where all items are there."""
+        parts = []
+        if self.bbox_filter:
+            parts.append(f"bbox {', '.join(f'{side:g}' for side in self.bbox_filter)}")
+        if self.datetime_filter:
+            parts.append(f"time {self.datetime_filter}")
+        if self.query_filter:
+            parts.append(self.query_filter)
+        return "; ".join(parts)
 
     def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Chain:
         """Return a chain that starts from the bands of these names.
@@ -277,9 +320,12 @@ class Collection:
         if box := self.bbox:
             west, south, east, north = box
             rows.append(("Where", f"{west:.3f}° … {east:.3f}° east, {south:.3f}° … {north:.3f}° north"))
-        times = sorted(item.datetime for item in self.items if item.datetime)
-        if times:
-            rows.append(("When", f"{times[0]:%Y-%m-%d} … {times[-1]:%Y-%m-%d}"))
+        if span := self.interval:
+            rows.append(("When", f"{span[0]:%Y-%m-%d} … {span[1]:%Y-%m-%d}"))
+        if filters := self.filters:
+            rows.append(("Only", filters))
+        if unreadable := self._found.table.unreadable:
+            rows.append(("Unreadable", f"{len(unreadable):,} files, such as {next(iter(unreadable))}"))
         rows.append(("Source", str(self.source)))
         body_rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
@@ -295,12 +341,3 @@ class Collection:
             f"<div><strong>{html.escape(self.title or self.id)}</strong><table>{body_rows}</table>"
             f"<details><summary>Items</summary><ul>{listed}{more}</ul></details></div>"
         )
-
-
-def _within(item: Item, start: datetime | None, end: datetime | None) -> bool:
-    """Tell whether an item's time touches the span; one without a time passes only where no span is asked."""
-    if start is None and end is None:
-        return True
-    if item.datetime is None:
-        return False
-    return (end is None or item.datetime < end) and (start is None or (item.end or item.datetime) >= start)

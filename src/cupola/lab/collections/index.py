@@ -1,117 +1,374 @@
-"""An index of the STAC items of a folder, in memory and on disk.
+"""What was found in folders and on servers, kept for the next look and for other processes.
 
-To parse 10,000 items takes seconds, and every tile worker is a new process. So what finds an item (`Item`) is kept
-below ``$CUPOLA_RUNTIME/index``, with the time of change and the size of the file it comes from: files that changed
-are read again. It is a cache: a missing, foreign or broken one is made anew.
+A collection is read once. What finds its items is kept as stac-geoparquet below ``$CUPOLA_RUNTIME/index`` (or, where
+somebody asked for it, as ``items.parquet`` in the collection's own folder), with the time of change and the size of
+the file each item came from: only files that changed are read again. It is a cache: a missing, foreign or broken one is
+made anew, one that cannot be written is kept in memory, and a new one takes the place of the old in one step.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.collections.items import Item, parse_time, read_item
+import numpy as np
+
+from cupola.lab.collections.records import NEVER
+from cupola.lab.collections.table import FilePart, Light, Piece, RecordsPart, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["read_items"]
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
-_VERSION = 1
-_WORTH_KEEPING = 200
-"""Items that must have been parsed before the index on disk is written."""
+    from cupola.lab.collections.records import Record
 
-_memory: dict[str, tuple[int, int, Item | None]] = {}
-"""By path: time of change, size, and the item (nothing for a JSON file that is none)."""
+__all__ = ["BESIDE", "Kept", "forget", "keep", "lock", "note_folders", "place", "recall", "remember"]
 
+logger = logging.getLogger(__name__)
 
-def read_items(folder: Path, files: Iterable[Path]) -> list[Item]:
-    """Return the STAC items among `files`, which lie below `folder`; only new and changed ones are parsed."""
-    stamps: dict[str, tuple[int, int]] = {}
-    for path in files:
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            stamps[str(path)] = status.st_mtime_ns, status.st_size
-    unknown = [name for name, stamp in stamps.items() if not _known(name, stamp)]
-    if len(unknown) >= _WORTH_KEEPING:
-        _load(folder)
-        unknown = [name for name in unknown if not _known(name, stamps[name])]
-    for name in unknown:
-        _memory[name] = (*stamps[name], read_item(Path(name)))
-    if len(unknown) >= _WORTH_KEEPING:
-        _save(folder, list(stamps))
-    return [item for name in stamps if (item := _memory[name][2]) is not None]
+BESIDE = "items.parquet"
+"""The index's name in a collection's own folder."""
+_VERSION = 2
+_REMEMBERED = 16
+"""Collections that stay in memory."""
+_RACY_NS = 2_000_000_000
+"""A folder that changed so shortly before it was looked at may have changed again without looking so."""
+_WAIT_S = 600.0
+_LOOK_S = 0.1
+
+_memory: OrderedDict[str, Kept] = OrderedDict()
 
 
-def _known(name: str, stamp: tuple[int, int]) -> bool:
-    found = _memory.get(name)
-    return found is not None and found[:2] == stamp
+@dataclass
+class Kept:
+    """What is known of a folder or a server."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """Files that are no items: time of change, size, and why, where a person should know."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """Time of change of each folder at the last whole look."""
+    said: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the one who looked wants to know the next time."""
+    looked: float = 0.0
+    """When the last whole look was (seconds since 1970)."""
+    token: str = ""
+    """Of the file on the disk, where that holds all of this."""
+    table: Table | None = None
+
+    def __len__(self) -> int:
+        return sum(len(piece.rows) for piece in self.pieces)
 
 
-def _file(folder: Path) -> Path:
+def place(source: str) -> Path:
+    """Return the file in which a collection's items are kept."""
     runtime = os.environ.get("CUPOLA_RUNTIME")
-    place = (Path(runtime) if runtime else Path.home() / ".cupola") / "index"
-    return place / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}.json"
+    folder = (Path(runtime) if runtime else Path.home() / ".cupola") / "index"
+    return folder / f"{hashlib.sha256(source.encode()).hexdigest()[:32]}.parquet"
 
 
-def _load(folder: Path) -> None:
-    """Take over what another process has parsed."""
+def recall(source: str) -> Kept | None:
+    """Return what is known of a collection: by this process, else what another one left on the disk."""
+    found = _memory.get(source)
+    if found is not None:
+        _memory.move_to_end(source)
+        return found
+    for path in (place(source), *([] if "://" in source else [Path(source) / BESIDE])):
+        found = _load(path, source, beside=path.name == BESIDE)
+        if found is not None:
+            return remember(source, found)
+    return None
+
+
+def remember(source: str, kept: Kept) -> Kept:
+    """Keep in memory what is known of a collection."""
+    _memory[source] = kept
+    _memory.move_to_end(source)
+    while len(_memory) > _REMEMBERED:
+        _memory.popitem(last=False)
+    return kept
+
+
+def forget(source: str | None = None) -> None:
+    """Take no notice any more of what this process knows, as if it had just begun."""
+    if source is None:
+        _memory.clear()
+    else:
+        _memory.pop(source, None)
+
+
+@contextlib.contextmanager
+def lock(source: str) -> Iterator[bool]:
+    """Let one process at a time look through a large collection: the others then find what it left.
+
+    Yields whether another process was waited for. Where files cannot be locked, everybody looks.
+    """
+    path = place(source).with_suffix(".lock")
     try:
-        document = json.loads(_file(folder).read_bytes())
-        if document["version"] != _VERSION or document["folder"] != str(folder):
-            return
-        for name, mtime, size, record in document["files"]:
-            path = str(folder / name)
-            if not _known(path, (mtime, size)):
-                _memory[path] = mtime, size, _item(record, path, (mtime, size))
-    except (OSError, ValueError, KeyError, TypeError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        yield False
         return
+    try:
+        yield _locked(handle)
+    finally:
+        os.close(handle)
 
 
-def _save(folder: Path, names: list[str]) -> None:
-    """Keep what was parsed for other processes; a home that is full or read-only is no reason to fail."""
-    files = []
-    for name in names:
-        mtime, size, item = _memory[name]
-        files.append([os.path.relpath(name, folder), mtime, size, _record(item)])
-    target = _file(folder)
+def _locked(handle: int) -> bool:
+    until = time.monotonic() + _WAIT_S
+    waited = False
+    while time.monotonic() < until:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            time.sleep(_LOOK_S)
+        except OSError:
+            return waited
+        else:
+            return waited
+    return waited
+
+
+def _load(path: Path, source: str, *, beside: bool) -> Kept | None:
+    """Read an index; nothing if it is not there, broken, or of another collection."""
+    if not path.is_file():
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from cupola.lab.collections.geoparquet import KEY
+
+    try:
+        file = pq.ParquetFile(path)
+        said = json.loads((file.schema_arrow.metadata or {})[KEY])
+        if said["version"] != _VERSION or (not beside and said["source"] != source):
+            return None
+        kept = Kept(
+            pieces=[Piece.of(FilePart(file), light_of(file))],
+            others=dict(said["others"]),
+            said=dict(said["said"]),
+            looked=float(said["looked"]),
+            token=str(said["token"]),
+        )
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return None
+    if not beside:
+        _load_folders(path, kept)
+    return kept
+
+
+def _load_folders(path: Path, kept: Kept) -> None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        said = json.loads(path.with_suffix(".json").read_bytes())
+        if said["token"] == kept.token:
+            kept.folders = {str(name): int(stamp) for name, stamp in said["folders"].items()}
+            kept.looked = float(said["looked"])
+
+
+def light_of(file: Any) -> Light:
+    """Return what finds the items of a stac-geoparquet file, ours or another's."""
+    import pyarrow as pa
+
+    from cupola.lab.collections.geoparquet import to_numpy
+
+    names = file.schema_arrow.names
+    wanted = ["id", "bbox", "collection", "datetime", "start_datetime", "end_datetime", "ssys:targets"]
+    own = ["cupola:file", "cupola:mtime", "cupola:size", "cupola:image"]
+    table = file.read(columns=[name for name in wanted + own if name in names])
+    count = table.num_rows
+
+    def texts(name: str) -> list[Any]:
+        return table[name].to_pylist() if name in table.column_names else [None] * count
+
+    def times(name: str) -> NDArray[np.int64]:
+        if name not in table.column_names or not pa.types.is_timestamp(table[name].type):
+            return np.full(count, NEVER)
+        found = table[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        return np.asarray(found.fill_null(int(NEVER)).to_numpy(), dtype=np.int64)
+
+    def whole(name: str) -> NDArray[np.int64]:
+        if name not in table.column_names:
+            return np.zeros(count, dtype=np.int64)
+        return np.asarray(table[name].to_numpy(), dtype=np.int64)
+
+    start = times("datetime")
+    start = np.where(start == NEVER, times("start_datetime"), start)
+    end = times("end_datetime")
+    box = table["bbox"].combine_chunks()
+    sides = [to_numpy(box.field(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
+    unknown = box.is_null().to_numpy(zero_copy_only=False)
+    targets = texts("ssys:targets")
+    return Light(
+        ids=[str(one) for one in table["id"].to_pylist()],
+        names=[str(one or "") for one in texts("cupola:file")],
+        stamps=np.column_stack([whole("cupola:mtime"), whole("cupola:size")]),
+        start=start,
+        end=np.where(end == NEVER, start, end),
+        boxes=np.where(unknown[:, np.newaxis], np.nan, np.column_stack(sides)),
+        images=np.array([bool(one) for one in texts("cupola:image")], dtype=np.bool_),
+        collections=texts("collection"),
+        targets=[tuple(one) if isinstance(one, list) else None for one in targets],
+    )
+
+
+def keep(  # noqa: PLR0913 - all that an index says
+    source: str,
+    old: Sequence[Piece],
+    chunks: Sequence[Sequence[Record] | pa.Table],
+    *,
+    others: dict[str, list[Any]],
+    said: dict[str, Any] | None = None,
+    target: Path | None = None,
+    folders: dict[str, int] | None = None,
+    looked: float | None = None,
+) -> Kept:
+    """Write an index and return it; where the disk does not take it, it is kept in memory.
+
+    Parameters
+    ----------
+    source
+        The folder or address.
+    old
+        What is known already and still holds.
+    chunks
+        New items.
+    others, said, folders, looked
+        As in `Kept`.
+    target
+        The file, where it is not the usual one.
+    """
+    table = _whole(old, chunks)
+    token, looked = uuid.uuid4().hex, time.time() if looked is None else looked
+    words = {
+        "version": _VERSION, "source": source, "others": others, "said": said or {}, "token": token, "looked": looked,
+    }  # fmt: skip
+    table = _described(table, words)
+    path = target or place(source)
+    try:
+        file = _written(table, path)
+    except OSError as error:
+        if target is not None:
+            raise
+        logger.info("cupola: the index of %s is not kept: %s", source, error)
+        file = _in_memory(table)
+    kept = Kept([Piece.of(FilePart(file), light_of(file))], others, folders or {}, said or {}, looked, token)
+    if target is None:
+        note_folders(source, kept)
+    return kept
+
+
+def _whole(old: Sequence[Piece], chunks: Sequence[Sequence[Record] | pa.Table]) -> pa.Table:
+    """Return old and new items in one table, the newest first."""
+    import pyarrow.compute as pc
+
+    from cupola.lab.collections.geoparquet import encode, merge
+
+    tables = []
+    for piece in old:
+        if isinstance(piece.part, RecordsPart):
+            tables.append(encode([piece.part.records[row] for row in piece.rows.tolist()]))
+        elif isinstance(piece.part, FilePart):
+            table = piece.part.file.read()
+            tables.append(table if len(piece.rows) == table.num_rows else table.take(piece.rows))
+    tables += [encode(chunk) if isinstance(chunk, list) else chunk for chunk in chunks]
+    table = merge(tables or [encode([])])
+    order = pc.sort_indices(table, sort_keys=[("datetime", "descending"), ("id", "ascending")])
+    return table.take(order)
+
+
+def _described(table: pa.Table, words: dict[str, Any]) -> pa.Table:
+    from cupola.lab.collections.geoparquet import metadata
+
+    bodies = {"Earth"}
+    if "ssys:targets" in table.column_names:
+        bodies = {(one or ["Earth"])[0] if isinstance(one, list | None) else "" for one in
+                  table["ssys:targets"].unique().to_pylist()} or bodies  # fmt: skip
+    only = bodies.pop() if len(bodies) == 1 else ""
+    return metadata(table, words, _crs_of(only), earth=only == "Earth")
+
+
+def _crs_of(body: str) -> dict[str, Any] | None:
+    """Return longitude and latitude of a body as PROJJSON; nothing where it is not known."""
+    if body in ("", "Earth"):
+        return None
+    from pyproj import CRS
+    from pyproj.database import query_crs_info
+    from pyproj.enums import PJType
+
+    # Ocentric longitudes and latitudes on a sphere, eastwards: what bounding boxes are in.
+    wanted = f"{body} (2015) - Sphere / Ocentric".casefold()
+    for found in query_crs_info(auth_name="IAU_2015", pj_types=PJType.GEOGRAPHIC_2D_CRS):
+        if found.name.casefold() == wanted:
+            return dict(CRS.from_authority(found.auth_name, found.code).to_json_dict())
+    return None
+
+
+def _written(table: pa.Table, path: Path) -> Any:
+    """Write a table beside its place, and move it there; return it opened."""
+    import pyarrow.parquet as pq
+
+    from cupola.lab.collections.geoparquet import write
+
+    if path.name != BESIDE:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".parquet")
+    os.close(handle)
+    try:
+        write(table, draft)
+        file = pq.ParquetFile(draft)
+        if path.name == BESIDE:
+            Path(draft).chmod(0o644)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _in_memory(table: pa.Table) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from cupola.lab.collections.geoparquet import write
+
+    stream = pa.BufferOutputStream()
+    write(table, stream)
+    return pq.ParquetFile(pa.BufferReader(stream.getvalue()))
+
+
+def note_folders(source: str, kept: Kept) -> None:
+    """Keep when each folder changed last: as long as none does, the next process need not look at every file."""
+    path = place(source)
+    if not kept.token or not path.exists():
+        return
+    racy = (kept.looked * 1e9) - _RACY_NS
+    said = {
+        "token": kept.token,
+        "looked": kept.looked,
+        "folders": {name: stamp if stamp < racy else 0 for name, stamp in kept.folders.items()},
+    }
     with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".json")
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".json")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(
-                    {"version": _VERSION, "folder": str(folder), "files": files}, file, separators=(",", ":")
-                )
-            Path(draft).replace(target)
+                json.dump(said, file, separators=(",", ":"))
+            Path(draft).replace(path.with_suffix(".json"))
         except BaseException:
             Path(draft).unlink(missing_ok=True)
             raise
-
-
-def _record(item: Item | None) -> list[Any] | None:
-    if item is None:
-        return None
-    times = [moment.isoformat() if moment else None for moment in (item.datetime, item.end)]
-    return [item.id, *times, item.collection, item.box, item.targets]
-
-
-def _item(record: Any, path: str, stamp: tuple[int, int]) -> Item | None:
-    if record is None:
-        return None
-    name, start, end, collection, box, targets = record
-    return Item(
-        id=str(name),
-        datetime=parse_time(start),
-        end=parse_time(end),
-        collection=collection,
-        path=Path(path),
-        box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        targets=None if targets is None else tuple(map(str, targets)),
-        stamp=stamp,
-    )

@@ -22,7 +22,7 @@ from cupola.exceptions import CupolaError, InputError
 from cupola.lab import bodies
 from cupola.lab.collections.bands import band_names, find_bands
 from cupola.lab.collections.footprint import Box, footprint, image_box
-from cupola.lab.collections.images import IMAGE_SUFFIXES, describe
+from cupola.lab.collections.images import describe, is_image_name
 
 if TYPE_CHECKING:
     from cupola.lab.bodies import Body
@@ -76,7 +76,7 @@ class Asset:
     @cached_property
     def is_image(self) -> bool:
         """Whether this is pixels, as far as the item says, and no metadata or thumbnail."""
-        image = PurePosixPath(urlsplit(self.written).path).suffix.lower() in IMAGE_SUFFIXES
+        image = is_image_name(unquote(urlsplit(self.written).path))
         roles = self.fields.get("roles") or []
         if "data" in roles and image:
             return True
@@ -175,7 +175,7 @@ class Item:
                 pass  # a body only the item knows: its files tell the radius
         for asset in self.images.values():
             if asset.reachable:
-                return bodies.body_of_crs(describe(asset.href).crs)
+                return describe(asset.href).body
         return bodies.EARTH if self.box is not None and self.targets is None else None
 
     def to_json(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from cupola.exceptions import BandError, BodyError, ImageError, InputError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.collections import index
+from cupola.lab.collections import index, scan
 
 
 def picture(value=1, size=8, dtype="uint16"):
@@ -278,7 +278,6 @@ def test_empty_products_folder_is_a_collection_already(tmp_path):
 
 
 def test_many_items_are_parsed_once(tmp_path, write_item, monkeypatch):
-    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
     template = json.loads(write_item(tmp_path / "items" / "i.json").read_text())
     for number in range(2000):
         template["id"] = f"i{number}"
@@ -287,10 +286,10 @@ def test_many_items_are_parsed_once(tmp_path, write_item, monkeypatch):
     opened = collections.open(tmp_path / "items")
     assert len(opened) == 2001
     assert {item.bbox[0] for item in opened.touching((10.1, 0, 10.2, 1))} == {10}
-    monkeypatch.setattr(index, "read_item", None)
+    monkeypatch.setattr(scan, "record_of_text", None)
     assert len(opened.refresh()) == 2001
     # Another process finds what this one has parsed.
-    monkeypatch.setattr(index, "_memory", {})
+    index.forget()
     again = collections.open(tmp_path / "items")
     assert [(item.id, item.datetime, item.bbox) for item in again] == [
         (item.id, item.datetime, item.bbox) for item in opened
@@ -304,25 +303,3 @@ def test_preview_prefers_true_colour(data, tmp_path):
         shutil.copy(data / "s2" / name, tmp_path)
     assert collections.open(tmp_path).preview().bands == ("red", "green", "blue")
     assert collections.open(data / "isis3" / "DTM_2Bands_cropped.cub").preview().bands == ("b1",)
-
-
-@pytest.mark.parametrize("broken", [b"", b"[]", b'{"version": 1, "files": 3}', b'{"version": 99}'])
-def test_a_broken_index_is_made_anew(tmp_path, write_item, monkeypatch, broken):
-    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
-    monkeypatch.setattr(index, "_WORTH_KEEPING", 2)
-    for number in range(3):
-        write_item(tmp_path / "items" / f"i{number}.json")
-    assert len(collections.open(tmp_path / "items")) == 3
-    (kept,) = (tmp_path / "runtime" / "index").iterdir()
-    kept.write_bytes(broken)
-    monkeypatch.setattr(index, "_memory", {})
-    assert len(collections.open(tmp_path / "items")) == 3
-    assert json.loads(kept.read_bytes())["version"] == 1
-
-
-def test_a_home_that_cannot_be_written_is_no_reason_to_fail(tmp_path, write_item, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "file"))
-    monkeypatch.setattr(index, "_WORTH_KEEPING", 1)
-    write_item(tmp_path / "items" / "a.json")
-    assert len(collections.open(tmp_path / "items")) == 1
