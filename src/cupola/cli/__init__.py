@@ -10,7 +10,8 @@ A verb's module is imported only when the verb is used or its help is shown, so 
 heavy ones belong into the function. A verb raises :class:`~cupola.exceptions.CupolaError` for whatever a person can
 mend; nothing else needs to be caught. Options that several verbs take are in :mod:`cupola.cli.options`.
 
-Exit codes: 0 done · 1 it failed (the reason is on stderr) · 2 wrong configuration or command line · 130 interrupted.
+Exit codes: 0 done · 1 it failed (the reason is on stderr) · 2 wrong configuration or command line · 130 interrupted;
+``reproduce`` besides: 3 different · 4 inputs are missing or changed.
 """
 
 from __future__ import annotations
@@ -43,10 +44,14 @@ VERBS = (
     "ps",
     "logs",
     "stop",
+    "reproduce",
+    "crate",
 )
 """All verbs, in the order of the help page."""
 
-PANELS = dict.fromkeys(("run", "ps", "logs", "stop"), "Your jobs, in a session's terminal or from afar")
+PANELS = dict.fromkeys(
+    ("run", "ps", "logs", "stop"), "Your jobs, in a session's terminal or from afar"
+) | dict.fromkeys(("reproduce", "crate"), "Your products, in a session's terminal")
 """Where the help page shows a verb; the others are for whoever runs the platform."""
 
 
