@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from cupola.lab.chains.grids import AnyGrid
     from cupola.lab.collections.images import Image
 
-__all__ = ["image_pixels"]
+__all__ = ["image_pixels", "same_pixels"]
 
 Floats = Any  # NDArray[np.float64], written short
 
-_NET = 17
-"""Control points along each side."""
+_NETS = (17, 33, 65)
+"""Control points along each side: a finer net is taken where the one before is not good enough for most meshes."""
+_FEW = 0.05
+"""Share of bad meshes that are computed place by place rather than on a finer net."""
 _TOLERANCE = 0.125
 """How far the net may be off, in pixels of the level that is read; GDAL's warper takes the same."""
 _BACK = 33
@@ -45,16 +47,23 @@ def image_pixels(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | 
         return straight
     if image.placement is None:
         return None
-    net_columns = np.linspace(0.5, grid.width - 0.5, _NET)
-    net_rows = np.linspace(0.5, grid.height - 0.5, _NET)
-    mesh = np.meshgrid(net_columns, net_rows)
-    columns, rows = _transform(grid, image, *mesh)
-    factor = _decimation(columns, rows, net_columns, net_rows)
-    if min(grid.width, grid.height) >= 2 * _NET:
+    most = min(grid.width, grid.height) // 2
+    for points in _NETS:
+        if points > most:
+            break
+        net_columns = np.linspace(0.5, grid.width - 0.5, points)
+        net_rows = np.linspace(0.5, grid.height - 0.5, points)
+        mesh = np.meshgrid(net_columns, net_rows)
+        columns, rows = _transform(grid, image, *mesh)
+        factor = _decimation(columns, rows, net_columns, net_rows)
         bad = _bad_meshes(grid, image, mesh, (columns, rows), factor)
         if not bad.any():
             return None if _beside(columns, rows, image) else (*_spread_both(columns, rows, grid), factor)
-        return _partly(grid, image, (columns, rows), bad, factor)
+        empty = bad & _empty(grid, image, columns, rows)
+        if empty.all():
+            return None
+        if (bad & ~empty).mean() < _FEW or points == _NETS[-1] or 2 * points > most:
+            return _partly(grid, image, (columns, rows), (bad & ~empty, empty), factor)
     every = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     columns, rows = _transform(grid, image, *every)
     return columns, rows, _decimation(columns, rows, every[0][0], every[1][:, 0])
@@ -67,7 +76,7 @@ def _straight(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | Non
     """
     at_x, at_y = np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5
     if isinstance(grid, ImageGrid):
-        if not _same_pixels(grid.image, image):
+        if not same_pixels(grid.image, image):
             if image.placement is None or grid.image.placement is None:
                 _refuse(grid.image, image)
             return None
@@ -85,7 +94,7 @@ def _straight(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | Non
     return columns[np.newaxis], rows[:, np.newaxis], max(1.0, factor)
 
 
-def _same_pixels(one: Image, other: Image) -> bool:
+def same_pixels(one: Image, other: Image) -> bool:
     """Whether the pixels of two images lie at the same places."""
     if (one.width, one.height) != (other.width, other.height):
         return False
@@ -152,7 +161,7 @@ def _bad_meshes(
     """Tell which meshes the net does not stand for, by looking at the middle of each."""
     middle_x, middle_y = ((part[1:, 1:] + part[:-1, :-1]) / 2 for part in mesh)
     exact = _transform(grid, image, middle_x, middle_y)
-    bad = np.zeros((_NET - 1, _NET - 1), dtype=bool)
+    bad = np.zeros(middle_x.shape, dtype=bool)
     with np.errstate(invalid="ignore"):
         for whole, precise in zip(found, exact, strict=True):
             guess = (whole[1:, 1:] + whole[:-1, :-1] + whole[1:, :-1] + whole[:-1, 1:]) / 4
@@ -161,24 +170,31 @@ def _bad_meshes(
 
 
 def _partly(
-    grid: AnyGrid, image: Image, net: tuple[Floats, Floats], bad: NDArray[np.bool_], factor: float
+    grid: AnyGrid,
+    image: Image,
+    net: tuple[Floats, Floats],
+    meshes: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    factor: float,
 ) -> tuple[Floats, Floats, float]:
-    """Spread the net where it is good, and compute the places of the other meshes one by one."""
+    """Spread the net where it is good, and compute the places of bad meshes one by one; empty ones have none."""
     columns, rows = _spread_both(*net, grid)
-    empty = bad & _empty(grid, image, net[0])
-    (in_x, _), (in_y, _) = _between(grid.width), _between(grid.height)
-    which_y, which_x = np.nonzero((bad & ~empty)[in_y][:, in_x])
+    bad, empty = meshes
+    points = len(net[0])
+    (in_x, _), (in_y, _) = _between(grid.width, points), _between(grid.height, points)
     nowhere = empty[in_y][:, in_x]
     columns[nowhere] = rows[nowhere] = np.nan
+    which_y, which_x = np.nonzero(bad[in_y][:, in_x])
     if len(which_x):
         exact = _transform(grid, image, which_x + 0.5, which_y + 0.5)
         columns[which_y, which_x], rows[which_y, which_x] = exact
     return columns, rows, factor
 
 
-def _empty(grid: AnyGrid, image: Image, net: Floats) -> NDArray[np.bool_]:
+def _empty(grid: AnyGrid, image: Image, columns: Floats, rows: Floats) -> NDArray[np.bool_]:
     """Tell which meshes the image does not reach: no corner is in it, and none of its own points falls there."""
-    seen = np.isfinite(net)
+    meshes = len(columns) - 1
+    with np.errstate(invalid="ignore"):
+        seen = (columns >= 0) & (columns <= image.width) & (rows >= 0) & (rows <= image.height)
     touched = seen[1:, 1:] | seen[:-1, :-1] | seen[1:, :-1] | seen[:-1, 1:]
     if image.placement is not None:
         longer = max(image.width, image.height) / min(image.width, image.height)
@@ -188,15 +204,16 @@ def _empty(grid: AnyGrid, image: Image, net: Floats) -> NDArray[np.bool_]:
         down = np.linspace(0, image.height, _BACK if wide else most)
         longitudes, latitudes = image.placement.lonlat(*np.meshgrid(across, down))
         good = np.isfinite(longitudes)
-        columns, rows = grid.pixels(longitudes[good], latitudes[good])
+        across, down = grid.pixels(longitudes[good], latitudes[good])
         with np.errstate(invalid="ignore"):
-            in_x = np.floor(columns / grid.width * (_NET - 1))
-            in_y = np.floor(rows / grid.height * (_NET - 1))
-            hit = (in_x >= 0) & (in_x < _NET - 1) & (in_y >= 0) & (in_y < _NET - 1)
+            in_x = np.floor(across / grid.width * meshes)
+            in_y = np.floor(down / grid.height * meshes)
+            hit = (in_x >= 0) & (in_x < meshes) & (in_y >= 0) & (in_y < meshes)
         touched[in_y[hit].astype(np.intp), in_x[hit].astype(np.intp)] = True
     grown = np.pad(touched, 1)
-    around = [grown[y : y + _NET - 1, x : x + _NET - 1] for y in range(3) for x in range(3)]
-    return ~np.any(around, axis=0)
+    around = [grown[y : y + meshes, x : x + meshes] for y in range(3) for x in range(3)]
+    alone: NDArray[np.bool_] = ~np.any(around, axis=0)
+    return alone
 
 
 def _spread_both(columns: Floats, rows: Floats, grid: AnyGrid) -> tuple[Floats, Floats]:
@@ -208,16 +225,16 @@ def _spread(net: Floats, grid: AnyGrid) -> Floats:
 
     Not as a product of matrices: for ones so small BLAS would spend ten times as long on waking its threads.
     """
-    lower, part = _between(grid.width)
+    lower, part = _between(grid.width, len(net))
     along_x = net[:, lower] * (1 - part) + net[:, lower + 1] * part
-    lower, part = _between(grid.height)
+    lower, part = _between(grid.height, len(net))
     part = part[:, np.newaxis]
     return along_x[lower] * (1 - part) + along_x[lower + 1] * part
 
 
-@lru_cache(maxsize=32)
-def _between(size: int) -> tuple[NDArray[np.intp], Floats]:
+@lru_cache(maxsize=64)
+def _between(size: int, points: int) -> tuple[NDArray[np.intp], Floats]:
     """Return, for each of `size` pixels, the net's point before it and how far on it is to the next."""
-    position = np.linspace(0, _NET - 1, size)
-    lower = np.minimum(position.astype(np.intp), _NET - 2)
+    position = np.linspace(0, points - 1, size)
+    lower = np.minimum(position.astype(np.intp), points - 2)
     return lower, position - lower

@@ -114,6 +114,15 @@ class Sampler:
         """Return whether any of the bands has a pixel here; nothing is read."""
         return any(self._find(describe(path)) is not None for path in {band.path for band in bands})
 
+    def forget(self) -> None:
+        """Let go of what was read, and keep where places lie: the next image may lie on the same grid."""
+        self._raw.clear()
+
+    def decimation(self, image: Image) -> float:
+        """Return how many pixels of an image make one of the level of the pyramid that is read of it."""
+        places = self._find(image)
+        return 1.0 if places is None or places.level is None else float(image.overviews[places.level])
+
     def read(self, band: Band, resampling: str = "nearest") -> NDArray[np.float32]:
         """Return the band's physical values (rows, columns) at the grid's places, NaN outside of the image.
 

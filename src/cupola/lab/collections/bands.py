@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from cupola.exceptions import BandError
-from cupola.lab.collections.images import Band, describe
+from cupola.exceptions import BandError, ImageError
+from cupola.lab.collections.images import Band, describe, is_many, part_address, parts
 from cupola.lab.collections.wording import capital, near
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def find_bands(item: Item, name: str) -> list[Band]:
     """Return the bands that `name` stands for: one, or all those of a many-band asset.
 
     A name is looked for among the asset keys, then the bands' names, their common names, the files' stems
-    (``B04``), and at last ``b2`` or ``key:b2`` count the bands within a file.
+    (``B04``), then ``b2`` or ``key:b2`` count the bands within a file, and at last among the variables and extensions of
+    files that hold several images.
 
     Raises
     ------
@@ -106,7 +108,40 @@ def find_bands(item: Item, name: str) -> list[Band]:
         names = describe(asset.href).band_names
         if name in names:
             return _bands_of(asset, names.index(name) + 1)
+    if found_part := _part(item, name):
+        return found_part
     raise BandError(f"{capital(item)} has no band {name!r}{near(name, _understood(item))}")
+
+
+def _part(item: Item, name: str) -> list[Band]:
+    """Return the bands of the part of a file (a variable, an extension) that is called `name`; none where none is."""
+    for asset in item.images.values():
+        if not asset.reachable:
+            continue
+        given = parts(asset.href)
+        # ``SCI`` is short for ``SCI,1``, as astropy has it.
+        for wanted in (name, f"{name},1", name.upper(), f"{name.upper()},1"):
+            address = _parts_by_name(given).get(wanted)
+            if address is None:
+                continue
+            path = part_address(asset.href, address)
+            count = describe(path).count
+            names = [name] if count == 1 else [f"{name}:b{n}" for n in range(1, count + 1)]
+            return [Band(one, path, number) for number, one in enumerate(names, 1)]
+    return []
+
+
+def _parts_by_name(given: tuple[str, ...]) -> dict[str, str]:
+    """Return the parts of a file by their names, and by their names without groups where that says which."""
+    short = [part.rpartition("/")[2] for part in given]
+    found = {word: part for word, part in zip(short, given, strict=True) if short.count(word) == 1}
+    return found | {part: part for part in given}
+
+
+def _part_names(given: tuple[str, ...]) -> list[str]:
+    """Return the shortest names of the parts of a file."""
+    short = [part.rpartition("/")[2] for part in given]
+    return [word if short.count(word) == 1 else part for word, part in zip(short, given, strict=True)]
 
 
 def _numbered(item: Item, key: str | None, number: int, name: str) -> list[Band]:
@@ -134,10 +169,16 @@ def _one_of(found: list[tuple[Asset, int]], name: str, item: Item) -> tuple[Asse
 
 
 def band_names(item: Item) -> list[str]:
-    """Return the names of an item's bands in the order of its assets."""
+    """Return the names of an item's bands in the order of its assets; those of variables and extensions as well."""
     if item.from_file:
-        return describe(next(iter(item.images.values())).href).band_names
-    return list(item.images)
+        path = next(iter(item.images.values())).href
+        return _part_names(parts(path)) or describe(path).band_names
+    names = list(item.images)
+    for asset in item.images.values():
+        if asset.reachable and is_many(asset.href):
+            with contextlib.suppress(ImageError):
+                names += [name for name in _part_names(parts(asset.href)) if name not in names]
+    return names
 
 
 def _understood(item: Item) -> list[str]:
@@ -145,4 +186,5 @@ def _understood(item: Item) -> list[str]:
     if item.from_file:
         return band_names(item)
     assets = [asset for asset in item.images.values() if asset.reachable] or list(item.images.values())
-    return [asset.key for asset in assets] + [asset.stem for asset in assets]
+    more = [name for name in band_names(item) if name not in item.images]
+    return [asset.key for asset in assets] + [asset.stem for asset in assets] + more

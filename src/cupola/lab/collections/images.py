@@ -8,10 +8,12 @@ GDAL itself masks only the first.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import stat
 import warnings
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_gcps
 
 from cupola.exceptions import ImageError
+from cupola.lab.collections.formats.address import file_of, join, split
 from cupola.lab.collections.formats.image import Band, Image
 from cupola.lab.collections.formats.points import is_lattice
 from cupola.lab.collections.placement import Swath
@@ -36,16 +39,27 @@ __all__ = [
     "Image",
     "describe",
     "fingerprint",
+    "is_image_name",
+    "is_many",
     "local_path",
     "open_image",
+    "part_address",
+    "parts",
     "physical",
 ]
 
 # Raw planetary images have no coordinate system: that is no accident to warn of at each opening.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
-IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".cub", ".img", ".xml", ".lbl", ".vrt", ".qub", ".vic"})
-"""Endings of files that are taken for images where no STAC item names them."""
+_GRIDDED = frozenset({".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".hdf", ".zarr"})
+_FITS = frozenset({".fits", ".fit", ".fts", ".fz"})
+_LABELS = frozenset({".lbl", ".img", ".xml", ".qub", ".dat", ".cub"})
+IMAGE_SUFFIXES = (
+    frozenset({".tif", ".tiff", ".jp2", ".cub", ".img", ".xml", ".lbl", ".vrt", ".qub", ".vic"})
+    | _GRIDDED
+    | _FITS
+)
+"""Endings of files that are taken for images where no STAC item names them; that of a Zarr store is a folder's."""
 
 _ISIS_DRIVERS = frozenset({"ISIS3", "ISIS2"})
 _ISIS_NULL = np.float32(-3.4028226550889045e38)
@@ -64,9 +78,20 @@ _SPECIAL_CONSTANTS = re.compile(r"<(?:\w+:)?Special_Constants>(.*?)</(?:\w+:)?Sp
 _CONSTANT = re.compile(r"<(?:\w+:)?\w+_(?:constant|saturation)\b[^>]*>\s*([^<\s]+)\s*<")
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file (or folder, for Zarr) is taken for an image by its name; ``.fits.gz`` is one."""
+    return _suffix(name) in IMAGE_SUFFIXES
+
+
+def _suffix(path: str) -> str:
+    """Return the ending of a file in small letters, without that of compression."""
+    name = file_of(path).rstrip("/").lower().removesuffix(".gz")
+    return PurePosixPath(name).suffix
+
+
 def local_path(path: str) -> str | None:
-    """Return `path` if it is on this machine's file system, nothing for an address."""
-    return None if "://" in path or path.startswith("/vsi") else path
+    """Return the file that `path` (or the part of a file) lies in if it is on this machine, nothing for an address."""
+    return None if "://" in path or path.startswith("/vsi") else file_of(path)
 
 
 def fingerprint(path: str) -> tuple[str, int, int]:
@@ -81,22 +106,109 @@ def fingerprint(path: str) -> tuple[str, int, int]:
     if local is None:
         return path, 0, 0
     try:
-        status = Path(local).stat()
+        status = os.stat(local)  # noqa: PTH116 - pathlib takes three times as long, and this is asked for each tile
+        if stat.S_ISDIR(status.st_mode):
+            return path, _newest(local), status.st_size
     except OSError as error:
         reason = error.strerror.lower() if error.strerror else "it cannot be reached"
         raise ImageError(f"The image {local} cannot be opened: {reason}.") from error
     return path, status.st_mtime_ns, status.st_size
 
 
-def open_image(path: str, **options: Any) -> rasterio.io.DatasetReader:
-    """Open a file with GDAL; `options` go to the driver.
+def _newest(folder: str) -> int:
+    """Return when a Zarr store or one of its descriptions changed last."""
+    with os.scandir(folder) as entries:
+        times = [entry.stat().st_mtime_ns for entry in entries if entry.name.startswith((".z", "zarr"))]
+    return max([os.stat(folder).st_mtime_ns, *times])  # noqa: PTH116
+
+
+def parts(path: str) -> tuple[str, ...]:
+    """Return the names of the parts of a file that holds several images; none for other files.
+
+    A part is opened by ``path#name``.
+
+    Raises
+    ------
+    ImageError
+        When the file is not there or cannot be read.
+    """
+    if split(path)[1]:
+        return ()
+    kind = _suffix(path)
+    if kind in _FITS:
+        from cupola.lab.collections.formats.fits import parts_of_fits
+
+        found = tuple(name for name, _ in parts_of_fits(*_here(path)))
+    elif kind in _GRIDDED:
+        from cupola.lab.collections.formats.gridded import parts_of_store
+
+        found = parts_of_store(*_here(path))
+    else:
+        return ()
+    return found if len(found) > 1 else ()
+
+
+def is_many(path: str) -> bool:
+    """Whether a file, by its name, is of a format that holds several images."""
+    return not split(path)[1] and _suffix(path) in _FITS | _GRIDDED
+
+
+def part_address(path: str, part: str) -> str:
+    """Return the address of one part of a file."""
+    return join(path, part)
+
+
+def _here(path: str) -> tuple[str, int, int]:
+    """Return the fingerprint of a file that is read without GDAL.
+
+    Raises
+    ------
+    ImageError
+        When it lies elsewhere.
+    """
+    if local_path(path) is None:
+        raise ImageError(
+            f"{path} can only be read from a file system: copy the file to a volume or to your home first."
+        )
+    return fingerprint(path)
+
+
+def open_image(path: str, **options: Any) -> Any:
+    """Open a file, or a part of one, for reading; `options` go to GDAL's driver.
+
+    Returns
+    -------
+    dataset
+        A rasterio dataset, or something with the few methods of one that readers of images need: ``read``,
+        ``dataset_mask``, ``width``, ``height``, ``count``, ``close``. Use it in one thread.
 
     Raises
     ------
     ImageError
         When the file is not there or is no image; the text names it.
     """
+    kind = _suffix(path)
+    if kind in _FITS:
+        from cupola.lab.collections.formats.fits import open_fits
+
+        return open_fits(describe(path), _here(path)[1:])
+    if kind in _GRIDDED:
+        from cupola.lab.collections.formats.gridded import open_variable
+
+        return open_variable(describe(path), _here(path)[1:])
     fingerprint(path)
+    try:
+        return _open_raster(path, **options)
+    except ImageError:
+        if kind in _LABELS and describe(path).driver == "PDR":
+            from cupola.lab.collections.formats.labels import open_product
+
+            return open_product(describe(path), fingerprint(path)[1:])
+        raise
+
+
+def _open_raster(path: str, **options: Any) -> Any:
+    """Open a file with GDAL."""
     try:
         return rasterio.open(path, **options)
     except RasterioError as error:
@@ -109,7 +221,7 @@ def _way_out(path: str) -> str:
         label = Path(path).with_suffix(suffix)
         if local_path(path) and label.is_file() and str(label) != path:
             return f"; open its label {label.name} instead"
-    return ": use GeoTIFF, JPEG 2000, an ISIS cube, or the label of a PDS3 or PDS4 product"
+    return ": use GeoTIFF, JPEG 2000, netCDF, FITS, an ISIS cube, or the label of a PDS3 or PDS4 product"
 
 
 def describe(path: str) -> Image:
@@ -125,7 +237,28 @@ def describe(path: str) -> Image:
 
 @lru_cache(maxsize=20_000)
 def _describe(path: str, mtime: int, size: int) -> Image:
-    with open_image(path) as dataset:
+    kind = _suffix(path)
+    if kind in _FITS:
+        from cupola.lab.collections.formats.fits import describe_fits
+
+        return describe_fits(*_here(path))
+    if kind in _GRIDDED:
+        from cupola.lab.collections.formats.gridded import describe_variable
+
+        return describe_variable(*_here(path))
+    try:
+        return _describe_raster(path, mtime, size)
+    except ImageError:
+        if kind in _LABELS and local_path(path) is not None:
+            from cupola.lab.collections.formats.labels import describe_product, is_product
+
+            if is_product(file_of(path)):
+                return describe_product(path, mtime, size)
+        raise
+
+
+def _describe_raster(path: str, mtime: int, size: int) -> Image:
+    with _open_raster(path) as dataset:
         if dataset.count == 0:
             raise ImageError(f"{path} holds no raster band of its own; open one of its parts.")
         alpha = next(
@@ -226,6 +359,9 @@ def physical(
 def _missing(raw: NDArray[Any], nodata: float | None, image: Image) -> Sequence[NDArray[np.bool_]]:
     """Return masks of the numbers that stand for no data."""
     found: list[NDArray[np.bool_]] = []
+    if image.valid is not None:
+        low, high = image.valid
+        found.append((raw < low) | (raw > high))
     if image.special:
         with np.errstate(over="ignore", invalid="ignore"):
             # A label's decimal numbers stand for the stored ones: compare in the stored type.
@@ -235,8 +371,8 @@ def _missing(raw: NDArray[Any], nodata: float | None, image: Image) -> Sequence[
     if raw.dtype == np.float32 and (image.driver in _ISIS_DRIVERS or _is_isis_null(nodata)):
         found.append(raw <= _ISIS_NULL)
     elif image.driver in _ISIS_DRIVERS and raw.dtype.name in _ISIS_VALID:
-        low, high = _ISIS_VALID[raw.dtype.name]
-        found.append((raw < low) | (raw > high))
+        least, most = _ISIS_VALID[raw.dtype.name]
+        found.append((raw < least) | (raw > most))
     return found
 
 

@@ -28,6 +28,8 @@ _NODES = 20_000
 _STEPS = 12
 _CLOSE = 1e-3
 """Newton's steps end when they are shorter than this, in meshes."""
+_BEYOND = 3.0
+"""How far beyond its edge a swath goes on, in meshes of the coarse index."""
 _MISS = 0.05
 """How far beside the swath's surface a place may end, in meshes: more means that the steps went astray."""
 _KEPT = 6
@@ -92,8 +94,8 @@ class Net:
         self._at_rows, self._at_columns = at_rows, at_columns
 
     @cached_property
-    def _coarse(self) -> tuple[Any, NDArray[np.intp], NDArray[np.intp], float]:
-        """Return a tree of every n-th node, the rows and columns of its nodes, and how far apart they are at most."""
+    def _coarse(self) -> tuple[Any, NDArray[np.intp], NDArray[np.intp], float, int]:
+        """Return a tree of every n-th node, rows and columns of its nodes, how far apart they are at most, and n."""
         from scipy.spatial import cKDTree
 
         step = max(1, int(np.sqrt(self.rows * self.columns / _NODES)))
@@ -110,7 +112,7 @@ class Net:
             sides = [np.linalg.norm(np.diff(field, axis=axis), axis=-1) for axis in (0, 1)]
         longest = [float(np.nanmax(side)) if np.isfinite(side).any() else 0.0 for side in sides]
         reach = float(np.hypot(longest[0], longest[1]))
-        return cKDTree(some[good]), mesh_rows[good], mesh_columns[good], reach
+        return cKDTree(some[good]), mesh_rows[good], mesh_columns[good], reach, step
 
     @cached_property
     def _every(self) -> tuple[Any, NDArray[np.intp]]:
@@ -122,13 +124,15 @@ class Net:
         return cKDTree(flat[numbers], balanced_tree=False, compact_nodes=False), numbers
 
     def pixels(self, longitudes: Floats, latitudes: Floats) -> tuple[Floats, Floats]:
-        """Return columns and rows of places in degrees, NaN outside."""
+        """Return columns and rows of places in degrees, NaN outside.
+
+        A little beyond the edge they go on evenly, so that places along it can be reckoned from their neighbours.
+        """
         places = unit_vectors(longitudes, latitudes)
         columns, rows = np.full(len(places), np.nan), np.full(len(places), np.nan)
         possible = np.flatnonzero(np.isfinite(places[:, 0]))
-        tree, node_rows, node_columns, reach = self._coarse
-        # A place half a mesh outside still belongs to the pixel at the edge.
-        distance, nearest = tree.query(places[possible], distance_upper_bound=reach * 1.05 + 1e-12)
+        tree, node_rows, node_columns, reach, _ = self._coarse
+        distance, nearest = tree.query(places[possible], distance_upper_bound=_BEYOND * reach + 1e-12)
         near = np.isfinite(distance)
         possible, nearest = possible[near], nearest[near]
         if not len(possible):
@@ -136,37 +140,39 @@ class Net:
         u, v, lost = self._newton(places[possible], node_rows[nearest], node_columns[nearest])
         if lost.any():
             self._nearest(places[possible[lost]], lost, u, v)
-        with np.errstate(invalid="ignore"):
-            inside = (u >= -0.5) & (u <= self.rows - 0.5) & (v >= -0.5) & (v <= self.columns - 0.5)  # noqa: PLR2004
-        keep = possible[inside]
-        rows[keep] = self._pixel(u[inside], self._at_rows)
-        columns[keep] = self._pixel(v[inside], self._at_columns)
+        rows[possible] = self._pixel(u, self._at_rows)
+        columns[possible] = self._pixel(v, self._at_columns)
         return columns, rows
 
     def _newton(self, places: Floats, rows: Any, columns: Any) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Go from nodes to places; tell which places were lost on the way although they may be in the swath."""
         u, v = rows.astype(np.float64), columns.astype(np.float64)
+        margin = 2.0 * _BEYOND * self._coarse[4]
         active = np.arange(len(places))
         lost = np.zeros(len(places), dtype=bool)
-        beside = np.full(len(places), np.inf)
         for _ in range(_STEPS):
-            step_u, step_v, beside[active] = self._step(places[active], u[active], v[active])
-            u[active] = np.clip(u[active] + step_u, -2.0, self.rows + 1.0)
-            v[active] = np.clip(v[active] + step_v, -2.0, self.columns + 1.0)
+            step_u, step_v, beside = self._step(places[active], u[active], v[active])
+            u[active] += step_u
+            v[active] += step_v
+            here_u, here_v = u[active], v[active]
             with np.errstate(invalid="ignore"):
-                moving = np.hypot(step_u, step_v) > _CLOSE
-            unknown = ~np.isfinite(step_u)
-            lost[active[unknown]] = True
-            active = active[moving & ~unknown]
+                out_u, out_v = (
+                    np.maximum(-here_u, here_u - self.rows),
+                    np.maximum(-here_v, here_v - self.columns),
+                )
+                moving = (np.abs(step_u) > _CLOSE) | (np.abs(step_v) > _CLOSE)
+                # Steps that lead far out of the swath are no loss: the place is outside.
+                gone = (out_u > margin) | (out_v > margin)
+                astray = (beside > _MISS) & ~moving & (out_u < 0) & (out_v < 0)
+            unknown = ~(np.isfinite(step_u) & np.isfinite(step_v))
+            lost[active[(unknown | astray) & ~gone]] = True
+            u[active[gone]] = v[active[gone]] = np.nan
+            active = active[moving & ~unknown & ~gone]
             if not len(active):
                 break
         lost[active] = True
-        with np.errstate(invalid="ignore"):
-            lost |= beside > _MISS
-            # Steps that lead out of the swath are no loss: the place is outside.
-            out = (u < -1) | (u > self.rows) | (v < -1) | (v > self.columns)
-        u[lost & ~out], v[lost & ~out] = np.nan, np.nan
-        return u, v, lost & ~out
+        u[lost] = v[lost] = np.nan
+        return u, v, lost
 
     def _step(self, places: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
         """Return Newton's step in the mesh at (u, v), and how far beside the surface the place is, in meshes."""
