@@ -123,8 +123,8 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Names of the bands it reads."""
-        return self.program.bands
+        """Names of the bands it reads of its collection; of the first where there are several."""
+        return self.program.bands(self.per_item or self.sources[0])
 
     @property
     def halo(self) -> int:
@@ -318,7 +318,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary):
     @property
     def label(self) -> str:
         """A short text for people: what it does last, and from which bands."""
-        return self.step.label(", ".join(self.bands))
+        return self.step.label(", ".join(self.program.shown))
 
     def explain(self) -> str:
         """Return its steps in words, one line each; numbers in brackets are those of earlier lines."""

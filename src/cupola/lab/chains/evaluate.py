@@ -1,4 +1,4 @@
-"""A chain where a map looks: one tile, at the scale of the tile."""
+"""A chain where somebody looks: a tile, a viewport, any grid, at the scale of what is asked for."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 from morecantile import Tile
 
-from cupola.exceptions import BandError, BodyError, InputError
+from cupola.exceptions import InputError
 from cupola.lab import bodies
-from cupola.lab.chains.graph.bands import Bands
-from cupola.lab.chains.graph.context import Context
-from cupola.lab.chains.graph.program import compute
-from cupola.lab.chains.sampling import Sampler, as_it_lies, tile_grid
-from cupola.lab.collections.footprint import outline_box
-from cupola.lab.collections.images import describe
-from cupola.lab.collections.wording import capital
+from cupola.lab.chains.evaluation import Evaluation
+from cupola.lab.chains.grids import Grid, ImageGrid, tile_grid
 from cupola.lab.projection import lonlat_of_wkt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from morecantile import TileMatrixSet
     from numpy.typing import NDArray
 
+    from cupola.lab.bodies import Body
     from cupola.lab.chains.chain import Chain
-    from cupola.lab.chains.sampling import Grid
-    from cupola.lab.collections.footprint import Box
-    from cupola.lab.collections.images import Band
-    from cupola.lab.collections.items import Item
+    from cupola.lab.chains.graph.source import Source
+    from cupola.lab.chains.grids import AnyGrid
+    from cupola.lab.collections.images import Image
     from cupola.lab.projection import LonLat
 
-__all__ = ["MAX_ITEMS", "Pixels", "tile"]
+__all__ = ["IMAGE_SPACE", "MAX_ITEMS", "Pixels", "on_grid", "tile", "viewport"]
 
 MAX_ITEMS = 16
-"""Most items looked at for one tile: each costs 10 to 30 ms."""
+"""Most items laid over one another in one tile: each costs 10 to 30 ms."""
+IMAGE_SPACE = "ImageSpace"
+"""The tile grid of images without a coordinate system: columns and rows of one image."""
 
 _MAX_SIZE = 2048
+_MAX_VIEW = 8192
+_IMAGE_LEVEL = 12
+"""The level of image space that has one pixel of the image per pixel."""
+_IMAGE_LEVELS = 18
+_TILE = 256
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a chain is worth in a tile."""
+    """What a chain is worth in a grid."""
 
     data: NDArray[np.float32]
     """(bands, rows, columns), NaN where there is no data."""
@@ -49,6 +53,10 @@ class Pixels:
     """(rows, columns): whether any band has a finite value."""
     items: list[str]
     """Ids of the items it was computed from."""
+    scale: float = 0.0
+    """Metres per pixel at which the coarsest step was computed: arcseconds on the sky, pixels in image space."""
+    exact: bool = True
+    """Whether a run gives these values at these places: each step saw full-resolution pixels, or has its own scale."""
 
 
 def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
@@ -59,12 +67,13 @@ def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
     z: int,
     size: int = 256,
     *,
+    exact: bool = False,
     max_items: int = MAX_ITEMS,
 ) -> Pixels:
     """Compute a chain in one tile, at the tile's own scale.
 
-    The items that touch the tile are laid over one another, the newest on top, until no pixel is missing.
-    Values are the nearest pixels of the fitting overview.
+    The items that touch the tile are laid over one another, the newest on top, until no pixel is missing, unless the
+    chain itself reduces them. Values are those of the fitting level of the pyramid.
 
     Parameters
     ----------
@@ -76,8 +85,10 @@ def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
         Column, row and zoom level.
     size
         Rows and columns of the result.
+    exact
+        Compute on full-resolution pixels, and take those at the tile's places of the result.
     max_items
-        Most items to look at.
+        Most items to lay over one another.
 
     Returns
     -------
@@ -94,17 +105,96 @@ def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
         When a file cannot be read.
     InputError
         When a function of the chain returns no image, or there is no such tile.
+    LimitError
+        When an exact preview would be too large, or a reduction is of too many images.
     """
     name = tms if isinstance(tms, str) else str(tms.id)
-    grid_set = bodies.tile_matrix_set(name)
     if not 1 <= size <= _MAX_SIZE:
         raise InputError(f"A tile has 1 to {_MAX_SIZE} rows, not {size}.")
+    if name == IMAGE_SPACE:
+        if not (0 <= z <= _IMAGE_LEVELS and x >= 0 and y >= 0):
+            raise InputError(f"The grid {name} has no tile {z}/{x}/{y}.")
+        step = 2.0 ** (_IMAGE_LEVEL - z)
+        box = (x * _TILE * step, -(y + 1) * _TILE * step, (x + 1) * _TILE * step, -y * _TILE * step)
+        return viewport(chain, name, box, size, size, exact=exact, max_items=max_items)
+    grid_set = bodies.tile_matrix_set(name)
     matrix = grid_set.matrix(z) if grid_set.minzoom <= z <= grid_set.maxzoom else None
     if matrix is None or not (0 <= x < matrix.matrixWidth and 0 <= y < matrix.matrixHeight):
         raise InputError(f"The grid {grid_set.id} has no tile {z}/{x}/{y}.")
-    box = grid_set.xy_bounds(Tile(x, y, z))
-    grid = tile_grid(_plane(name), (box.left, box.bottom, box.right, box.top), size)
-    return _mosaic(chain, grid, bodies.body_of_tms(name), max_items)
+    bounds = grid_set.xy_bounds(Tile(x, y, z))
+    grid = tile_grid(_plane(name), (bounds.left, bounds.bottom, bounds.right, bounds.top), size)
+    return _computed(chain, grid, bodies.body_of_tms(name), exact=exact, max_items=max_items)
+
+
+def viewport(  # noqa: PLR0913 - a place, a size and how
+    chain: Chain,
+    tms: str | TileMatrixSet,
+    box: Sequence[float],
+    width: int,
+    height: int,
+    *,
+    exact: bool = False,
+    max_items: int = MAX_ITEMS,
+) -> Pixels:
+    """Compute a chain in one image of a whole viewport: what its tiles hold, for less than they cost together.
+
+    Parameters
+    ----------
+    chain, tms, exact, max_items
+        As for `tile`.
+    box
+        Left, bottom, right and top in the grid's own metres.
+    width, height
+        Columns and rows of the result.
+
+    Returns
+    -------
+    pixels
+        All invalid where there is nothing.
+
+    Raises
+    ------
+    InputError
+        When box or size are wrong; besides the errors of `tile`.
+    """
+    name = tms if isinstance(tms, str) else str(tms.id)
+    left, bottom, right, top = (float(value) for value in box)
+    if not (left < right and bottom < top and np.isfinite([left, bottom, right, top]).all()):
+        raise InputError(f"A viewport's box is left, bottom, right, top in metres, not {tuple(box)}.")
+    if not (1 <= width <= _MAX_VIEW and 1 <= height <= _MAX_VIEW):
+        raise InputError(f"A viewport has 1 to {_MAX_VIEW} columns and rows, not {width} x {height}.")
+    step_x, step_y = (right - left) / width, (top - bottom) / height
+    if name == IMAGE_SPACE:
+        image = _image_of(chain)
+        view = ImageGrid(image, left, -top, step_x, width, height, step_y)
+        return _computed(chain, view, image.body, exact=exact, max_items=1)
+    grid = Grid(_plane(name), left, top, step_x, step_y, width, height)
+    return _computed(chain, grid, bodies.body_of_tms(name), exact=exact, max_items=max_items)
+
+
+def on_grid(chain: Chain, grid: AnyGrid, *, exact: bool = False, max_items: int | None = MAX_ITEMS) -> Pixels:
+    """Compute a chain on any grid of `cupola.lab.chains.grids`.
+
+    Parameters
+    ----------
+    chain, exact
+        As for `tile`.
+    grid
+        Where; of the body that the chain's images show.
+    max_items
+        Most items to lay over one another; nothing for a run, which has no limits of a preview either.
+
+    Returns
+    -------
+    pixels
+        All invalid where there is nothing.
+
+    Raises
+    ------
+    BandError, BodyError, ImageError, InputError, LimitError
+        As for `tile`.
+    """
+    return _computed(chain, grid, chain.body, exact=exact, max_items=max_items)
 
 
 @lru_cache(maxsize=64)
@@ -114,103 +204,64 @@ def _plane(name: str) -> LonLat:
     return lonlat_of_wkt(system._pyproj_crs.to_wkt())  # noqa: SLF001 - morecantile has no other way
 
 
-def _mosaic(chain: Chain, grid: Grid, body: bodies.Body, max_items: int) -> Pixels:
+def _image_of(chain: Chain) -> Image:
+    """Return the image whose columns and rows image space has: the finest of the newest item."""
+    items = chain.collection.items
+    if not items:
+        raise InputError("The collection has no images to show.")
+    return Evaluation(chain.program, items[0].body).images(chain.program.last, items[0])[0]
+
+
+def _computed(
+    chain: Chain, grid: AnyGrid, body: Body | None, *, exact: bool, max_items: int | None
+) -> Pixels:
+    """Compute a chain on a grid: items over one another, or the one image that the chain makes of them."""
+    program = chain.program
+    evaluation = Evaluation(program, body, exact=exact, limited=max_items is not None)
+    if program.source is None:
+        data = evaluation.values(program.last, grid)
+        found = None if data is None else (data, _seen(data))
+    else:
+        found = _layered(evaluation, program.source, grid, max_items)
+    if found is None:
+        size = (grid.height, grid.width)
+        found = np.full((1, *size), np.nan, dtype=np.float32), np.zeros(size, dtype=np.bool_)
+    return Pixels(*found, list(evaluation.used), evaluation.scale, evaluation.exact)
+
+
+def _seen(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell where any band has a value."""
+    known: NDArray[np.bool_] = np.isfinite(values)
+    if len(known) == 1:
+        first: NDArray[np.bool_] = known[0]
+        return first
+    return np.asarray(known.any(axis=0), dtype=np.bool_)
+
+
+def _layered(
+    evaluation: Evaluation, source: Source, grid: AnyGrid, max_items: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
     """Lay items over one another, the newest on top, until the grid is full."""
-    collection = chain.collection
-    _check_body(collection.items[:1], body)
-    box = _box(grid)
-    touching = collection.touching(box) if box else []
-    data: NDArray[np.float32] | None = None
-    valid = np.zeros((grid.height, grid.width), dtype=bool)
-    used: list[str] = []
-    no_band: BandError | None = None
-    for item in touching[:max_items]:
-        _check_body((item,), body)
-        try:
-            values = _one_item(chain, item, grid)
-        except BandError as error:
-            no_band = no_band or error
-            continue
-        if values is None:
-            continue
-        new = np.isfinite(values).any(axis=0) & ~valid
+    items = evaluation.items(source, grid)[:max_items]
+    found: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
+    for item, values in evaluation.each(evaluation.program.last, grid, items):
+        seen = _seen(values)
+        new = seen if found is None else seen & ~found[1]
         if not new.any():
             continue
-        used.append(item.id)
-        if data is None:
-            data = values
-            data[:, ~new] = np.nan
-        elif values.shape == data.shape:
-            np.copyto(data, values, where=new)
+        evaluation.used[item.id] = None
+        if found is None:
+            if not new.all():
+                values[:, ~new] = np.nan
+            found = values, new
+        elif values.shape == found[0].shape:
+            np.copyto(found[0], values, where=new)
+            np.logical_or(found[1], new, out=found[1])
         else:
             raise InputError(
-                f"The chain has {values.shape[0]} bands for {item} and {data.shape[0]} for {used[0]}: "
-                "its function must return the same number for all."
+                f"The chain has {values.shape[0]} bands for {item} and {found[0].shape[0]} for "
+                f"{next(iter(evaluation.used))}: its function must return the same number for all."
             )
-        valid |= new
-        if valid.all():
+        if found[1].all():
             break
-    if data is None:
-        if no_band is not None:
-            raise no_band
-        data = np.full((1, grid.height, grid.width), np.nan, dtype=np.float32)
-    return Pixels(data, valid, used)
-
-
-def _one_item(chain: Chain, item: Item, grid: Grid) -> NDArray[np.float32] | None:
-    """Return a chain's values for one item; nothing where the item has no pixel here."""
-    bands = {name: item.band(name) for name in chain.bands}
-    images = [describe(band.path) for found in bands.values() for band in found]
-    # A function that looks at neighbours must see pixels as they lie in the image: nearest pixels of a finer grid
-    # repeat, and would show as steps. So it is computed there, and its result brought to the grid.
-    lies = as_it_lies(grid, max(images, key=lambda image: image.width * image.height)) if chain.halo else None
-    if lies is None:
-        return _on_grid(chain, item, bands, grid)
-    values = _on_grid(chain, item, bands, lies.grid)
-    return None if values is None else lies.bring(values)
-
-
-def _on_grid(
-    chain: Chain, item: Item, bands: dict[str, list[Band]], grid: Grid
-) -> NDArray[np.float32] | None:
-    """Return a chain's values at the places of `grid`; nothing where no band has a pixel there."""
-    halo = chain.halo
-    sampler = Sampler(grid.padded(halo))
-    if not sampler.prefetch([band for found in bands.values() for band in found]):
-        return None
-    program = chain.program
-
-    def leaf(place: int) -> NDArray[np.float32]:
-        step = program.lines[place].step
-        if not isinstance(step, Bands):
-            raise InputError(f"A viewport cannot show {step.op} yet: run the chain instead.")
-        return np.stack([sampler.read(band) for name in step.names for band in bands[name]])
-
-    context = Context(sampler.grid, item, item.body)
-    values = compute(program, program.section(program.last), leaf, context)
-    return values[:, halo : halo + grid.height, halo : halo + grid.width] if halo else values
-
-
-def _check_body(items: tuple[Item, ...], body: bodies.Body) -> None:
-    """Refuse data of one body on the grid of another."""
-    for item in items:
-        if item.body is None:
-            raise BodyError(
-                f"{capital(item)} has no coordinate system, so it has no place on a map of {body.name}; "
-                "run the chain over it, or give it a camera model first."
-            )
-        if item.body.name != body.name:
-            raise BodyError(
-                f"{capital(item)} shows {item.body.name}, which cannot be drawn on a map of {body.name}; "
-                f"use a map of {item.body.name} ({bodies.tms_name(item.body)})."
-            )
-
-
-def _box(grid: Grid) -> Box | None:
-    """Return the grid's box in degrees, poles and antimeridian taken into account."""
-    steps = np.linspace(0, 1, 17)
-    zeros, ones = np.zeros_like(steps), np.ones_like(steps)
-    # A hair inside: on the very edge of the world -180 and +180 are the same place.
-    columns = 1e-6 + np.concatenate([steps, ones, steps[::-1], zeros]) * (grid.width - 2e-6)
-    rows = 1e-6 + np.concatenate([zeros, steps, ones, steps[::-1]]) * (grid.height - 2e-6)
-    return outline_box(*grid.lonlat(columns, rows))
+    return found

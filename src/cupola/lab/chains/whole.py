@@ -11,10 +11,12 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from cupola.exceptions import ImageError, InputError
+from cupola.lab.chains.evaluation import Evaluation
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.context import Context
 from cupola.lab.chains.graph.program import compute
-from cupola.lab.collections.images import describe, open_image, physical
+from cupola.lab.chains.grids import ImageGrid
+from cupola.lab.collections.images import open_image, physical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,16 +53,37 @@ class Whole:
     def __init__(self, chain: Chain, item: Item) -> None:
         self.chain = chain
         self.item = item
-        self._bands: dict[str, list[Band]] = {name: item.band(name) for name in chain.bands}
+        self._evaluation = Evaluation(chain.program, item.body, limited=False)
+        images = self._evaluation.images(chain.program.last, item)
+        if not images:
+            raise InputError("This chain reads nothing of its items; run it over a grid instead.")
+        self.grid = images[0]
+        """The file whose grid the result has: the one with the smallest pixels."""
+        self._images = {image.path: image for image in images}
+        self._direct = self._found_direct()
         self._files: dict[str, set[int]] = {}
-        for found in self._bands.values():
+        for found in self._direct.values():
             for band in found:
                 self._files.setdefault(band.path, set()).add(band.index)
-        self._images = {path: describe(path) for path in self._files}
-        self.grid = self._finest()
-        """The file whose grid the result has."""
         self._stack = ExitStack()
         self._open: dict[str, Any] = {}
+
+    def _found_direct(self) -> dict[int, list[Band]]:
+        """Return the bands of each line that are read as they are stored: the nearest pixels, on the same axes."""
+        program = self.chain.program
+        direct: dict[int, list[Band]] = {}
+        for place in program.section(program.last).leaves:
+            step = program.lines[place].step
+            if not isinstance(step, Bands) or step.source != self.chain.per_item:
+                continue
+            bands = [band for name in step.names for band in self._evaluation.band(self.item, name)]
+            plain = step.resampling in {None, "nearest"}
+            if all(
+                _offset(image, self.grid) is not None and (plain or image.placement == self.grid.placement)
+                for image in (self._images[band.path] for band in bands)
+            ):
+                direct[place] = bands
+        return direct
 
     def __enter__(self) -> Self:
         return self
@@ -73,19 +96,7 @@ class Whole:
     @property
     def files(self) -> list[str]:
         """The files that are read."""
-        return list(self._files)
-
-    def _finest(self) -> Image:
-        """Return the image with the smallest pixels; refuse images that share no coordinates."""
-        images = list(self._images.values())
-        finest = min(images, key=lambda image: abs(image.transform.determinant))
-        for image in images:
-            if _offset(image, finest) is None:
-                raise InputError(
-                    f"The bands {', '.join(self._bands)} of {self.item} lie in different coordinate systems "
-                    f"({finest.path} and {image.path}), so they cannot be computed together at full resolution."
-                )
-        return finest
+        return list(self._images)
 
     def read(self, window: Window) -> Part:
         """Read all bands in `window` and its halo, as stored.
@@ -95,7 +106,8 @@ class Whole:
         ImageError
             When a file is damaged.
         """
-        outer = _grown(window, self.chain.halo, self.grid)
+        program = self.chain.program
+        outer = _grown(window, program.section(program.last).halo, self.grid)
         raw: dict[tuple[str, int], NDArray[Any]] = {}
         for path, indexes in self._files.items():
             wanted, image = sorted(indexes), self._images[path]
@@ -119,15 +131,20 @@ class Whole:
     def compute(self, part: Part) -> NDArray[np.float32]:
         """Return the chain's values (bands, rows, columns) in the part's inner window."""
         program = self.chain.program
+        outer = part.outer
+        places = ImageGrid.of(self.grid).window(outer.col_off, outer.row_off, outer.width, outer.height)
 
         def leaf(place: int) -> NDArray[np.float32]:
-            step = program.lines[place].step
-            if not isinstance(step, Bands):
-                raise InputError(f"A run over single items cannot compute {step.op} yet.")
-            return np.stack([self._values(band, part) for name in step.names for band in self._bands[name]])
+            if place in self._direct:
+                return np.stack([self._values(band, part) for band in self._direct[place]])
+            item = None if program.lines[place].source is None else self.item
+            values = self._evaluation.values(place, places, item)
+            missing = np.full((1, outer.height, outer.width), np.nan, dtype=np.float32)
+            return missing if values is None else values
 
-        context = Context(None, self.item, self.item.body)
+        context = Context(places, self.item, self.item.body)
         values = compute(program, program.section(program.last), leaf, context)
+        self._evaluation.forget()
         top, left = part.inner.row_off - part.outer.row_off, part.inner.col_off - part.outer.col_off
         return values[:, top : top + part.inner.height, left : left + part.inner.width]
 

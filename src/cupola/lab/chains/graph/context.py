@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cupola.lab.bodies import Body
     from cupola.lab.collections.items import Item
 
-__all__ = ["NOWHERE", "AnyGrid", "Context", "ground_spacing"]
+__all__ = ["NOWHERE", "AnyGrid", "Context", "distance", "ground_spacing"]
 
 _WGS84_A = 6_378_137.0
 _WGS84_E2 = 0.00669437999014
@@ -103,8 +103,8 @@ def ground_spacing(
         return np.ones((height, 1)), np.ones((height, 1))
     at = np.linspace(0.5, width - 0.5, min(_SAMPLES, width)) if columns is None else np.asarray(columns)
     mesh_x, mesh_y = np.meshgrid(at, np.arange(height) + 0.5)
-    dx = _distance(grid, body, (mesh_x - 0.5, mesh_y), (mesh_x + 0.5, mesh_y))
-    dy = _distance(grid, body, (mesh_x, mesh_y - 0.5), (mesh_x, mesh_y + 0.5))
+    dx = distance(grid, body, (mesh_x - 0.5, mesh_y), (mesh_x + 0.5, mesh_y))
+    dy = distance(grid, body, (mesh_x, mesh_y - 0.5), (mesh_x, mesh_y + 0.5))
     if columns is not None:
         return dx, dy
     return _spread(dx, at, width), _spread(dy, at, width)
@@ -122,25 +122,28 @@ def _spread(sizes: NDArray[np.float64], at: NDArray[np.float64], width: int) -> 
     return np.stack([np.interp(places, at, row) for row in sizes])
 
 
-def _distance(grid: AnyGrid, body: Body, one: tuple[Any, Any], other: tuple[Any, Any]) -> NDArray[np.float64]:
-    """Return metres between places of a grid that lie close together; NaN where the grid has no place."""
-    shape = one[0].shape
-    longitude, latitude = grid.lonlat(one[0].ravel(), one[1].ravel())
-    longitude2, latitude2 = grid.lonlat(other[0].ravel(), other[1].ravel())
+def distance(grid: Any, body: Body, one: tuple[Any, Any], other: tuple[Any, Any]) -> NDArray[np.float64]:
+    """Return metres between places of a grid or placement, given in its pixels; NaN where it has no such place.
+
+    Straight through the body and bent to its surface then: right at the poles and across the antimeridian as well.
+    """
+    columns = np.stack([np.asarray(one[0], dtype=np.float64), np.asarray(other[0], dtype=np.float64)])
+    rows = np.stack([np.asarray(one[1], dtype=np.float64), np.asarray(other[1], dtype=np.float64)])
+    found = grid.lonlat(columns.ravel(), rows.ravel())
+    longitudes, latitudes = (
+        np.radians(np.asarray(part, dtype=np.float64)).reshape(columns.shape) for part in found
+    )
     with np.errstate(invalid="ignore"):
-        east = np.radians((np.asarray(longitude2) - longitude + 180.0) % 360.0 - 180.0)
-        north = np.radians(np.asarray(latitude2) - latitude)
-        middle = np.radians((np.asarray(latitude2) + latitude) / 2)
-        along, across = _radii(body, middle)
-        far = np.hypot(east * np.cos(middle) * across, north * along)
-    far = np.asarray(far, dtype=np.float64)
+        across = (
+            _WGS84_A / np.sqrt(1 - _WGS84_E2 * np.sin(latitudes) ** 2)
+            if body.name == "Earth"
+            else body.radius
+        )
+        polar = across * (1 - _WGS84_E2) if body.name == "Earth" else across
+        x = across * np.cos(latitudes) * np.cos(longitudes)
+        y = across * np.cos(latitudes) * np.sin(longitudes)
+        z = polar * np.sin(latitudes)
+        chord = np.sqrt((x[1] - x[0]) ** 2 + (y[1] - y[0]) ** 2 + (z[1] - z[0]) ** 2)
+        far = 2 * body.radius * np.arcsin(np.minimum(chord / (2 * body.radius), 1.0))
     far[~np.isfinite(far)] = np.nan
-    return far.reshape(shape)
-
-
-def _radii(body: Body, latitude: NDArray[np.float64]) -> tuple[Any, Any]:
-    """Return the radii of curvature along the meridian and across it; those of the WGS 84 ellipsoid on the Earth."""
-    if body.name != "Earth":
-        return body.radius, body.radius
-    curve = 1 - _WGS84_E2 * np.sin(latitude) ** 2
-    return _WGS84_A * (1 - _WGS84_E2) / curve**1.5, _WGS84_A / np.sqrt(curve)
+    return np.asarray(far, dtype=np.float64)

@@ -25,6 +25,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cupola.exceptions import InputError
+from cupola.lab.chains.graph.arithmetic import Where
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.base import STEPS, Step, sources_to_json
 from cupola.lab.chains.graph.functions import Map
@@ -109,6 +110,7 @@ class Program:
     def __init__(self, last: Step) -> None:
         self.lines = tuple(_linearised(last))
         self._sections: dict[int, Section] = {}
+        self._reads: dict[int, list[Bands]] = {}
 
     @property
     def last(self) -> int:
@@ -120,10 +122,23 @@ class Program:
         """The collections that are read, each once."""
         return tuple(dict.fromkeys(source for line in self.lines for source in line.step.sources))
 
+    def bands(self, source: Source) -> tuple[str, ...]:
+        """Return the names of the bands that are read of a collection, each once."""
+        steps = (step for step in self.of_kind(Bands) if step.source == source)
+        return tuple(dict.fromkeys(name for step in steps for name in step.names))
+
     @cached_property
-    def bands(self) -> tuple[str, ...]:
-        """Names of all bands that are read, each once."""
-        return tuple(dict.fromkeys(name for step in self.of_kind(Bands) for name in step.names))
+    def shown(self) -> tuple[str, ...]:
+        """Names of the bands that the result is made of, without those that only choose its pixels."""
+        wanted = {self.last}
+        for number in range(self.last, -1, -1):
+            line = self.lines[number]
+            if number in wanted:
+                wanted.update(
+                    line.lines[1:] if isinstance(line.step, Where) and line.lines[1:] else line.lines
+                )
+        steps = [line.step for number, line in enumerate(self.lines) if number in wanted]
+        return tuple(dict.fromkeys(name for step in steps if isinstance(step, Bands) for name in step.names))
 
     @cached_property
     def functions(self) -> tuple[Function, ...]:
@@ -146,6 +161,17 @@ class Program:
     def of_kind(self, kind: type[S]) -> list[S]:
         """Return the steps of a kind, in their order."""
         return [line.step for line in self.lines if isinstance(line.step, kind)]
+
+    def reads(self, place: int) -> list[Bands]:
+        """Return the steps that read bands, among those that a line stands on."""
+        if place not in self._reads:
+            wanted = {place}
+            for number in range(place, -1, -1):
+                if number in wanted:
+                    wanted.update(self.lines[number].lines)
+            steps = (self.lines[number].step for number in sorted(wanted))
+            self._reads[place] = [step for step in steps if isinstance(step, Bands)]
+        return self._reads[place]
 
     def section(self, target: int) -> Section:
         """Return the lines that are computed together for a line."""
