@@ -179,8 +179,7 @@ class GridSource:
 
     def compute(self, part: _Places) -> NDArray[np.float32]:
         """Return the chain's values."""
-        most = max((len(ones) for ones in self._candidates.values()), default=0)
-        pixels = evaluate.on_grid(self.chain, self.frame.window(part.inner), max_items=max(1, most))
+        pixels = evaluate.on_grid(self.chain, self.frame.window(part.inner), max_items=None)
         self._used.update(dict.fromkeys(pixels.items))
         return pixels.data
 

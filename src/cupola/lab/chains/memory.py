@@ -91,9 +91,8 @@ def _reduced(chain: Chain, item: str | None, box: Box | None) -> xarray.DataArra
         )
     grid = plan(chain, bbox=box)
     _check_size(grid.width, grid.height)
-    most = max(len(collection) for collection in chain.collections)
     whole = Window(0, 0, grid.width, grid.height)
-    pixels = evaluate.on_grid(chain, grid.window(whole), max_items=most)
+    pixels = evaluate.on_grid(chain, grid.window(whole), max_items=None)
     return _array(chain, pixels.data, tuple(grid.transform[:6]), {"items": pixels.items, "crs": grid.wkt})
 
 

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from cupola.lab.chains.chain import Chain
     from cupola.lab.collections.items import Item
 
-__all__ = ["Checksum", "checksum", "describe_function", "describe_inputs", "software", "state_of"]
+__all__ = [
+    "Checksum",
+    "checksum",
+    "describe_function",
+    "describe_inputs",
+    "software",
+    "state_of",
+    "tree_checksum",
+]
 
 _SHA256 = "1220"
 """Multihash: SHA-256, 32 bytes."""
@@ -118,20 +126,35 @@ def describe_inputs(item: Item, files: list[str], kept: Path | None = None) -> d
     kept
         As for `checksum`.
     """
-    parts: list[str] = []
-    for path in files:
-        if local_path(path) is None:
-            parts.append(path)
-            continue
-        with open_image(path) as dataset:
-            parts.extend(dataset.files or [path])
-    described: list[dict[str, Any]] = []
-    for path in dict.fromkeys(parts):
+    described = {}
+    for path in dict.fromkeys(part for file in files for part in _files_of(file)):
         entry: dict[str, Any] = {"href": path}
-        if local_path(path) is not None and Path(path).is_file():
+        place = Path(path)
+        if local_path(path) is not None and place.is_file():
             entry["file:size"], entry["file:checksum"] = checksum(path, kept)
-        described.append(entry)
-    return {"item": item.id, "collection": item.collection, "files": described}
+        elif place.is_dir():
+            entry["cupola:tree"] = tree_checksum(place)
+        described[path] = entry
+    return {"item": item.id, "collection": item.collection, "files": list(described.values())}
+
+
+def _files_of(path: str) -> list[str]:
+    """Return the files that an image is read from: the data file of a label, the file that a part lies in."""
+    place = local_path(path)
+    if place is None:
+        return [path]
+    if place != path:
+        return [place]
+    with contextlib.closing(open_image(path)) as dataset:
+        return [str(part) for part in getattr(dataset, "files", None) or [path]]
+
+
+def tree_checksum(folder: Path) -> str:
+    """Return a hash of the names and contents of all files below a folder, as a Zarr store is one."""
+    digest = hashlib.sha256()
+    for path in sorted(part for part in folder.rglob("*") if part.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0{checksum(str(path))[1]}\0".encode())
+    return digest.hexdigest()
 
 
 def describe_function(chain: Chain) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from cupola.lab.chains.chain import Chain
 from cupola.lab.chains.comparing import compare
 from cupola.lab.chains.planning import OutputGrid
 from cupola.lab.chains.products import read_product
-from cupola.lab.chains.provenance import checksum, datalab_version
+from cupola.lab.chains.provenance import checksum, datalab_version, tree_checksum
 from cupola.lab.chains.run import ItemInput, PieceInput, WritePiece, WriteProduct
 from cupola.lab.collections.images import local_path
 
@@ -188,11 +188,16 @@ def _inputs(said: dict[str, Any]) -> Iterator[InputState]:
 
 def _state(href: str, file: dict[str, Any]) -> str:
     place = local_path(href)
-    if place is None or "file:checksum" not in file:
+    if place is None:
         return "unknown"
     path = Path(place)
+    if "cupola:tree" in file:
+        same = path.is_dir() and tree_checksum(path) == file["cupola:tree"]
+        return "same" if same else "changed" if path.is_dir() else "missing"
     if not path.is_file():
         return "missing"
+    if "file:checksum" not in file:
+        return "unknown"
     same = path.stat().st_size == file.get("file:size") and checksum(str(path))[1] == file["file:checksum"]
     return "same" if same else "changed"
 
