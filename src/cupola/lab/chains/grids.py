@@ -139,10 +139,15 @@ class HipsGrid:
 
     def pixels(self, longitudes: Floats, latitudes: Floats) -> tuple[Floats, Floats]:
         """Return columns and rows of places in degrees; NaN for those that are not in the tile."""
+        from astropy import units
         from astropy_healpix.core import lonlat_to_healpix
 
         found, east, west = lonlat_to_healpix(
-            np.radians(longitudes), np.radians(latitudes), 2**self.order, return_offsets=True, order="nested"
+            np.asarray(longitudes) * units.deg,
+            np.asarray(latitudes) * units.deg,
+            2**self.order,
+            return_offsets=True,
+            order="nested",
         )
         elsewhere = found != self.pixel
         columns, rows = west * self.size - self.left, east * self.size - self.top
