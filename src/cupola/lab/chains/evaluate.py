@@ -13,6 +13,7 @@ from cupola.exceptions import InputError
 from cupola.lab import bodies
 from cupola.lab.chains.evaluation import Evaluation
 from cupola.lab.chains.grids import Grid, ImageGrid, tile_grid
+from cupola.lab.chains.probing import area, probe
 from cupola.lab.projection import lonlat_of_wkt
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from cupola.lab.collections.images import Image
     from cupola.lab.projection import LonLat
 
-__all__ = ["IMAGE_SPACE", "MAX_ITEMS", "Pixels", "on_grid", "tile", "viewport"]
+__all__ = ["IMAGE_SPACE", "MAX_ITEMS", "Pixels", "area", "on_grid", "probe", "tile", "viewport"]
 
 MAX_ITEMS = 16
 """Most items laid over one another in one tile: each costs 10 to 30 ms."""

@@ -155,7 +155,7 @@ class Evaluation:
 
         values = compute(self.program, section, leaf, Context(frame.outer, item, self.body))
         if read:
-            self._note(frame, [band for bands in read.values() for band in bands])
+            self._note(frame, [band for bands in read.values() for band in bands], pinned=usual != "nearest")
             frame.sampler.forget()
         if values.shape[1:] == (grid.height, grid.width):
             return values
@@ -392,15 +392,15 @@ class Evaluation:
         self.scale = max(self.scale, scale)
         self.exact = self.exact and exact
 
-    def _note(self, frame: _Frame, bands: list[Band]) -> None:
-        """Remember at which scale bands were read."""
+    def _note(self, frame: _Frame, bands: list[Band], *, pinned: bool) -> None:
+        """Remember at which scale bands were read; at a scale of its own a run reads the same pixels."""
         grid = frame.outer
         for path in {band.path for band in bands}:
             image = describe(path)
             native = math.sqrt(math.prod(image_spacing(image, self.body)))
             decimation = frame.sampler.decimation(image)
             own = centre_spacing(grid, self.body)
-            self.note(max(native * decimation, own), exact=decimation == 1 or self.full)
+            self.note(max(native * decimation, own), exact=decimation == 1 or self.full or pinned)
 
 
 def _stacked(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
