@@ -19,7 +19,9 @@ _STEP = 1.0
 """Degrees between the points that stand for an edge."""
 
 
-def box_distances(boxes: NDArray[np.float64], longitude: float, latitude: float) -> NDArray[np.float64]:
+def box_distances(
+    boxes: NDArray[np.float64], longitude: float, latitude: float, within: float = np.inf
+) -> NDArray[np.float64]:
     """Return how far a point is from boxes of longitude and latitude, in degrees along the sphere.
 
     Parameters
@@ -28,6 +30,8 @@ def box_distances(boxes: NDArray[np.float64], longitude: float, latitude: float)
         West, south, east, north in degrees (n, 4); west > east across the antimeridian.
     longitude, latitude
         The point in degrees.
+    within
+        Only such distances count: infinite is as good as any that is larger.
 
     Returns
     -------
@@ -35,6 +39,14 @@ def box_distances(boxes: NDArray[np.float64], longitude: float, latitude: float)
         0 within a box; NaN where no box is known (n,).
     """
     west, south, east, north = boxes.T
+    with np.errstate(invalid="ignore"):
+        near = np.maximum(south - latitude, latitude - north) <= within
+    if not near.all():
+        # Whatever lies north or south of the circle needs no trigonometry.
+        distances: NDArray[np.float64] = np.where(np.isnan(west), np.nan, np.inf)
+        if near.any():
+            distances[near] = box_distances(boxes[near], longitude, latitude)
+        return distances
     width = np.where(np.abs(east - west) >= _FULL, _FULL, (east - west) % _FULL)
     ahead = (longitude - west) % _FULL
     # Straight along the meridian where the point lies between the sides of the box.

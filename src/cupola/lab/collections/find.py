@@ -13,7 +13,7 @@ from cupola.lab.collections.scan import read_document, walk
 from cupola.lab.collections.wording import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cupola.models.volume import Mount
 
@@ -29,6 +29,7 @@ def open_collection(
     bbox: Iterable[float] | None = None,
     datetime: str | None = None,
     query: str | Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Collection:
     """Open a collection; nothing is read but its items' descriptions.
 
@@ -43,6 +44,9 @@ def open_collection(
         Only items of this time: ``2020-02``, ``2020-02-01/2020-03-01``, ``2020-02-01/..``.
     query
         Only items with such properties: ``"eo:cloud_cover < 20 and platform = 'sentinel-2a'"``, or a dictionary.
+    progress
+        Called now and then with how many files were read and how many there are, where a collection is looked
+        through for the first time; without it a notebook shows a bar where that takes long.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def open_collection(
     path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay: ~/volumes/NAME is one
     if not path.exists():
         path = _by_name(text)
-    return Collection(path, bbox=bbox, datetime=datetime, query=query)
+    return Collection(path, bbox=bbox, datetime=datetime, query=query, progress=progress)
 
 
 def mounts() -> list[Mount]:

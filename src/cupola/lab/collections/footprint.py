@@ -148,9 +148,10 @@ def _wrap(longitude: float) -> float:
 class BoxIndex:
     """Boxes of many items, asked at once with NumPy (10,000 boxes: a fraction of a millisecond)."""
 
-    def __init__(self, boxes: Iterable[Box | None]) -> None:
-        rows = [(math.nan,) * 4 if box is None else box for box in boxes]
-        table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    def __init__(self, boxes: Iterable[Box | None] | NDArray[np.float64]) -> None:
+        if not isinstance(boxes, np.ndarray):
+            boxes = np.array([(math.nan,) * 4 if box is None else box for box in boxes], dtype=np.float64)
+        table = boxes.reshape(-1, 4)
         self._south, self._north = table[:, 1], table[:, 3]
         self._west = table[:, 0]
         self._width = _widths(table[:, 0], table[:, 2])

@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "merge",
     "metadata",
+    "plain",
     "property_names",
     "quick_column",
     "to_numpy",
@@ -347,7 +348,7 @@ def quick_column(file: pq.ParquetFile, name: str) -> Column:
         return Column(to_numpy(array))
     if pa.types.is_string(field.type) and not _is_json(field):
         coded = array.combine_chunks().dictionary_encode()
-        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        codes = plain(coded.indices, -1)
         return Column(None, codes.astype(np.intp), coded.dictionary.to_pylist())
     return Column.of(column(file, name))
 
@@ -356,5 +357,20 @@ def to_numpy(array: Any) -> NDArray[np.float64]:
     """Return numbers, NaN where there are none."""
     import pyarrow as pa
 
-    found: NDArray[np.float64] = array.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy()
-    return found
+    return plain(array.cast(pa.float64(), safe=False), math.nan)
+
+
+def plain(array: Any, missing: float = 0) -> NDArray[Any]:
+    """Return numbers, `missing` where there are none; pyarrow's own ways to do so load pandas first."""
+    import pyarrow as pa
+
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else array.combine_chunks()
+    if pa.types.is_boolean(array.type):
+        return plain(array.cast(pa.uint8()), missing).astype(np.bool_)
+    if not array.null_count:
+        return np.from_dlpack(array)
+    whole = pa.Array.from_buffers(array.type, len(array), [None, array.buffers()[1]], offset=array.offset)
+    values = np.from_dlpack(whole).copy()
+    values[plain(array.is_null())] = missing
+    return values

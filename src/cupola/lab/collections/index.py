@@ -185,7 +185,7 @@ def light_of(file: Any) -> Light:
     """Return what finds the items of a stac-geoparquet file, ours or another's."""
     import pyarrow as pa
 
-    from cupola.lab.collections.geoparquet import to_numpy
+    from cupola.lab.collections.geoparquet import plain, to_numpy
 
     names = file.schema_arrow.names
     wanted = ["id", "bbox", "collection", "datetime", "start_datetime", "end_datetime", "ssys:targets"]
@@ -194,25 +194,30 @@ def light_of(file: Any) -> Light:
     count = table.num_rows
 
     def texts(name: str) -> list[Any]:
-        return table[name].to_pylist() if name in table.column_names else [None] * count
+        if name not in table.column_names or table[name].null_count == count:
+            return [None] * count
+        if pa.types.is_string(table[name].type) and len(distinct := table[name].unique()) == 1:
+            return [distinct[0].as_py()] * count
+        found: list[Any] = table[name].to_pylist()
+        return found
 
     def times(name: str) -> NDArray[np.int64]:
         if name not in table.column_names or not pa.types.is_timestamp(table[name].type):
             return np.full(count, NEVER)
         found = table[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-        return np.asarray(found.fill_null(int(NEVER)).to_numpy(), dtype=np.int64)
+        return plain(found, int(NEVER))
 
     def whole(name: str) -> NDArray[np.int64]:
         if name not in table.column_names:
             return np.zeros(count, dtype=np.int64)
-        return np.asarray(table[name].to_numpy(), dtype=np.int64)
+        return plain(table[name]).astype(np.int64)
 
     start = times("datetime")
     start = np.where(start == NEVER, times("start_datetime"), start)
     end = times("end_datetime")
     box = table["bbox"].combine_chunks()
     sides = [to_numpy(box.field(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
-    unknown = box.is_null().to_numpy(zero_copy_only=False)
+    unknown = plain(box.is_null())
     targets = texts("ssys:targets")
     return Light(
         ids=[str(one) for one in table["id"].to_pylist()],
@@ -221,7 +226,7 @@ def light_of(file: Any) -> Light:
         start=start,
         end=np.where(end == NEVER, start, end),
         boxes=np.where(unknown[:, np.newaxis], np.nan, np.column_stack(sides)),
-        images=np.array([bool(one) for one in texts("cupola:image")], dtype=np.bool_),
+        images=whole("cupola:image").astype(np.bool_),
         collections=texts("collection"),
         targets=[tuple(one) if isinstance(one, list) else None for one in targets],
     )
@@ -275,6 +280,7 @@ def keep(  # noqa: PLR0913 - all that an index says
 
 def _whole(old: Sequence[Piece], chunks: Sequence[Sequence[Record] | pa.Table]) -> pa.Table:
     """Return old and new items in one table, the newest first."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from cupola.lab.collections.geoparquet import encode, merge
@@ -288,8 +294,16 @@ def _whole(old: Sequence[Piece], chunks: Sequence[Sequence[Record] | pa.Table]) 
             tables.append(table if len(piece.rows) == table.num_rows else table.take(piece.rows))
     tables += [encode(chunk) if isinstance(chunk, list) else chunk for chunk in chunks]
     table = merge(tables or [encode([])])
-    order = pc.sort_indices(table, sort_keys=[("datetime", "descending"), ("id", "ascending")])
-    return table.take(order)
+    del tables
+    order = pc.sort_indices(
+        table.select(["datetime", "id"]), sort_keys=[("datetime", "descending"), ("id", "ascending")]
+    )
+    # One column after the other: in order and as they were, all at once would take twice the memory.
+    schema, columns = table.schema, table.columns
+    del table
+    for number in range(len(columns)):
+        columns[number] = columns[number].take(order)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _described(table: pa.Table, words: dict[str, Any]) -> pa.Table:

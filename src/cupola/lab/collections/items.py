@@ -22,7 +22,7 @@ from cupola.exceptions import CupolaError, InputError
 from cupola.lab import bodies
 from cupola.lab.collections.bands import band_names, find_bands
 from cupola.lab.collections.footprint import Box, footprint, image_box
-from cupola.lab.collections.images import describe, is_image_name
+from cupola.lab.collections.images import describe, is_image_name, local_path
 
 if TYPE_CHECKING:
     from cupola.lab.bodies import Body
@@ -66,7 +66,8 @@ class Asset:
     @cached_property
     def reachable(self) -> bool:
         """Whether the file is on this machine."""
-        return Path(self.href).is_file()
+        local = local_path(self.href)
+        return local is not None and Path(local).exists()
 
     @property
     def stem(self) -> str:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cupola.lab.collections.images import IMAGE_SUFFIXES
+from cupola.lab.collections.images import IMAGE_SUFFIXES, is_image_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,9 @@ def _look(entry: os.DirEntry[str], place: str, found: Listing) -> str | None:
     ending = suffix(entry.name)
     if entry.is_dir() and ending not in _OPENED_AS_A_FILE:
         return name
-    kept = found.documents if ending in DOCUMENTS else found.images if ending in IMAGE_SUFFIXES else None
+    kept = found.documents if ending in DOCUMENTS else None
+    if ending in IMAGE_SUFFIXES or (ending == ".gz" and is_image_name(entry.name)):
+        kept = found.images
     if kept is not None:
         try:
             status = entry.stat()

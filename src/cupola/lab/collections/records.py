@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -14,7 +15,7 @@ import numpy as np
 from cupola.exceptions import CupolaError, InputError
 from cupola.lab import bodies
 from cupola.lab.collections.footprint import Box, footprint, image_box
-from cupola.lab.collections.images import IMAGE_SUFFIXES, describe
+from cupola.lab.collections.images import describe
 from cupola.lab.collections.items import parse_time
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ NEVER = np.iinfo(np.int64).min
 """Stands for a time that is not known."""
 _EDGE = 9
 """Points along each edge of an image that its footprint is drawn with."""
+_NO_IMAGES = frozenset({".json", ".geojson", ".jpg", ".jpeg", ".png", ".txt", ".md", ".csv", ".html", ""})
 _ASSET_FIELDS = ("href", "type", "title", "roles")
 
 
@@ -67,8 +69,18 @@ class Record:
     @property
     def files(self) -> set[str]:
         """Names of the image files that it speaks of."""
-        names = (PurePosixPath(unquote(urlsplit(asset["href"]).path)) for asset in self.assets.values())
-        return {name.name for name in names if name.suffix.lower() in IMAGE_SUFFIXES}
+        names = (base_name(asset["href"]) for asset in self.assets.values())
+        return {name for name in names if os.path.splitext(name)[1].lower() not in _NO_IMAGES}  # noqa: PTH122 - speed
+
+
+def base_name(address: str) -> str:
+    """Return the name of the file at a path or an address."""
+    name = (
+        address.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
+        if "://" in address
+        else address.rsplit("/", 1)[-1]
+    )
+    return unquote(name) if "%" in name else name
 
 
 def micros(moment: datetime | None) -> int:
@@ -144,13 +156,13 @@ def record_of_image(path: str, name: str, stamp: tuple[int, int]) -> Record:
     image = describe(path)
     box = image_box(image)
     try:
-        body = bodies.body_of_crs(image.crs)
+        body = image.body
     except CupolaError:
         body = None  # an unknown body: the file itself tells its radius when it is drawn
-    moment = getattr(image, "datetime", None)
     properties: dict[str, Any] = {"proj:shape": [image.height, image.width]}
-    if body is not None:
-        properties["ssys:targets"] = [body.name]
+    targets = (body.name,) if body is not None and body is not bodies.SKY else None
+    if targets:
+        properties["ssys:targets"] = list(targets)
     authority = image.crs.to_authority() if image.crs else None
     if authority:
         properties["proj:code"] = ":".join(authority)
@@ -158,10 +170,10 @@ def record_of_image(path: str, name: str, stamp: tuple[int, int]) -> Record:
         name=name,
         stamp=stamp,
         id=stem,
-        start=micros(moment),
-        end=micros(getattr(image, "end", None) or moment),
+        start=micros(image.start),
+        end=micros(image.end or image.start),
         box=box,
-        targets=(body.name,) if body is not None else None,
+        targets=targets,
         image=True,
         properties=properties,
         geometry=_outline(image, box),
@@ -171,7 +183,7 @@ def record_of_image(path: str, name: str, stamp: tuple[int, int]) -> Record:
 
 def _outline(image: Image, box: Box | None) -> dict[str, Any] | None:
     """Return the footprint of an image as GeoJSON: its edges, or its box where those cross the antimeridian."""
-    placement = getattr(image, "placement", None)
+    placement = image.placement
     if placement is None or box is None or box[0] > box[2] or box[2] - box[0] >= 180:  # noqa: PLR2004 - half a turn
         return box_geometry(box)
     steps = np.linspace(0, 1, _EDGE)[:-1]

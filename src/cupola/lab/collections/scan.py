@@ -20,7 +20,7 @@ from cupola.lab.collections.index import Kept
 from cupola.lab.collections.items import item_from_image, read_item
 from cupola.lab.collections.listing import DEPTH, DOCUMENTS, list_folder, suffix
 from cupola.lab.collections.progress import Progress
-from cupola.lab.collections.records import Record, record_of_image, record_of_text
+from cupola.lab.collections.records import Record, base_name, record_of_image, record_of_text
 from cupola.lab.collections.table import Light, Piece, RecordsPart, Table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _MANY = 5_000
 """Files from which on it is believed that none changed in place as long as no folder changed."""
 _SHARE = 0.02
 """Part of the index that must be new before it is written again."""
-_CHUNK = 10_000
+_CHUNK = 4_000
 """New items that are held as they were read; then they are packed."""
 _CHECKPOINT_S = 60.0
 """So much reading is lost at most when a process is killed."""
@@ -295,7 +295,8 @@ class Look:
             rows = []
             for row, name in enumerate(piece.light.names):
                 if piece.light.images[row] and (
-                    stamps.get(name) != tuple(piece.light.stamps[row].tolist()) or _base(name) in self.claimed
+                    stamps.get(name) != tuple(piece.light.stamps[row].tolist())
+                    or base_name(name) in self.claimed
                 ):
                     self.known.discard(name)
                 else:
@@ -316,7 +317,7 @@ class Look:
             elif rows:
                 assets = piece.part.values("assets")
                 hrefs = (asset["href"] for row in rows for asset in (assets[row] or {}).values() if asset)
-                found.update(map(_base, hrefs))
+                found.update(map(base_name, hrefs))
         return found
 
     def _read_document(self, name: str, stamp: tuple[int, int]) -> None:
@@ -332,7 +333,7 @@ class Look:
         self._add(record)
 
     def _read_image(self, name: str, stamp: tuple[int, int]) -> None:
-        if _base(name) in self.claimed:
+        if base_name(name) in self.claimed:
             self.others[name] = [*stamp, _PART]
             return
         try:
@@ -380,11 +381,6 @@ class Look:
             return index.remember(self.source, found)
         pieces = packed + ([Piece.of(RecordsPart(loose), Light.of(loose))] if loose else [])
         return index.remember(self.source, Kept(pieces, self.others, listing.folders, {}, looked))
-
-
-def _base(name: str) -> str:
-    """Return a file's name without its folder."""
-    return name.rsplit("/", 1)[-1]
 
 
 def _changed(folder: Path, name: str) -> int:

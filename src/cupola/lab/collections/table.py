@@ -207,14 +207,22 @@ class Light:
 
     def newest_first(self) -> NDArray[np.intp]:
         """Return the rows by time, the newest first, and by id; those without a time at the end; an id only once."""
+        count = len(self.ids)
+        times = np.where(self.start == NEVER, NEVER + 1, self.start)
+        if self._in_order(times):
+            return np.arange(count)
         first: dict[str, int] = {}
-        for row, name in sorted(enumerate(self.names), key=lambda pair: pair[1]):
-            del name
+        for row in sorted(range(count), key=self.names.__getitem__):
             first.setdefault(self.ids[row], row)
         rows = np.array([first[key] for key in sorted(first)], dtype=np.intp)
-        # Times before 1970 come after those that are not known: those count as 1970.
-        times = np.where(self.start[rows] == NEVER, 0, self.start[rows])
-        return rows[np.argsort(-times, kind="stable")]
+        return rows[np.argsort(-times[rows], kind="stable")]
+
+    def _in_order(self, times: NDArray[np.int64]) -> bool:
+        """Tell whether this is the order already, as it is in files that we wrote."""
+        if (times[:-1] < times[1:]).any() or len(set(self.ids)) < len(self.ids):
+            return False
+        ties = np.flatnonzero(times[:-1] == times[1:]).tolist()
+        return all(self.ids[row] < self.ids[row + 1] for row in ties)
 
     def __add__(self, other: Light) -> Light:
         return Light(
@@ -291,7 +299,8 @@ class Table:
             light = piece.light if not parts else light + piece.light
             parts.append((piece.part, piece.rows))
         order = light.newest_first()
-        return cls(root, light.take(order), parts, order, **more)
+        chosen = light if np.array_equal(order, np.arange(len(light.ids))) else light.take(order)
+        return cls(root, chosen, parts, order, **more)
 
     @classmethod
     def of_records(cls, root: str, records: Sequence[Record], **more: Any) -> Table:
@@ -378,7 +387,7 @@ class Table:
     def in_circle(self, longitude: float, latitude: float, radius: float) -> NDArray[np.bool_]:
         """Tell which footprints touch a circle: by their boxes, and then by what they really cover."""
         with np.errstate(invalid="ignore"):
-            near = box_distances(self.light.boxes, longitude, latitude) <= radius
+            near = box_distances(self.light.boxes, longitude, latitude, radius) <= radius
         for row in np.flatnonzero(near):
             part, number = self._place(int(row))
             geometry = None
