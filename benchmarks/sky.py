@@ -145,10 +145,16 @@ def peer_python() -> Path:
     return python
 
 
-def run(python: Path | str, script: str, arguments: list[str], environment: dict[str, str]) -> dict[str, list[float]]:
+def run(
+    python: Path | str, script: str, arguments: list[str], environment: dict[str, str]
+) -> dict[str, list[float]]:
     """Run one side; return CPU milliseconds by viewport."""
     done = subprocess.run(
-        [str(python), "-c", script, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
+        [str(python), "-c", script, *arguments],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     result: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return {name: costs[WARM_UP:] or costs for name, costs in result.items()}
@@ -221,7 +227,7 @@ def main() -> None:
         "peer": medians["own scale peer"],
         "ratio": round(medians["HiPS tile ours"] / medians["own scale peer"], 3),
         "unit": "ms CPU per HiPS tile of 512², against a viewport of the peer",
-        "target": "–",
+        "target": "-",
     }
     result = {
         **{name: value for name, value in worst.items() if name != "title"},

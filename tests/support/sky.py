@@ -15,11 +15,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
 from support.ports import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["OPTIONS", "Server", "pixels", "run_server", "show", "wait_until"]
 
@@ -106,7 +109,11 @@ def state_of(sky):
     def plain(value):
         return {"cupolaBytes": base64.b64encode(bytes(value)).decode()}
 
-    names = [name for name in sky.keys if not name.startswith("_") and name not in {"layout", "tabbable", "tooltip"}]
+    names = [
+        name
+        for name in sky.keys
+        if not name.startswith("_") and name not in {"layout", "tabbable", "tooltip"}
+    ]
     return json.dumps({name: getattr(sky, name) for name in names}, default=plain).replace("<", "\\u003c")
 
 

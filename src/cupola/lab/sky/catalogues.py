@@ -68,9 +68,12 @@ def read_table(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}; give the path of a table.")
-    kind = {".tsv": "ascii.tab", ".csv": "ascii.csv", ".vo": "votable", ".vot": "votable", ".xml": "votable",
-            ".parquet": "parquet"}.get(path.suffix.lower(), "")  # fmt: skip
+    kind = {".tsv": "ascii.tab", ".csv": "ascii.csv", ".vo": "votable", ".vot": "votable", ".xml": "votable"}.get(path.suffix.lower(), "")  # fmt: skip
     try:
+        if path.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return Table.from_pandas(parquet.read_table(path).to_pandas())
         return Table.read(path, format=kind) if kind else Table.read(path)
     except Exception as error:
         reason = " ".join(str(error).split())[:160]

@@ -47,6 +47,8 @@ _INNER = 0.3
 _EDGE = 0.02
 """Step along its edge, in cells: slivers of a cell may be missed, and nothing larger."""
 _MOST_POINTS = 1500
+_BOX_CELLS = ((2000, 3, 10), (math.inf, 1, 5))
+"""Up to so many boxes: cells along each, and points along its sides; they stand closer than half a cell."""
 
 
 class Outline:
@@ -113,18 +115,43 @@ def separation(longitudes: Floats, latitudes: Floats) -> Floats:
     return np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
 
 
-def cells_of(outlines: Sequence[Outline]) -> Cells:
+def cells_of(outlines: Sequence[Outline], boxes: Sequence[Box] = ()) -> Cells:
     """Return the cells that patches touch, as few as say it.
 
-    Each patch is told about as finely as a 24th of its size, or less where there are many.
+    Each patch is told about as finely as a 24th of its size, or less where there are many; `boxes`, of which there may
+    be 100,000, as finely as themselves.
     """
-    orders: dict[int, list[NDArray[np.int64]]] = {}
+    orders = _touched_by_boxes(boxes)
     across = max(3.0, ACROSS / max(1.0, len(outlines) / 64) ** 0.5)
     for outline in outlines:
         size = max(outline.size, 1e-7)
         order = min(max(math.ceil(math.log2(cell_degrees(0) * across / size)), 0), FINEST)
         orders.setdefault(order, []).append(_touched_by(outline, order))
     return _joined({order: np.unique(np.concatenate(found)) for order, found in orders.items()})
+
+
+def _touched_by_boxes(boxes: Sequence[Box]) -> dict[int, list[NDArray[np.int64]]]:
+    """Return the cells that many boxes touch by order: a few points of each are looked at, all at once."""
+    from astropy_healpix import HEALPix
+
+    if not boxes:
+        return {}
+    west, south, east, north = np.array(boxes, dtype=np.float64).T
+    width = np.where(east == west, 0.0, (east - west) % 360.0)
+    width[(width == 0.0) & (east != west)] = 360.0
+    size = np.maximum(np.maximum(width * np.cos(np.radians((south + north) / 2)), north - south), 1e-7)
+    across, points = next((cells, points) for most, cells, points in _BOX_CELLS if len(boxes) <= most)
+    orders = np.clip(np.ceil(np.log2(cell_degrees(0) * across / size)), 0, FINEST).astype(int)
+    part = np.linspace(0.0, 1.0, points)
+    u, v = (axis.ravel() for axis in np.meshgrid(part, part))
+    found: dict[int, list[NDArray[np.int64]]] = {}
+    for order in np.unique(orders):
+        here = orders == order
+        lon = np.radians(west[here, np.newaxis] + u * width[here, np.newaxis])
+        lat = np.radians(south[here, np.newaxis] + v * (north - south)[here, np.newaxis])
+        cells = _numbers(HEALPix(2 ** int(order), order="nested"), lon.ravel(), lat.ravel())
+        found[int(order)] = [np.unique(cells)]
+    return found
 
 
 def _touched_by(outline: Outline, order: int) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cupola.lab.chains import Chain
     from cupola.lab.chains.evaluate import Pixels
+    from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.images import Image
     from cupola.lab.tiles.styles import Style
 
@@ -39,6 +40,7 @@ LOOK_SIZE = 128
 """Rows and columns of the tiles that limits are found in."""
 LOOK_TILES = 12
 BODY = "Sky"
+RGB = 3
 
 
 def work(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -139,11 +141,12 @@ def pixel_degrees(image: Image) -> float:
 def _described(chain: Chain, _hash: str, _revision: str) -> tuple[Properties, coverage.Cells]:
     images = _images(chain)
     outlines = [coverage.outline_of_image(image) for image in images]
+    boxes: list[Box] = []
     for collection in collections_of(chain):
-        boxes = (item.bbox for item in collection.items[LOOKED_AT:])
-        outlines += [coverage.outline_of_box(box) for box in boxes if box is not None]
-    cells = coverage.cells_of(outlines)
-    ra, dec, size = coverage.middle(outlines)
+        boxes += [item.bbox for item in collection.items[LOOKED_AT:] if item.bbox is not None]
+    cells = coverage.cells_of(outlines, boxes)
+    spread = [coverage.outline_of_box(box) for box in boxes[:: max(len(boxes) // LOOKED_AT, 1)]]
+    ra, dec, size = coverage.middle([*outlines, *spread])
     finest = min((pixel_degrees(image) for image in images), default=1.0)
     about = {
         "order": order_for(finest),
@@ -176,10 +179,13 @@ def limits(chain: Chain, revision: str, scale: str) -> dict[str, Any]:
     if not looks:
         return {"limits": [[0.0, 1.0]], "bands": 1, "empty": True}
     bands = looks[0].data.shape[0]
-    shown = min(bands, 3)
+    shown = min(bands, RGB)
     values = [np.concatenate([look.data[band][look.valid] for look in looks]) for band in range(shown)]
-    if bands >= 3:  # noqa: PLR2004 - a picture
-        values = [np.concatenate(values)] * 3
+    if bands >= RGB:
+        if all(set(image.dtypes) == {"uint8"} for image in _images(chain)):
+            # A picture that is ready for the eye is not stretched once more.
+            return {"limits": [[0.0, 255.0]] * RGB, "bands": bands, "empty": False}
+        values = [np.concatenate(values)] * RGB
     ends = (2.0, 98.0) if scale == "linear" else (2.0, 99.8)
     return {"limits": [_limits(band, ends) for band in values], "bands": bands, "empty": False}
 

@@ -7,7 +7,7 @@
     {base}cupola/hips/HASH/LOOK/NorderK/DirD/NpixN.png|fits   a tile: a picture, or float32 values with NaN
     {base}cupola/hips/HASH/LOOK/Norder3/Allsky.png
     {base}cupola/hips/HASH/LOOK/stretch                       between which values the shades are spread
-    {base}cupola/vendor/aladin.js                             Aladin Lite itself
+    {base}cupola/vendor/{aladin.js,land-50m.json,land-110m.json}   what the build fetched for maps
 
 ``LOOK`` is ``-``, or a query in the path (Aladin appends its names to an address, so there is no room behind it):
 ``cmap=gray&vmin=0&vmax=9&scale=asinh&v=REVISION``.
@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,17 @@ class _Refused(Exception):  # noqa: N818 - no error of ours: carries the worker'
     def __init__(self, problem: TileProblem) -> None:
         super().__init__(problem.message)
         self.problem = problem
+
+
+@lru_cache(maxsize=32)
+def _about(body: bytes) -> tuple[dict[str, Any], Cells]:
+    """Read a worker's answer; it stays the same object in the service's memory, tile after tile."""
+    import numpy as np
+
+    from cupola.lab.sky import coverage
+
+    told = json.loads(body)
+    return told, coverage.decode(np.array(told.pop("cells"), dtype=np.int64))
 
 
 class HipsHandler(ChainHandler):
@@ -101,12 +113,7 @@ class HipsHandler(ChainHandler):
 
     async def about(self, chain: str) -> tuple[dict[str, Any], Cells]:
         """Return what the HiPS says about itself, and the cells that it covers."""
-        import numpy as np
-
-        from cupola.lab.sky import coverage
-
-        told = json.loads((await self.ask(chain, "about")).body)
-        return told, coverage.decode(np.array(told.pop("cells"), dtype=np.int64))
+        return _about((await self.ask(chain, "about")).body)
 
     async def limits(self, chain: str) -> dict[str, Any]:
         """Return between which values the shades are spread."""
@@ -192,7 +199,8 @@ class CellHandler(HipsHandler):
     @override
     async def make(self, chain: str) -> Rendered | None:
         from cupola.lab.sky import coverage
-        from cupola.lab.sky.properties import DEEPEST
+        from cupola.lab.sky.properties import DEEPEST, SIZE
+        from cupola.lab.tiles import encode
 
         order, folder, pixel = self._cell
         if order > DEEPEST or pixel >= 12 * 4**order or folder != pixel // 10000 * 10000:
@@ -201,8 +209,11 @@ class CellHandler(HipsHandler):
                 "and a folder is named by its first tile."
             )
         about, cells = await self.about(chain)
-        if order > about["order"] or not coverage.touched(cells, order, pixel):
+        if order > about["order"]:
             return None
+        if not coverage.touched(cells, order, pixel):
+            # Viewers ask for the coarsest tiles everywhere, whatever the cells say: for pictures that is no mistake.
+            return Rendered(encode.empty_png(SIZE)) if self.kind == "png" else None
         style = await self.drawn(chain) if self.kind == "png" else None
         return await self.ask(
             chain,
@@ -232,20 +243,20 @@ class AllskyHandler(HipsHandler):
         return await self.ask(chain, "allsky", "hips/allsky", style=await self.drawn(chain))
 
 
-class AladinHandler(ChainHandler):
-    """Aladin Lite, which the build fetched."""
+class VendorHandler(ChainHandler):
+    """What the build fetched for maps: Aladin Lite, and the Earth's land."""
 
     @override
     @web.authenticated
     @authorized
-    def get(self) -> None:
-        """Answer with the module."""
-        path = VENDOR / "aladin.js"
+    def get(self, name: str) -> None:
+        """Answer with the file."""
+        path = VENDOR / name
         try:
             status = path.stat()
         except OSError:
             raise web.HTTPError(
-                404, reason="Aladin Lite is not installed: build the package again with npm reachable"
+                404, reason=f"{name} is not installed: build the package again with npm reachable"
             ) from None
         self._etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
         self.set_etag_header()
@@ -254,7 +265,8 @@ class AladinHandler(ChainHandler):
             self.set_status(304)
             self.finish()
             return
-        self.finish(path.read_bytes(), set_content_type="text/javascript; charset=UTF-8")
+        kind = "text/javascript; charset=UTF-8" if path.suffix == ".js" else "application/json"
+        self.finish(path.read_bytes(), set_content_type=kind)
 
 
 def handlers(base_url: str) -> list[tuple[str, type]]:
@@ -267,5 +279,5 @@ def handlers(base_url: str) -> list[tuple[str, type]]:
         (rf"{root}/stretch", LimitsHandler),
         (rf"{root}/Norder3/Allsky\.png", AllskyHandler),
         (rf"{root}/Norder(\d{{1,2}})/Dir(\d{{1,14}})/Npix(\d{{1,14}})\.(png|fits)", CellHandler),
-        (rf"{cupola}/vendor/aladin\.js", AladinHandler),
+        (rf"{cupola}/vendor/(aladin\.js|land-(?:50|110)m\.json)", VendorHandler),
     ]
