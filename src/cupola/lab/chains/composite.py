@@ -48,8 +48,8 @@ def piece_name(name: str, grid: OutputGrid, piece: tuple[int, int]) -> str:
     column, row = piece
     if grid.single:
         return name
-    digits = len(str(max(grid.columns, grid.rows) - 1))
-    return f"{name}-r{row:0{digits}}-c{column:0{digits}}"
+    high, wide = len(str(grid.rows - 1)), len(str(grid.columns - 1))
+    return f"{name}-r{row:0{high}}-c{column:0{wide}}"
 
 
 def write_piece(  # noqa: PLR0913 - each says one thing about the file

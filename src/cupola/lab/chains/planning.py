@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.items import Item
 
-__all__ = ["PIECE", "OutputGrid", "bands_read", "choose_grid", "pieces_with_items", "plan"]
+__all__ = ["PIECE", "OutputGrid", "bands_read", "box_around", "choose_grid", "pieces_with_items", "plan"]
 
 PIECE = 4096
 """Rows and columns of a piece where nothing is said."""
@@ -52,6 +52,7 @@ _NARROW = 12.0
 """Degrees of longitude over which a transverse Mercator system is not yet a nuisance."""
 _POLAR = 60.0
 """Data that lie beyond this latitude altogether are drawn around the pole."""
+_CIRCLE = 360.0
 _MESH = 33
 _SNAP = 1e-4
 """Of a pixel: what is so near to a pixel's edge lies on it."""
@@ -178,7 +179,7 @@ def plan(
     """
     boxed: list[tuple[float, int, Collection, list[str], Box | None]] = []
     for collection, names in bands_read(chain):
-        box = collection.bbox_filter or collection.bbox
+        box = collection.bbox_filter or box_around([item.bbox for item in collection.items])
         area = ((box[2] - box[0]) % 360 or 360) * (box[3] - box[1]) if box else float("inf")
         boxed.append((area, len(boxed), collection, names, box))
     _, _, collection, names, box = min(boxed, key=lambda one: one[:2])
@@ -193,6 +194,31 @@ def plan(
         piece=PIECE if piece is None else piece,
         everything=everything,
     )
+
+
+def box_around(boxes: Sequence[Box | None]) -> Box | None:
+    """Return the narrowest box around others: the widest gap between them, on the circle of longitudes, stays outside."""
+    table = np.array([box for box in boxes if box is not None], dtype=np.float64).reshape(-1, 4)
+    if not len(table):
+        return None
+    width = table[:, 2] - table[:, 0]
+    width = np.where(np.abs(width) >= _CIRCLE, _CIRCLE, width % _CIRCLE)
+    order = np.argsort(table[:, 0] % _CIRCLE)
+    west = table[order, 0] % _CIRCLE
+    reach = np.maximum.accumulate(west + width[order])
+    # Gaps after each box up to the next one, and after the last one up to the first.
+    gaps = np.append(west[1:] - reach[:-1], west[0] + _CIRCLE - reach[-1])
+    widest = int(gaps.argmax())
+    south, north = float(table[:, 1].min()), float(table[:, 3].max())
+    if gaps[widest] <= 0 or (reach[-1] - _CIRCLE > west[0] and widest != len(gaps) - 1):
+        return -180.0, south, 180.0, north
+    start = float(west[(widest + 1) % len(west)])
+    end = float(reach[widest])
+    return _wrapped(start), south, _wrapped(end) if end % _CIRCLE != _CIRCLE / 2 else 180.0, north
+
+
+def _wrapped(longitude: float) -> float:
+    return (longitude + _CIRCLE / 2) % _CIRCLE - _CIRCLE / 2
 
 
 def choose_grid(  # noqa: PLR0913 - each says one thing about the grid
