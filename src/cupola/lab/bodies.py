@@ -2,8 +2,8 @@
 
 A body is told by the name in its coordinate system or else by the radius of its ellipsoid (the drivers for
 ISIS and PDS files give made-up names such as ``Mars_localRadius``, never an IAU code). The Earth's maps are the
-usual Web Mercator; those of all other bodies are drawn in metres on the IAU sphere: equirectangular, or polar
-stereographic around either pole.
+usual Web Mercator; those of all other bodies are drawn in metres on the IAU sphere: equirectangular, Mercator, or polar
+stereographic around either pole. The sky is a body too, whose metres are arcseconds.
 """
 
 from __future__ import annotations
@@ -18,34 +18,49 @@ from typing import TYPE_CHECKING, Any
 import pyproj
 
 from cupola.exceptions import InputError, NotFoundError
+from cupola.lab.iau import code_of_wkt, worlds
+from cupola.lab.projection import system_of_wkt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import morecantile
     from rasterio.crs import CRS
 
 __all__ = [
-    "BODIES",
     "EARTH",
     "PROJECTIONS",
     "SKY",
     "Body",
+    "all_bodies",
+    "best_projection",
     "body_named",
     "body_of_crs",
     "body_of_tms",
+    "iau_code",
     "leaflet_crs",
     "tile_matrix_set",
     "tms_name",
 ]
 
-PROJECTIONS = ("eqc", "npolar", "spolar")
-"""Equirectangular, and polar stereographic around the north and the south pole."""
+PROJECTIONS = ("eqc", "merc", "npolar", "spolar")
+"""Equirectangular, Mercator, and polar stereographic around the north and the south pole."""
 
 _MAX_ZOOM = 24
 _POLAR_LATITUDE = 30.0
 """Down (or up) to which latitude a polar map reaches, in degrees."""
+_FAR_NORTH = 60.0
+"""Data beyond this latitude are shown around the pole."""
+_AT_THE_POLE = 85.0
+"""Web Mercator ends here, and an equirectangular map tears everything apart."""
 
 _EARTH_RADII = (6_330_000.0, 6_400_000.0)
 _NAME_TOLERANCE = 0.03
+_ODD_TOLERANCE = 0.7
+"""For bodies below `_ODD`, which are no spheres: maps of Vesta are drawn on 255, 265 or 289 km."""
+_ODD = 300_000.0
+_ROUND = 150_000.0
+"""Bodies of this radius and more are told by it alone: below, too many have the same."""
 _RADIUS_TOLERANCE = 0.002
 
 
@@ -58,6 +73,8 @@ class Body:
     """Of the sphere that its maps are drawn on: equatorial for planets, mean or largest for small bodies."""
     smallest: float
     largest: float
+    number: int = 0
+    """NAIF's, with which the codes of the IAU's coordinate systems begin; 0 for a body that has none."""
 
 
 def _body(name: str, radius: float, smallest: float | None = None, largest: float | None = None) -> Body:
@@ -66,56 +83,24 @@ def _body(name: str, radius: float, smallest: float | None = None, largest: floa
     return Body(name, radius * 1000, min(low, radius) * 1000, max(high, radius) * 1000)
 
 
-EARTH = Body("Earth", 6_378_137.0, 6_356_752.0, 6_378_388.0)
+EARTH = Body("Earth", 6_378_137.0, 6_356_752.0, 6_378_388.0, 399)
 
-SKY = Body("Sky", *[math.degrees(1) * 3600] * 3)
+_ARCSECONDS = math.degrees(1) * 3600
+SKY = Body("Sky", _ARCSECONDS, _ARCSECONDS, _ARCSECONDS)
 """The sphere of the sky: an arcsecond of it is a metre long."""
 
-BODIES: dict[str, Body] = {
-    body.name: body
-    for body in (
-        EARTH,
-        _body("Moon", 1737.4),
-        _body("Mercury", 2439.4, 2438.26, 2440.53),
-        _body("Venus", 6051.8),
-        _body("Mars", 3396.19, 3373.19, 3396.19),
-        _body("Phobos", 11.08, 9.1, 13.0),
-        _body("Deimos", 6.2, 5.1, 7.8),
-        _body("Jupiter", 71492, 66854),
-        _body("Io", 1821.49, 1815.7, 1829.4),
-        _body("Europa", 1560.8, 1559.5, 1562.6),
-        _body("Ganymede", 2631.2, 2631.2, 2632.345),
-        _body("Callisto", 2410.3, 2409.3, 2410.3),
-        _body("Saturn", 60268, 54364),
-        _body("Mimas", 198.2, 190.6, 207.8),
-        _body("Enceladus", 252.1, 248.3, 256.6),
-        _body("Tethys", 531.0, 526.3, 538.4),
-        _body("Dione", 561.4, 559.6, 563.4),
-        _body("Rhea", 763.5, 762.4, 765.0),
-        _body("Titan", 2575.0, 2574.47, 2575.15),
-        _body("Hyperion", 135.0, 102.7, 180.1),
-        _body("Iapetus", 734.3, 712.1, 745.7),
-        _body("Phoebe", 106.5, 101.8, 109.4),
-        _body("Uranus", 25559, 24973),
-        _body("Miranda", 235.8, 232.9, 240.4),
-        _body("Ariel", 578.9, 577.7, 581.1),
-        _body("Umbriel", 584.7),
-        _body("Titania", 788.9),
-        _body("Oberon", 761.4),
-        _body("Neptune", 24764, 24341),
-        _body("Triton", 1352.6),
-        _body("Pluto", 1188.3),
-        _body("Charon", 606.0),
-        _body("Ceres", 470.0, 446.0, 487.3),
-        _body("Vesta", 289.0, 229.0, 289.0),
-        _body("Lutetia", 62.0, 46.5, 62.0),
-        _body("Eros", 8.45, 5.5, 17.0),
-        _body("Itokawa", 0.1615, 0.104, 0.268),
-        _body("Ryugu", 0.502, 0.438, 0.502),
-        _body("Bennu", 0.2825, 0.2450, 0.2825),
-    )
-}
-"""The bodies known by name; radii after the IAU working group's report of 2015."""
+_YOUNGER = (_body("Ryugu", 0.502, 0.438, 0.502), _body("Bennu", 0.2825, 0.245, 0.2825))
+"""Bodies that were visited after the IAU's report of 2015; radii after the papers on their shapes."""
+
+
+@lru_cache(maxsize=1)
+def all_bodies() -> dict[str, Body]:
+    """Return the bodies known by name: those of the IAU's report of 2015 as PROJ's database has them, and younger ones."""
+    found = {EARTH.name: EARTH}
+    for world in worlds():
+        found.setdefault(world.name, Body(world.name, world.radius, world.polar, world.radius, world.number))
+    return found | {body.name: body for body in _YOUNGER}
+
 
 _WORDS = re.compile(r"[A-Za-z]+")
 _UNKNOWN = re.compile(r"Body(\d+)")
@@ -129,15 +114,23 @@ def body_named(name: str) -> Body:
     NotFoundError
         When no body is known by that name.
     """
-    wanted = name.strip().casefold()
-    for body in BODIES.values():
-        if body.name.casefold() == wanted:
+    wanted = _slug(name).casefold()
+    if wanted in (EARTH.name.casefold(), SKY.name.casefold()):
+        # Most maps show these: they need no database.
+        return EARTH if wanted == EARTH.name.casefold() else SKY
+    for body in all_bodies().values():
+        if _slug(body.name).casefold() == wanted:
             return body
     if match := _UNKNOWN.fullmatch(name):
         return _unknown(float(match[1]))
-    near = difflib.get_close_matches(name.title(), BODIES, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    close = difflib.get_close_matches(name.title(), all_bodies(), n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else "."
     raise NotFoundError(f"There is no celestial body called {name!r} in Cupola{hint}")
+
+
+def _slug(name: str) -> str:
+    """Return a name as it stands in that of a tile grid: letters, digits and hyphens."""
+    return re.sub(r"[^A-Za-z0-9-]", "", name)
 
 
 def body_of_crs(crs: CRS | None) -> Body | None:
@@ -149,16 +142,13 @@ def body_of_crs(crs: CRS | None) -> Body | None:
 
 @lru_cache(maxsize=512)
 def _body_of_wkt(wkt: str) -> Body | None:
-    system = pyproj.CRS.from_wkt(wkt)
+    system = system_of_wkt(wkt)
     if system.ellipsoid is None:
         return None
     radius = system.ellipsoid.semi_major_metre
     if _EARTH_RADII[0] <= radius <= _EARTH_RADII[1]:
         return EARTH
-    geodetic = system.geodetic_crs
-    names = " ".join(
-        [system.name, system.ellipsoid.name, geodetic.name if geodetic else "", *_datum_names(system)]
-    ).replace("_", " ")
+    names = " ".join([system.name, system.ellipsoid.name, *_datum_names(system)]).replace("_", " ")
     words = {word.casefold() for word in _WORDS.findall(names)}
     return _match(radius, words)
 
@@ -169,14 +159,16 @@ def _datum_names(system: pyproj.CRS) -> list[str]:
 
 def _match(radius: float, words: set[str]) -> Body:
     """Choose by name where name and radius roughly agree, else by radius alone."""
-    for body in BODIES.values():
-        near = body.smallest * (1 - _NAME_TOLERANCE) <= radius <= body.largest * (1 + _NAME_TOLERANCE)
-        if near and body.name.casefold() in words:
+    for body in all_bodies().values():
+        slack = _NAME_TOLERANCE if body.radius >= _ODD else _ODD_TOLERANCE
+        near = body.smallest * (1 - slack) <= radius <= body.largest * (1 + slack)
+        if near and {word.casefold() for word in _WORDS.findall(body.name)} <= words:
             return body
     fits = [
         body
-        for body in BODIES.values()
-        if body.smallest * (1 - _RADIUS_TOLERANCE) <= radius <= body.largest * (1 + _RADIUS_TOLERANCE)
+        for body in all_bodies().values()
+        if body.radius >= _ROUND
+        and body.smallest * (1 - _RADIUS_TOLERANCE) <= radius <= body.largest * (1 + _RADIUS_TOLERANCE)
     ]
     if fits:
         return min(fits, key=lambda body: abs(body.radius - radius))
@@ -189,8 +181,31 @@ def _unknown(radius: float) -> Body:
     return Body(f"Body{rounded:.0f}", rounded, rounded, rounded)
 
 
+def iau_code(crs: CRS | None) -> str | None:
+    """Return the code of a coordinate system, such as ``IAU_2015:49910``, whatever its name; nothing if it has none.
+
+    The Earth's systems have codes of their own, so they have none here.
+    """
+    body = body_of_crs(crs)
+    if crs is None or body is None or not body.number or body.name == EARTH.name:
+        return None
+    return code_of_wkt(crs.to_wkt(), body.number)
+
+
+def best_projection(box: Sequence[float] | None) -> str:
+    """Return the projection that shows a box of west, south, east, north best: around a pole, or equirectangular."""
+    if box is None:
+        return "eqc"
+    south, north = box[1], box[3]
+    if south >= _FAR_NORTH or (north > _AT_THE_POLE and south >= _POLAR_LATITUDE):
+        return "npolar"
+    if north <= -_FAR_NORTH or (south < -_AT_THE_POLE and north <= -_POLAR_LATITUDE):
+        return "spolar"
+    return "eqc"
+
+
 def tms_name(body: Body, projection: str = "eqc") -> str:
-    """Return the name of the tile grid for `body`.
+    """Return the name of the tile grid for `body`; that of the sky is always ``Sky2015car``.
 
     Raises
     ------
@@ -199,18 +214,23 @@ def tms_name(body: Body, projection: str = "eqc") -> str:
     """
     if projection not in PROJECTIONS:
         raise InputError(f"There is no projection {projection!r}; choose one of {', '.join(PROJECTIONS)}.")
-    if body.name == EARTH.name and projection == "eqc":
+    if body.name == SKY.name:
+        return _SKY_GRID
+    if body.name == EARTH.name and projection in ("eqc", "merc"):
         return "WebMercatorQuad"
-    return f"{body.name}2015{projection}"
+    return f"{_slug(body.name)}2015{projection}"
 
 
-_TMS_NAME = re.compile(rf"([A-Za-z]+|Body\d+)2015({'|'.join(PROJECTIONS)})")
+_TMS_NAME = re.compile(rf"([A-Za-z0-9-]+)2015({'|'.join(PROJECTIONS)})")
+_SKY_GRID = "Sky2015car"
 
 
 @lru_cache(maxsize=256)
 def _parse(name: str) -> tuple[Body, str]:
     if name == "WebMercatorQuad":
         return EARTH, "eqc"
+    if name == _SKY_GRID:
+        return SKY, "eqc"
     match = _TMS_NAME.fullmatch(name)
     if match is None:
         raise NotFoundError(
@@ -258,6 +278,8 @@ def tile_matrix_set(name: str) -> morecantile.TileMatrixSet:
 
 def _extent(body: Body, projection: str) -> tuple[float, float, float, float]:
     """Return left, bottom, right, top in metres."""
+    if projection == "merc":
+        return -math.pi * body.radius, -math.pi * body.radius, math.pi * body.radius, math.pi * body.radius
     if projection == "eqc":
         return (
             -math.pi * body.radius,
@@ -272,6 +294,8 @@ def _extent(body: Body, projection: str) -> tuple[float, float, float, float]:
 def _proj4(body: Body, projection: str) -> str:
     if projection == "eqc":
         return f"+proj=eqc +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +R={body.radius:.3f} +units=m +no_defs"
+    if projection == "merc":
+        return f"+proj=merc +lon_0=0 +k=1 +x_0=0 +y_0=0 +R={body.radius:.3f} +units=m +no_defs"
     pole = 90 if projection == "npolar" else -90
     return f"+proj=stere +lat_0={pole} +lon_0=0 +k=1 +x_0=0 +y_0=0 +R={body.radius:.3f} +units=m +no_defs"
 
