@@ -6,5 +6,6 @@ from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.find import open_collection as open  # noqa: A004 - the public name is cupola.open
 from cupola.lab.collections.images import Band
 from cupola.lab.collections.items import Asset, Item
+from cupola.lab.collections.known import CollectionInfo, known
 
-__all__ = ["Asset", "Band", "Collection", "Item", "open"]
+__all__ = ["Asset", "Band", "Collection", "CollectionInfo", "Item", "known", "open"]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.collections.collection import Collection
-from cupola.lab.collections.scan import read_document, walk
+from cupola.lab.collections.formats.address import file_of
+from cupola.lab.collections.known import heads
+from cupola.lab.collections.volumes import mounts
 from cupola.lab.collections.wording import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from cupola.models.volume import Mount
-
 __all__ = ["known_collections", "mounts", "open_collection"]
-
-_SEARCH_DEPTH = 4
-"""How deep below a volume collections are looked for."""
 
 
 def open_collection(
@@ -61,30 +57,9 @@ def open_collection(
     if not text.strip():
         raise InputError("Give the name or the path of a collection.")
     path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay: ~/volumes/NAME is one
-    if not path.exists():
+    if not path.exists() and not Path(file_of(str(path))).exists():
         path = _by_name(text)
     return Collection(path, bbox=bbox, datetime=datetime, query=query, progress=progress)
-
-
-def mounts() -> list[Mount]:
-    """Return the volumes of this session.
-
-    Raises
-    ------
-    InputError
-        When ``CUPOLA_VOLUMES`` is broken.
-    """
-    text = os.environ.get("CUPOLA_VOLUMES", "").strip()
-    if not text:
-        return []
-    from pydantic import TypeAdapter, ValidationError
-
-    from cupola.models.volume import Mount
-
-    try:
-        return TypeAdapter(list[Mount]).validate_python(json.loads(text))
-    except (ValueError, ValidationError) as error:
-        raise InputError("The environment variable CUPOLA_VOLUMES is no list of volumes.") from error
 
 
 def known_collections() -> dict[str, Path]:
@@ -92,25 +67,16 @@ def known_collections() -> dict[str, Path]:
 
     Ids come first, then folders, titles, and volumes that hold a single collection.
     """
-    heads: list[tuple[Mount, Path, str, str]] = []
-    for mount in mounts():
-        for path in walk(mount.target, _SEARCH_DEPTH):
-            if path.suffix.lower() != ".json":
-                continue
-            document = read_document(path)
-            if document is not None and document["type"] == "Collection":
-                heads.append(
-                    (mount, path.parent, str(document.get("id") or ""), str(document.get("title") or ""))
-                )
+    found = list(heads())
     names: dict[str, Path] = {}
-    for _, folder, name, _ in heads:
-        names.setdefault(name or folder.name, folder)
-    for mount, folder, _, _ in heads:
-        names.setdefault(folder.name, folder)
-        names.setdefault(f"{mount.volume}/{folder.relative_to(mount.target)}", folder)
-    for _, folder, _, title in heads:
-        if title:
-            names.setdefault(title, folder)
+    for head in found:
+        names.setdefault(head.id, head.folder)
+    for head in found:
+        names.setdefault(head.folder.name, head.folder)
+        names.setdefault(f"{head.volume}/{head.place}", head.folder)
+    for head in found:
+        if head.title:
+            names.setdefault(head.title, head.folder)
     for mount in mounts():
         names.setdefault(mount.volume, mount.target)
     return names

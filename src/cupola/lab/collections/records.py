@@ -8,13 +8,14 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import numpy as np
 
 from cupola.exceptions import CupolaError, InputError
 from cupola.lab import bodies
 from cupola.lab.collections.footprint import Box, footprint, image_box
+from cupola.lab.collections.formats.address import file_of
 from cupola.lab.collections.images import describe
 from cupola.lab.collections.items import parse_time
 
@@ -150,7 +151,7 @@ def record_of_image(path: str, name: str, stamp: tuple[int, int]) -> Record:
     InputError
         When the name cannot be an item's id.
     """
-    stem = PurePosixPath(unquote(urlsplit(name).path) if "://" in name else name).stem
+    stem = PurePosixPath(base_name(file_of(name))).stem
     if not stem:
         raise InputError(f"The file {path} needs a name before its ending.")
     image = describe(path)

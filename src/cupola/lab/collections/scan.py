@@ -15,9 +15,9 @@ import numpy as np
 
 from cupola.exceptions import CupolaError, ImageError, NotFoundError
 from cupola.lab.collections import index
-from cupola.lab.collections.images import describe
+from cupola.lab.collections.formats.address import file_of
 from cupola.lab.collections.index import Kept
-from cupola.lab.collections.items import item_from_image, read_item
+from cupola.lab.collections.items import read_item
 from cupola.lab.collections.listing import DEPTH, DOCUMENTS, list_folder, suffix
 from cupola.lab.collections.progress import Progress
 from cupola.lab.collections.records import Record, base_name, record_of_image, record_of_text
@@ -136,15 +136,14 @@ def scan(
     """
     if path.is_dir() and suffix(path.name) != ".zarr":
         return _scan_folder(path, None, thorough, progress)
-    if not path.exists():
+    file = Path(file_of(str(path)))
+    if not file.exists():
         raise NotFoundError(f"There is no file or folder {path}.")
     if suffix(path.name) in DOCUMENTS:
         return _scan_json(path, thorough, progress)
-    status = path.stat()
-    describe(str(path))
+    status = file.stat()
     record = record_of_image(str(path), str(path), (status.st_mtime_ns, status.st_size))
-    record.id = item_from_image(path).id
-    return Found(Table.of_records(str(path.parent), [record]), np.arange(1), path.stem, path.name)
+    return Found(Table.of_records(str(file.parent), [record]), np.arange(1), record.id, path.name)
 
 
 def _scan_json(path: Path, thorough: bool, progress: Callable[[int, int], object] | None) -> Found:
