@@ -212,7 +212,7 @@ def test_a_planet_is_upright_and_at_the_right_longitude(page: Page, lab: Lab, qu
     address = lab.notebook(
         "moon",
         "import cupola\n"
-        f"m = cupola.Map()\nm.add(cupola.open({str(quarters)!r}), cmap='gray', vmin=0, vmax=4, name='quarters')\nm",
+        f"m = cupola.Map()\nm.add(cupola.open({str(quarters)!r}), cmap='gray', vmin=0, vmax=4, name='quarters', way='tiles')\nm",
     )
     run_all(page, address)
     wait_for_tiles(page, "Moon2015eqc")
@@ -243,7 +243,7 @@ def test_real_scenes_of_two_bodies(page: Page, lab: Lab) -> None:
         "import cupola, numpy as np",
         f"s2 = cupola.open({str((SHARED / 's2').resolve())!r})\n"
         "ndvi = s2['B04', 'B08'].map(lambda red, nir: (nir - red) / (nir + red))\n"
-        "earth = cupola.Map(); earth.add(ndvi, cmap='RdYlGn', vmin=-0.2, vmax=0.4, name='NDVI'); earth",
+        "earth = cupola.Map(); earth.add(ndvi, cmap='RdYlGn', vmin=-0.2, vmax=0.4, name='NDVI', way='tiles'); earth",
     )
     run_all(page, address)
     wait_for_tiles(page, "WebMercatorQuad")
@@ -259,7 +259,7 @@ def test_real_scenes_of_two_bodies(page: Page, lab: Lab) -> None:
         "moonreal",
         "import cupola\n"
         f"lunar = cupola.open({str((SHARED / 'isis3' / 'ulcn2005_lpo_downsampled.cub').resolve())!r})\n"
-        "moon = cupola.Map(); moon.add(lunar, cmap='gray', name='ULCN 2005 radius', unit='m'); moon",
+        "moon = cupola.Map(); moon.add(lunar, cmap='gray', name='ULCN 2005 radius', unit='m', way='tiles'); moon",
     )
     run_all(page, moon)
     wait_for_tiles(page, "Moon2015eqc")
@@ -275,7 +275,7 @@ def test_tiles_come_while_the_kernel_is_busy(page: Page, lab: Lab, quarters: Pat
         "busy",
         "import cupola",
         f"moon = cupola.open({str(quarters)!r})\n"
-        "m = cupola.Map(); m.add(moon['b1'].map(lambda band: band * 2, halo=1), vmin=0, vmax=8, name='twice'); m",
+        "m = cupola.Map(); m.add(moon['b1'].map(lambda band: band * 2, halo=1), vmin=0, vmax=8, name='twice', way='tiles'); m",
         BUSY,
     )
     run_all(page, address)
@@ -303,7 +303,7 @@ def rewrite(page: Page, number: int, text: str) -> None:
 
 
 def test_a_function_without_end_is_told_and_the_map_recovers(page: Page, lab: Lab, quarters: Path) -> None:
-    add = "m.add(moon['b1'].map(work), vmin=0, vmax=4, cmap='gray', name='work');"
+    add = "m.add(moon['b1'].map(work), vmin=0, vmax=4, cmap='gray', name='work', way='tiles');"
     address = lab.notebook(
         "endless",
         f"import cupola\nmoon = cupola.open({str(quarters)!r})\nm = cupola.Map(); m",
@@ -356,7 +356,7 @@ write(1, 0)
         "products",
         write,
         f"import cupola\nproducts = cupola.open({str(folder)!r})\nm = cupola.Map()\n"
-        "m.add(products.preview().map(slowly), cmap='gray', vmin=0, vmax=3, name='products'); m",
+        "m.add(products.preview().map(slowly), cmap='gray', vmin=0, vmax=3, name='products', way='tiles'); m",
         # The kernel stays busy, so the map has to notice by itself; and products come faster than their tiles.
         f"while not os.path.exists({str(go)!r}): pass\n"
         "write(2, 64_000)\ntime.sleep(1.3)\nwrite(3, -64_000)\nwhile True: pass",

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from ipyleaflet import TileLayer
 
 from cupola.exceptions import CupolaError, InputError
 from cupola.lab.chains import Chain, store
+from cupola.lab.chains.graph.scale import At
 from cupola.lab.collections import Collection
 from cupola.lab.collections.images import describe
 from cupola.lab.maps.views import FARTHEST, native_resolution
 from cupola.lab.tiles.styles import Style, gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from cupola.lab.collections import Item
     from cupola.lab.maps.views import View
 
-__all__ = ["ChainLayer", "as_chain", "base_url"]
+__all__ = ["WAYS", "ChainLayer", "as_chain", "base_url", "picture_limits"]
+
+WAYS = ("auto", "tiles", "view")
+"""By tiles, by one image for the whole viewport, or whichever the server finds cheaper."""
 
 PICTURE_BANDS = 3
 STAMPED = 1000
-"""Up to so many items are looked at for changes; in a larger collection only new and missing ones count."""
+"""So many items of a collection are looked at for changes, the newest first."""
 
 
 def base_url() -> str:
@@ -87,18 +91,40 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
         Colours, and the values between which they are spread.
     unit
         Unit of the values, for the legend.
+    exact
+        Whether each pixel is computed from full resolution.
+    way
+        One of `WAYS`.
     """
 
-    def __init__(self, chain: Chain, view: View, style: Style, *, unit: str = "", **options: Any) -> None:
+    def __init__(  # noqa: PLR0913 - what is drawn, where and how
+        self,
+        chain: Chain,
+        view: View,
+        style: Style,
+        *,
+        unit: str = "",
+        exact: bool = False,
+        way: str = "auto",
+        whole: Chain | None = None,
+        **options: Any,
+    ) -> None:
         self.chain = chain
+        self.whole = chain if whole is None else whole
+        """The chain over its whole collection, where `chain` is over one item of it."""
         self.style = style
+        self.exact = exact
+        self.way = way
         self.unit = unit or _unit(chain)
+        self.restyled: list[Callable[[], None]] = []
+        """Called when a person chose another style on the map."""
         self._view = view
         self.resolution = native_resolution(chain)
         """The finest pixel of the images, in metres."""
-        self.revision = _revision(chain.collection.items)
+        self.revision = _revision(chain)
         self.hash = store.save(chain)
         super().__init__(url=self._address(), max_zoom=FARTHEST, **options, **self._limits())
+        self.observe(self._read_style, "url")
 
     def _limits(self) -> dict[str, Any]:
         """Return from which zoom level on the browser enlarges tiles itself.
@@ -106,6 +132,14 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
         Beyond the images' own pixels there is nothing to compute, and a neighbourhood function would look at
         copies of one pixel.
         """
+        if self._view.is_image:
+            # Leaflet's plane has level 0 where the grid has the one with an image's own pixels.
+            return {
+                "min_zoom": self._view.lowest,
+                "zoom_offset": -self._view.lowest,
+                "max_native_zoom": 0,
+                "no_wrap": True,
+            }
         if self.resolution is None:
             return {}
         box = self.chain.collection.bbox or (0.0, 0.0, 0.0, 0.0)
@@ -119,8 +153,36 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
         for name, limits in (("vmin", self.style.vmin), ("vmax", self.style.vmax)):
             if limits:
                 query[name] = ",".join(f"{limit:.9g}" for limit in limits)
+        if self.style.scale != "linear":
+            query["scale"] = self.style.scale
+        if self.exact:
+            query["exact"] = "1"
         query["v"] = self.revision
         return f"{self.root}/{quote(self._view.tms)}/{{z}}/{{x}}/{{y}}.png?{urlencode(query, safe=',')}"
+
+    def _read_style(self, _change: Any) -> None:
+        """Take over the style that a person chose in the browser, which draws it without asking the kernel."""
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.url).query).items()}
+        try:
+            style = Style.parse(query)
+        except InputError:
+            return
+        exact = query.get("exact") == "1"
+        if (style, exact) != (self.style, self.exact):
+            self.style, self.exact = style, exact
+            for told in self.restyled:
+                told()
+
+    def restyle(self, style: Style, *, exact: bool | None = None) -> None:
+        """Draw with another style."""
+        self.style = style
+        self.exact = self.exact if exact is None else exact
+        self.url = self._address()
+
+    @property
+    def pinned(self) -> float | None:
+        """Metres per pixel of the coarsest step that is computed at a scale of its own."""
+        return max((step.metres for step in self.chain.program.of_kind(At)), default=None)
 
     @property
     def root(self) -> str:
@@ -132,9 +194,15 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
         self._view = view
         self.look()
 
+    def replace(self, chain: Chain) -> None:
+        """Draw another chain in the same style and place."""
+        self.chain = chain
+        self.hash = store.save(chain)
+        self.look()
+
     def look(self) -> None:
         """Make the address fit the collection as it is now: the browser then asks for all tiles in view."""
-        self.revision = _revision(self.chain.collection.items)
+        self.revision = _revision(self.chain)
         if self.resolution is None:
             self.resolution = native_resolution(self.chain)
             for name, value in self._limits().items():
@@ -148,21 +216,25 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
             "model": self.model_id,
             "name": self.name,
             "colours": gradient(style.cmap),
-            "vmin": list(style.vmin),
-            "vmax": list(style.vmax),
+            "style": {**style.to_json(), "exact": self.exact},
             "unit": self.unit,
             "halo": self.chain.halo,
+            "pinned": self.pinned,
+            "way": self.way,
             "resolution": self.resolution,
         }
 
 
-def _revision(items: Sequence[Item]) -> str:
+def _revision(chain: Chain) -> str:
     """Return a short word that changes when items come, go or are written anew."""
     digest = hashlib.sha256()
-    for number, item in enumerate(items):
-        path = item.path or next((asset.href for asset in item.assets.values()), None)
-        stamp = _stamp(path) if number < STAMPED else 0
-        digest.update(f"{item.id}\0{stamp}\n".encode())
+    for collection in chain.collections:
+        # Of a larger collection the number of items and the newest of them say enough: it would take seconds to look
+        # at all of its files whenever one appears.
+        digest.update(f"{len(collection)}\n".encode())
+        for item in islice(collection.items, STAMPED):
+            path = item.path or next((asset.href for asset in item.assets.values()), None)
+            digest.update(f"{item.id}\0{_stamp(path)}\n".encode())
     return digest.hexdigest()[:12]
 
 

@@ -14,11 +14,19 @@ from cupola.lab import bodies
 from cupola.lab.collections.images import describe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cupola.lab.bodies import Body
     from cupola.lab.chains import Chain
     from cupola.lab.collections.footprint import Box
 
-__all__ = ["View", "native_resolution"]
+__all__ = ["IMAGE", "View", "native_resolution"]
+
+IMAGE = "image"
+"""The projection of a map that shows columns and rows of one image."""
+IMAGE_TMS = "ImageSpace"
+IMAGE_LEVELS = range(-12, 7)
+"""Zoom levels of Leaflet's plane in image space, where 0 is one pixel of the image per pixel."""
 
 WIDTH, HEIGHT = 640, 420
 """Pixels that a view is fitted to. The kernel never learns how wide the notebook's cell is drawn."""
@@ -34,24 +42,55 @@ class View:
 
     body: Body
     projection: str = "eqc"
-    """One of `bodies.PROJECTIONS`."""
+    """One of `bodies.PROJECTIONS`, or `IMAGE`."""
+    size: tuple[int, int] = (0, 0)
+    """Columns and rows of the image, in image space."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it shows columns and rows of an image that has no place on a body."""
+        return self.projection == IMAGE
+
+    @property
+    def name(self) -> str:
+        """What the map shows, for people."""
+        return "Image" if self.is_image else self.body.name
 
     @property
     def tms(self) -> str:
         """Name of the tile grid."""
-        return bodies.tms_name(self.body, self.projection)
+        return IMAGE_TMS if self.is_image else bodies.tms_name(self.body, self.projection)
+
+    @property
+    def convention(self) -> str:
+        """How longitudes are counted: to ``180`` degrees east and west, or to ``360`` degrees east."""
+        return "180" if self.body.name in {"Earth", "Moon"} else "360"
+
+    @property
+    def cylindrical(self) -> bool:
+        """Whether meridians are upright lines."""
+        return self.projection in {"eqc", "merc"}
+
+    @property
+    def lowest(self) -> int:
+        """The zoom level of Leaflet's that the first resolution is of."""
+        return IMAGE_LEVELS.start if self.is_image else 0
 
     @property
     def mercator(self) -> bool:
         """Whether the scale changes with latitude (in both directions)."""
-        return self.tms == "WebMercatorQuad"
+        return self.tms == "WebMercatorQuad" or self.projection == "merc"
 
     def crs(self) -> dict[str, Any]:
         """Return the coordinate system as ipyleaflet takes it."""
+        if self.is_image:
+            return {"name": "Simple", "custom": False}
         return bodies.leaflet_crs(self.body, self.projection)
 
     def resolutions(self) -> list[float]:
         """Return metres per pixel by zoom level, where the map is true (at the equator or the pole)."""
+        if self.is_image:
+            return [2.0**-level for level in IMAGE_LEVELS]
         grid = bodies.tile_matrix_set(self.tms)
         return [float(grid.matrix(zoom).cellSize) for zoom in range(FARTHEST + 1)]
 
@@ -64,11 +103,63 @@ class View:
                 return zoom
         return FARTHEST
 
+    def zoom_of(self, metres: float, latitude: float) -> int:
+        """Return the level at which something of that size on the ground is seen whole, with room around it."""
+        shrink = math.cos(math.radians(latitude)) if self.mercator else 1.0
+        needed = metres * 1.6 / HEIGHT
+        fitting = [zoom for zoom, step in enumerate(self.resolutions()) if step * shrink >= needed]
+        return self.lowest + max(fitting, default=0)
+
+    def seen(
+        self, pixels: Sequence[Sequence[float]], zoom: float, center: Sequence[float]
+    ) -> tuple[Box, int]:
+        """Return left, bottom, right, top of a view in the grid's units, and the grid's level.
+
+        Parameters
+        ----------
+        pixels
+            Corners of the view in Leaflet's pixels of that zoom level, as the browser told; empty before it did.
+        zoom
+            Leaflet's level.
+        center
+            Latitude and longitude, for a view that no browser has shown yet.
+        """
+        level = round(zoom) - self.lowest
+        step = self.resolutions()[max(0, min(level, FARTHEST))]
+        left, top = self._corner()
+        if len(pixels) == 2 and all(len(corner) == 2 for corner in pixels):  # noqa: PLR2004 - two corners
+            (first_x, first_y), (last_x, last_y) = pixels
+        else:
+            x, y = self._plane_point(center)
+            middle_x, middle_y = (x - left) / step, (top - y) / step
+            first_x, last_x = middle_x - WIDTH / 2, middle_x + WIDTH / 2
+            first_y, last_y = middle_y - HEIGHT / 2, middle_y + HEIGHT / 2
+        return (left + first_x * step, top - last_y * step, left + last_x * step, top - first_y * step), level
+
+    def _corner(self) -> tuple[float, float]:
+        """Return where Leaflet counts its pixels from, in the grid's units."""
+        if self.is_image:
+            return 0.0, 0.0
+        origin = bodies.tile_matrix_set(self.tms).matrix(0).pointOfOrigin
+        return float(origin[0]), float(origin[1])
+
+    def _plane_point(self, center: Sequence[float]) -> tuple[float, float]:
+        latitude, longitude = center
+        if self.is_image:
+            return longitude, latitude
+        if self.cylindrical:
+            return math.radians(longitude) * self.body.radius, self._y(latitude)
+        x, y = pyproj.Proj(self.crs()["proj4def"])(longitude, latitude)
+        return float(x), float(y)
+
     def fit(self, box: Box) -> tuple[tuple[float, float], int]:
         """Return the centre (latitude, longitude) and the zoom level that show a box in degrees."""
         west, south, east, north = box
+        if self.is_image:
+            columns, rows = self.size
+            return (-rows / 2, columns / 2), self.lowest + self._zoom(columns, rows)
         east = east + 360 if east < west else east
-        if self.projection != "eqc":
+        if not self.cylindrical:
             return self._fit_pole(west, south, east, north)
         if self.mercator:
             south, north = max(south, -MERCATOR_END), min(north, MERCATOR_END)
@@ -113,6 +204,8 @@ def native_resolution(chain: Chain) -> float | None:
             continue
         for image in images:
             if image.crs is None or item.body is None:
+                if item.body is not None and (step := _swath_step(image, item.body.radius)):
+                    found.append(step)
                 continue
             size = math.sqrt(abs(image.transform.determinant))
             if image.crs.is_geographic:
@@ -121,3 +214,22 @@ def native_resolution(chain: Chain) -> float | None:
                 size *= image.crs.linear_units_factor[1]
             found.append(size)
     return min(found, default=None)
+
+
+def _swath_step(image: Any, radius: float) -> float | None:
+    """Return the distance in metres between neighbours in the middle of an image that lies along a swath."""
+    placement = getattr(image, "placement", None)
+    if placement is None:
+        return None
+    column, row = image.width / 2, image.height / 2
+    longitudes, latitudes = placement.lonlat(
+        np.array([column, column + 1, column]), np.array([row, row, row + 1])
+    )
+    if not np.isfinite([longitudes, latitudes]).all():
+        return None
+    shrink = math.cos(math.radians(float(latitudes[0])))
+    steps = [
+        math.radians(math.hypot(((east - longitudes[0] + 180) % 360 - 180) * shrink, north - latitudes[0]))
+        for east, north in zip(longitudes[1:], latitudes[1:], strict=True)
+    ]
+    return float(min(steps) * radius) or None

@@ -91,11 +91,31 @@ def test_a_body_can_be_chosen_and_a_basemap_is_of_the_earth() -> None:
     with pytest.raises(InputError, match="projection"):
         cupola.Map(projection="lambert")
     streets = cupola.Map(basemap="osm")
-    assert [layer.name for layer in streets.layers] == ["OpenStreetMap"]
+    # The browser asks that site, and only where it can be reached.
+    assert (streets.layers, streets._controls.base) == ((), "osm")
     streets.close()
 
 
-def test_an_image_without_a_place_is_refused(write, shown) -> None:
+def test_an_image_without_a_place_is_shown_by_columns_and_rows(write, shown) -> None:
+    write("raw/one.tif", crs=None)
+    write("raw/two.tif", crs=None, value=2)
+    shown.add(cupola.open(write("raw/two.tif", crs=None).parent), name="raw")
+    (layer,) = shown.chain_layers
+    assert shown.crs == {"name": "Simple", "custom": False}
+    assert "/ImageSpace/" in layer.url
+    assert (layer.zoom_offset, layer.max_native_zoom) == (12, 0)
+    assert shown.center == pytest.approx([-32, 32])
+    assert len(layer.chain.collection) == 1
+    first = layer.url
+    other = {"one", "two"} - {layer.chain.collection.items[0].id}
+    shown.show_item(other.pop())
+    assert layer.url != first
+    with pytest.raises(BodyError, match="map shows an image without"):
+        shown.add(cupola.open(write("earth.tif")))
+
+
+def test_an_image_without_a_place_is_refused_on_the_map_of_a_body(write, shown) -> None:
+    shown.add(cupola.open(write("earth.tif")))
     with pytest.raises(BodyError, match="no coordinate system"):
         shown.add(cupola.open(write("raw.tif", crs=None)))
 
@@ -165,9 +185,10 @@ def test_layers_and_controls_of_ipyleaflet_can_be_added(shown) -> None:
 def test_the_legend_tells_what_the_browser_needs(write, shown) -> None:
     chain = cupola.open(write("a.tif"))["b1"].map(lambda band: band, halo=2)
     shown.add(chain, vmin=0, vmax=9, name="smooth", unit="m")
-    (told,) = shown._footer.layers
+    (told,) = shown._controls.layers
     assert told["name"] == "smooth"
-    assert (told["vmin"], told["vmax"], told["unit"], told["halo"]) == ([0.0], [9.0], "m", 2)
+    assert (told["style"]["vmin"], told["style"]["vmax"]) == ([0.0], [9.0])
+    assert (told["unit"], told["halo"], told["pinned"]) == ("m", 2, None)
     assert told["resolution"] == pytest.approx(1000, rel=0.01)
     assert told["model"] == shown.chain_layers[0].model_id
 
