@@ -24,7 +24,8 @@ def scenes(tmp_path, write_image, write_item):
         array = np.arange(1, 101, dtype="uint16").reshape(10, 10) * day
         write_image(folder / f"d{day}.tif", array, nodata=0)
         assets = {"data": {"href": f"d{day}.tif", "type": "image/tiff"}}
-        write_item(folder / f"d{day}.json", datetime=f"2020-02-0{day}T00:00:00Z", assets=assets)
+        time = f"2020-02-0{day}T00:00:00Z"
+        write_item(folder / f"d{day}.json", datetime=time, bbox=(8.9, 45.0, 9.1, 45.2), assets=assets)
     return collections.open(folder)
 
 
@@ -66,9 +67,7 @@ def test_run_hands_over_a_function_that_works_in_another_process(scenes, submitt
     assert call["products"] == folder
     assert len(collections.open(folder)) == 0
 
-    payload = tmp_path / "payload.pkl"
-    payload.write_bytes(cloudpickle.dumps((call["function"], call["inputs"])))
-    subprocess.run([sys.executable, "-c", RUN, str(payload)], check=True, capture_output=True, cwd="/")
+    carried_out(call, tmp_path)
     products = collections.open(folder)
     assert [item.id for item in products] == ["d3", "d2", "d1"]
     assert products.title == "My Result, n°1"
@@ -78,6 +77,67 @@ def test_run_hands_over_a_function_that_works_in_another_process(scenes, submitt
     assert said["cupola:parameters"]["scale"] == 0.5
     assert said["cupola:by"]
     assert said["cupola:chain"] == chain.hash
+
+
+def carried_out(call, tmp_path):
+    """Run what was submitted in another process, as tasks would."""
+    payload = tmp_path / "payload.pkl"
+    payload.write_bytes(cloudpickle.dumps((call["function"], call["inputs"])))
+    return subprocess.run(
+        [sys.executable, "-c", RUN, str(payload)], check=True, capture_output=True, cwd="/", text=True
+    ).stdout
+
+
+def test_a_reduction_runs_over_a_grid_and_can_be_resumed(scenes, submitted, tmp_path):
+    chain = scenes["data"].mean()
+    chain.run("Mean of February", piece=256)
+    chain.run("Mean of February", resume=True)
+    first, second = submitted
+    folder = Path.home() / "products" / "mean-of-february"
+    assert first["products"] == second["products"] == folder
+    assert first["labels"] == ["mean-of-february"]
+    assert len(cloudpickle.dumps(first["inputs"])) < 200
+    assert str(folder / "mean-of-february.tif") in carried_out(first, tmp_path)
+    made = (folder / "mean-of-february.tif").stat()
+    carried_out(second, tmp_path)
+    assert (folder / "mean-of-february.tif").stat().st_ino == made.st_ino
+    with rasterio.open(folder / "mean-of-february.tif") as dataset:
+        assert np.array_equal(dataset.read(1), np.arange(1, 101).reshape(10, 10) * 2)
+    said = json.loads((folder / "mean-of-february.json").read_text())["properties"]
+    assert said["cupola:by"]
+    assert [item.id for item in collections.open(folder)] == ["mean-of-february"]
+
+
+def test_any_chain_runs_over_a_grid_that_is_asked_for(scenes, submitted, tmp_path):
+    (scenes["data"] * 2).run("newest", resolution=20, dtype="uint16")
+    carried_out(submitted[0], tmp_path)
+    with rasterio.open(Path.home() / "products" / "newest" / "newest.tif") as dataset:
+        assert (dataset.shape, dataset.res, dataset.dtypes) == ((5, 5), (20, 20), ("uint16",))
+        assert set(np.unique(dataset.read(1))) <= set(range(6, 601, 6))
+
+
+def test_only_a_run_of_the_same_chain_is_resumed(scenes, submitted):
+    scenes["data"].mean().run("x", resume=True)
+    scenes["data"].run("x")
+    scenes["data"].run("x", resume=True)
+    scenes["data"].mean().run("x", resume=True)
+    assert [call["products"].name for call in submitted] == ["x", "x-2", "x-2", "x"]
+    with pytest.raises(InputError, match="made by another chain"):
+        scenes["data"].median().run("x", resume=True)
+    with pytest.raises(InputError, match="made by another chain or are stored otherwise"):
+        scenes["data"].run("x", resume=True, dtype="int16")
+    with pytest.raises(InputError, match="wrote another grid"):
+        scenes["data"].mean().run("x", resume=True, resolution=100)
+    assert len(submitted) == 4
+
+
+def test_a_grid_that_cannot_be_makes_no_folder(scenes, submitted):
+    with pytest.raises(InputError, match="resolution is a positive number"):
+        scenes["data"].run("x", resolution=0)
+    with pytest.raises(InputError, match="None of the items lies on this grid"):
+        scenes["data"].run("x", bbox=(100, 10, 101, 11))
+    assert submitted == []
+    assert not list((Path.home() / "products").glob("*"))
 
 
 def test_a_taken_name_gets_a_number(scenes, submitted):
