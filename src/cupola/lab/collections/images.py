@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_gcps
 
 from cupola.exceptions import ImageError
+from cupola.lab.collections import remote
 from cupola.lab.collections.formats.address import file_of, join, split
 from cupola.lab.collections.formats.image import Band, Image
 from cupola.lab.collections.formats.points import is_lattice
@@ -210,8 +211,11 @@ def open_image(path: str, **options: Any) -> Any:
 def _open_raster(path: str, **options: Any) -> Any:
     """Open a file with GDAL."""
     try:
-        return rasterio.open(path, **options)
+        with remote.opening(path) as address:
+            return rasterio.open(address, **options)
     except RasterioError as error:
+        if "://" in path:
+            raise ImageError(remote.sentence(path, error)) from error
         raise ImageError(f"{path} is not an image that Cupola can read{_way_out(path)}.") from error
 
 
