@@ -15,7 +15,7 @@ from cupola.lab.chains.graph.bands import Bands, Select
 from cupola.lab.chains.graph.functions import MAX_HALO, Map
 from cupola.lab.chains.graph.program import Program, from_json
 from cupola.lab.chains.graph.source import Source
-from cupola.lab.chains.methods import Arithmetic, Masks, Planetary, Reductions, Scale, Terrain
+from cupola.lab.chains.methods import Areas, Arithmetic, Masks, Planetary, Reductions, Scale, Terrain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ _SHOWN = 40
 """Most steps that a chain tells of itself."""
 
 
-class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary):
+class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas):
     """A computation over a collection. It is immutable: every operation returns a new chain.
 
     Values are physical, float32, NaN where there is no data. Chains of one collection can be added, compared

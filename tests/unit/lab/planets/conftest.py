@@ -48,3 +48,10 @@ def kernels_folder(shared_data, tmp_path_factory):
         )
     spiceypy.spkcls(handle)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _runtime(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))

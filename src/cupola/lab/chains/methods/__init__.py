@@ -5,6 +5,7 @@ A family is a class of methods that stands on `Methods` and has no state: it mak
 
 from __future__ import annotations
 
+from cupola.lab.chains.methods.areas import Areas
 from cupola.lab.chains.methods.arithmetic import Arithmetic
 from cupola.lab.chains.methods.base import Methods
 from cupola.lab.chains.methods.masks import Masks
@@ -13,4 +14,4 @@ from cupola.lab.chains.methods.reductions import Reductions
 from cupola.lab.chains.methods.scale import Scale
 from cupola.lab.chains.methods.terrain import Terrain
 
-__all__ = ["Arithmetic", "Masks", "Methods", "Planetary", "Reductions", "Scale", "Terrain"]
+__all__ = ["Areas", "Arithmetic", "Masks", "Methods", "Planetary", "Reductions", "Scale", "Terrain"]
