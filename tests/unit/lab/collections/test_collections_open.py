@@ -9,7 +9,7 @@ import pytest
 
 from cupola.exceptions import BandError, BodyError, ImageError, InputError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.collections import index, scan
+from cupola.lab.collections import index, look
 
 
 def picture(value=1, size=8, dtype="uint16"):
@@ -286,7 +286,7 @@ def test_many_items_are_parsed_once(tmp_path, write_item, monkeypatch):
     opened = collections.open(tmp_path / "items")
     assert len(opened) == 2001
     assert {item.bbox[0] for item in opened.touching((10.1, 0, 10.2, 1))} == {10}
-    monkeypatch.setattr(scan, "record_of_text", None)
+    monkeypatch.setattr(look, "record_of_text", None)
     assert len(opened.refresh()) == 2001
     # Another process finds what this one has parsed.
     index.forget()
