@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 
-from cupola.lab.chains import relief
+from cupola.exceptions import InputError
+from cupola.lab import collections
+from cupola.lab.bodies import tile_matrix_set
+from cupola.lab.chains import Chain, relief
+from cupola.lab.chains.evaluate import tile
+from cupola.lab.projection import lonlat_of_wkt
 
 ROWS, COLUMNS = np.mgrid[0:21, 0:31].astype("float64")
 
@@ -153,3 +161,127 @@ def test_contour_lines_lie_on_the_upper_side():
     cliff = np.array([[0, 0, 97, 97]], "float32")
     assert relief.contour_lines(cliff, 10)[0, 2] == 90
     assert np.isnan(relief.contour_lines(np.full((3, 3), 50, "float32"), 10)).all()
+
+
+# As steps of chains, on images that have a place
+
+
+def opened(path):
+    collection = collections.open(path)
+    return collection[collection.items[0].bands[0]]
+
+
+def inside(array, edge=2):
+    return array[edge:-edge, edge:-edge]
+
+
+def test_slope_of_a_plane_in_metres(tmp_path, write_image):
+    path = write_image(
+        tmp_path / "plane.tif", plane(0.3, -0.4, 25, 25), origin=(500_000, 5_000_000), pixel=25
+    )
+    found = opened(path).slope("percent").compute().values[0]
+    assert np.allclose(found, 50, rtol=2e-3)  # UTM is 0.04 % too short in its middle
+    aspect = opened(path).aspect().compute().values[0]
+    # It falls to the north-west: the gradient points east and south.
+    assert np.allclose(aspect, np.degrees(np.arctan2(-0.3, 0.4)) % 360, atol=0.3)
+
+
+@pytest.mark.parametrize("crs", ["IAU_2015:49900", "IAU_2015:49910", "IAU_2015:49930"])
+def test_slopes_are_true_on_geographic_equirectangular_and_polar_grids(tmp_path, write_image, crs):
+    """The cone h = (90 - latitude) of the north pole falls due south by the same amount everywhere."""
+    radius = 3_396_190.0
+    metres = np.pi * radius / 180
+    if crs.endswith("900"):
+        origin, pixel, size = (20, 80), 0.05, (60, 80)
+    elif crs.endswith("910"):
+        origin, pixel, size = (20 * metres, 80 * metres), 0.05 * metres, (60, 80)
+    else:
+        origin, pixel, size = (-200_000, 700_000), 5_000, (60, 80)
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    plane = lonlat_of_wkt(CRS.from_user_input(crs).to_wkt())
+    _, latitude = plane.inverse((origin[0] + columns * pixel).ravel(), (origin[1] - rows * pixel).ravel())
+    heights = (np.radians(latitude) * radius * 0.1).reshape(size).astype("float32")
+    path = write_image(tmp_path / "cone.tif", heights, crs=crs, origin=origin, pixel=pixel)
+    steep = opened(path).slope("percent").compute().values[0]
+    assert np.allclose(inside(steep), 10, rtol=0.01)
+    aspect = inside(opened(path).aspect().compute().values[0])
+    assert np.allclose(aspect, 180, atol=0.6)
+    if crs.endswith("900"):
+        # Heights may be counted from the body's centre: there pixels are as large as they are at that height.
+        path = write_image(tmp_path / "radii.tif", heights + radius, crs=crs, origin=origin, pixel=pixel)
+        steep = opened(path).slope("percent").compute().values[0]
+        assert np.nanmean(inside(steep)) == pytest.approx(10 * radius / np.mean(heights + radius), rel=0.01)
+
+
+def test_rows_that_run_up_give_the_same_picture(tmp_path, write_image):
+    heights = np.random.default_rng(3).normal(100, 5, (30, 40)).astype("float32")
+    down = write_image(tmp_path / "down.tif", heights, origin=(500_000, 5_000_000), pixel=25)
+    up = tmp_path / "up.tif"
+    with rasterio.open(
+        up, "w", driver="GTiff", dtype="float32", count=1, width=40, height=30, crs="EPSG:32632",
+        transform=Affine(25, 0, 500_000, 0, 25, 5_000_000 - 30 * 25),
+    ) as file:  # fmt: skip
+        file.write(heights[::-1], 1)
+    for of in (lambda chain: chain.hillshade(), lambda chain: chain.aspect()):
+        one, other = (of(opened(path)).compute().values[0] for path in (down, up))
+        assert np.allclose(one, other[::-1], atol=0.02, equal_nan=True)
+
+
+def test_viewport_and_run_agree_on_real_terrain(data):
+    chain = opened(data / "dem" / "los_angeles_dem_geoid.tif").hillshade()
+    whole = chain.compute()
+    place = tile_matrix_set("WebMercatorQuad").tile(-118.0, 34.0, 15)
+    pixels = tile(chain, "WebMercatorQuad", place.x, place.y, place.z)
+    box = tile_matrix_set("WebMercatorQuad").bounds(place)
+    assert pixels.valid.all()
+    assert pixels.exact
+    a, _, c, _, e, f = whole.attrs["transform"]
+    rows, columns = (
+        (int((box.top - f) / e) + 2, int((box.bottom - f) / e) - 2),
+        (int((box.left - c) / a) + 2, int((box.right - c) / a) - 2),
+    )
+    part = whole.values[0][slice(*rows), slice(*columns)]
+    assert set(np.unique(part)) <= set(np.unique(pixels.data))
+
+
+def test_chains_of_terrain_survive_json_and_tell_what_they_do(data):
+    dem = opened(data / "dem" / "los_angeles_dem_geoid.tif")
+    for chain in (
+        dem.hillshade(100, 30, 2), dem.slope("percent"), dem.aspect(), dem.contour(50, 5), dem.curvature(),
+        dem.position_index(), dem.roughness(), dem.ruggedness(), dem.at(120).slope(),
+    ):  # fmt: skip
+        again = Chain.from_json(chain.to_json())
+        assert again.hash == chain.hash
+        assert again.halo == chain.halo
+        assert chain.label in repr(chain)
+    assert "lit from 100° at 30°" in dem.hillshade(100, 30, 2).explain()
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda dem: dem.hillshade(altitude=0), "altitude is above 0"),
+        (lambda dem: dem.hillshade(azimuth="north"), "azimuth is an angle"),
+        (lambda dem: dem.hillshade(z=0), "other than 0"),
+        (lambda dem: dem.slope("radians"), "'degrees' or 'percent'"),
+        (lambda dem: dem.contour(0), "positive number"),
+        (lambda dem: dem.contours(-1), "positive number"),
+        (lambda dem: dem.profile([(0, 0)]), "at least two places"),
+        (lambda dem: dem.profile("here"), "list of"),
+        (lambda dem: dem.viewshed(0, 100), "latitude is a number"),
+        (lambda dem: dem.viewshed(-118, 34, radius=-5), "how far to look"),
+        (
+            lambda dem: Chain.from_json(dem.slope().to_json().replace("degrees", "gon")),
+            "'degrees' or 'percent'",
+        ),
+    ],
+)
+def test_wrong_use_is_told(data, use, words):
+    with pytest.raises(InputError, match=words):
+        use(opened(data / "dem" / "los_angeles_dem_geoid.tif"))
+
+
+def test_images_without_a_place_have_no_slope(tmp_path, write_image):
+    path = write_image(tmp_path / "raw.tif", np.ones((8, 8), "float32"), crs=None)
+    with pytest.raises(InputError, match="without a coordinate system"):
+        opened(path).slope().compute()

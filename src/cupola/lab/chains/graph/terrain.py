@@ -51,7 +51,7 @@ def ground(heights: NDArray[np.float32], context: Context) -> tuple[Any, Any]:
             f"Slopes need distances on the ground, which {name} without a coordinate system does not have: "
             "use map() with a function that knows the size of a pixel."
         )
-    across, down = context.spacing()
+    across, down = _signed(context)
     radius = context.body.radius
     with np.errstate(invalid="ignore"):
         radii = heights > _RADIUS * radius
@@ -61,18 +61,30 @@ def ground(heights: NDArray[np.float32], context: Context) -> tuple[Any, Any]:
     return across, down
 
 
+def _signed(context: Context) -> tuple[Any, Any]:
+    """Return the spacing, negative where columns run to the left or rows run up, as in many netCDF files."""
+    across, down = context.spacing()
+    transform = getattr(getattr(getattr(context.grid, "image", None), "placement", None), "transform", None)
+    if transform is None or transform.b or transform.d:
+        return across, down
+    return (-across if transform.a < 0 else across), (-down if transform.e > 0 else down)
+
+
 def north_on_map(context: Context) -> Any:
     """Return the direction of north on the grid in degrees clockwise from its top: 0, or an array (rows, columns)."""
     grid = context.grid
     if grid is None:
         return 0.0
-    plane = getattr(grid, "plane", None)
-    if plane is not None and plane.period is not None:
-        return 0.0  # longitude runs to the right everywhere
+    placement = getattr(getattr(grid, "image", None), "placement", None)
+    plane = getattr(grid, "plane", None) or getattr(placement, "plane", None)
+    transform = getattr(placement, "transform", None)
+    askew = transform is not None and bool(transform.b or transform.d)
+    if plane is not None and plane.period is not None and not askew:
+        return 0.0  # meridians run up everywhere
     columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     half = 0.25
     rise: list[Any] = []
-    for x, y, size in ((half, 0.0, context.spacing()[0]), (0.0, half, context.spacing()[1])):
+    for x, y, size in zip((half, 0.0), (0.0, half), _signed(context), strict=True):
         one = np.asarray(grid.lonlat((columns - x).ravel(), (rows - y).ravel())[1])
         other = np.asarray(grid.lonlat((columns + x).ravel(), (rows + y).ravel())[1])
         with np.errstate(invalid="ignore"):
