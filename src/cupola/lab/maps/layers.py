@@ -139,6 +139,7 @@ class ChainLayer(TileLayer):  # type: ignore[misc]
                 "zoom_offset": -self._view.lowest,
                 "max_native_zoom": 0,
                 "no_wrap": True,
+                "bounds": [(-self._view.size[1], 0), (0, self._view.size[0])],
             }
         if self.resolution is None:
             return {}

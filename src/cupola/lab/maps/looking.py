@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cupola.lab.chains import Chain
+    from cupola.lab.chains.probing import Area, Probe
     from cupola.lab.maps.controls import Controls
     from cupola.lab.maps.features import Feature
     from cupola.lab.maps.layers import ChainLayer
@@ -105,7 +106,7 @@ class Looking:
 
     # Values
 
-    def probe(self, longitude: float, latitude: float) -> dict[str, Any]:
+    def probe(self, longitude: float, latitude: float) -> dict[str, Probe]:
         """Return the values of all visible layers at a place, and over time.
 
         Parameters
@@ -124,10 +125,10 @@ class Looking:
         BandError, ImageError
             A layer cannot be read there.
         """
-        from cupola.lab.chains import evaluate
+        from cupola.lab.chains import probing
 
         return {
-            str(layer.name): evaluate.probe(layer.chain, longitude, latitude)
+            str(layer.name): probing.probe(layer.chain, longitude, latitude)
             for layer in self.chain_layers
             if layer.visible
         }
@@ -137,7 +138,7 @@ class Looking:
         """The area that was drawn last, as a GeoJSON geometry in degrees of the body."""
         return dict(self._controls.drawn) or None
 
-    def area(self, geometry: Any = None, *, metres: float | None = None) -> dict[str, Any]:
+    def area(self, geometry: Any = None, *, metres: float | None = None) -> dict[str, Area]:
         """Return statistics of all visible layers in an area, and over time.
 
         Parameters
@@ -159,7 +160,7 @@ class Looking:
         InputError
             No area was drawn or given, or it is none.
         """
-        from cupola.lab.chains import evaluate
+        from cupola.lab.chains import probing
 
         shape = self.drawn if geometry is None else _geometry(geometry)
         if shape is None:
@@ -167,7 +168,7 @@ class Looking:
         if geometry is not None:
             self._controls.drawn = shape
         return {
-            str(layer.name): evaluate.area(layer.chain, shape, metres)
+            str(layer.name): probing.area(layer.chain, shape, metres)
             for layer in self.chain_layers
             if layer.visible
         }

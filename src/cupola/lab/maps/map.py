@@ -335,9 +335,7 @@ class Map(Looking, ipyleaflet.Map):  # type: ignore[misc]
         """Return the projection for the first chain: that which was asked for, or what fits its images."""
         if self._decided or self._projection is not None:
             return self._cupola_view.projection
-        box = chain.collection.bbox
-        best = getattr(bodies, "best_projection", None)
-        return str(best(box)) if best and box else "eqc"
+        return bodies.best_projection(chain.collection.bbox)
 
     def _settle_image(self, chain: Chain) -> Chain:
         """Show columns and rows, for images that have no place on any body."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from cupola.lab import bodies
 from cupola.lab.chains import evaluate
+from cupola.lab.collections.images import describe
 from cupola.lab.tiles.encode import RGB
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ PERCENTILES = (2.0, 98.0)
 MOST_TILES = 4
 """Tiles that the coarse look may take."""
 FINEST = 22
+IMAGE_LEVEL = 12
+"""The level of image space that has one pixel of the image per pixel."""
+TILE = 256
 LOOK = 400
 """Most pixels along a side of a look at a viewport: its percentiles do not need more."""
 
@@ -67,8 +71,16 @@ def stretch(chain: Chain, tms: str) -> dict[str, Any]:
         ``limits``: the 2nd and 98th percentile per band (common to all three of a colour picture, so that white
         stays white); ``bands``: how many the chain has; ``empty``: whether nothing was valid.
     """
+    if tms == evaluate.IMAGE_SPACE:
+        return _of([evaluate.tile(chain, tms, 0, 0, _whole_image(chain))])
     looks = [evaluate.tile(chain, tms, x, y, z) for x, y, z in coarse_tiles(tms, chain.collection.bbox)]
     return _of(looks)
+
+
+def _whole_image(chain: Chain) -> int:
+    """Return the level of image space at which one tile shows the whole first image."""
+    image = describe(chain.collection.items[0].band(chain.bands[0])[0].path)
+    return max(0, math.floor(IMAGE_LEVEL - math.log2(max(image.width, image.height, TILE) / TILE)))
 
 
 def of_view(
@@ -94,9 +106,16 @@ def of_view(
     across, down = right - left, top - bottom
     cell = max(across, down) / LOOK
     if zoom is not None:
-        cell = max(cell, float(bodies.tile_matrix_set(tms).matrix(zoom).cellSize))
+        cell = max(cell, _cell(tms, zoom))
     size = [min(max(round(length / cell), 1), LOOK) for length in (across, down)]
     return _of([evaluate.viewport(chain, tms, box, *size)])
+
+
+def _cell(tms: str, zoom: int) -> float:
+    """Return the size of a pixel at a level of a grid."""
+    if tms == evaluate.IMAGE_SPACE:
+        return 2.0 ** (IMAGE_LEVEL - zoom)
+    return float(bodies.tile_matrix_set(tms).matrix(zoom).cellSize)
 
 
 def _of(looks: list[Pixels]) -> dict[str, Any]:

@@ -24,8 +24,7 @@ class Inspector {
     this.card = element("section", "cupola-card");
     this.card.hidden = true;
     this.card.setAttribute("aria-label", "Statistics of the area");
-    window.L.DomEvent.disableClickPropagation(this.card);
-    window.L.DomEvent.disableScrollPropagation(this.card);
+    own(this.card);
     ctx.leaflet.getContainer().append(this.card);
     this.drawGiven();
   }
@@ -59,7 +58,7 @@ class Inspector {
       row.append(element("span", "", entry.legend.name), element("span", "cupola-value", "…"));
       return row;
     });
-    const popup = window.L.popup({ maxWidth: 320, maxHeight: 320 }).setLatLng(latlng).setContent(box).openOn(leaflet);
+    const popup = window.L.popup({ minWidth: 230, maxWidth: 320, maxHeight: 320, autoPanPaddingTopLeft: [54, 10] }).setLatLng(latlng).setContent(box).openOn(leaflet);
     const answers = await Promise.all(entries.map(async (entry, index) => {
       const parts = entry.parts();
       const query = `lon=${longitude}&lat=${latitude}&v=${parts.revision}`;

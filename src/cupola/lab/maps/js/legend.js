@@ -86,7 +86,7 @@ class Entry {
     const parts = this.parts();
     if (!parts) return;
     const box = this.ctx.plane.box().map((side) => side.toPrecision(12)).join(",");
-    const zoom = Math.round(this.ctx.leaflet.getZoom());
+    const zoom = Math.round(this.ctx.leaflet.getZoom()) - this.ctx.model.get("lowest");
     this.say("Looking at what is in view …");
     try {
       const told = await ask(`${parts.root}/${parts.tms}/stretch?box=${box}&zoom=${zoom}&v=${parts.revision}`, this.signal);

@@ -9,8 +9,7 @@ class Panel {
 
   build() {
     this.root = element("div", "cupola-panel leaflet-control");
-    window.L.DomEvent.disableClickPropagation(this.root);
-    window.L.DomEvent.disableScrollPropagation(this.root);
+    own(this.root);
     this.toggle = button("Layers and tools", "", () => this.open(this.body.hidden));
     this.body = element("div", "cupola-panel-body");
     this.body.id = `cupola-panel-${this.ctx.id}`;

@@ -112,6 +112,14 @@ class Latest {
   }
 }
 
+// What is typed, clicked and scrolled on a control is not for the map below it: arrow keys would move it.
+function own(box) {
+  window.L.DomEvent.disableClickPropagation(box);
+  window.L.DomEvent.disableScrollPropagation(box);
+  for (const kind of ["keydown", "keypress", "keyup"]) box.addEventListener(kind, (event) => event.stopPropagation());
+  return box;
+}
+
 // Controls are made anew when layers change; whoever used one with the keyboard must not lose their place.
 function keepingFocus(root, change) {
   const key = root.contains(document.activeElement) ? document.activeElement.dataset.key : null;

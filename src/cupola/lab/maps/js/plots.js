@@ -7,6 +7,12 @@ function svg(kind, attributes) {
   return made;
 }
 
+// A number that stands beside an axis: three digits that matter are enough.
+function short(number_) {
+  if (number_ !== 0 && (Math.abs(number_) >= 1e5 || Math.abs(number_) < 1e-3)) return number_.toExponential(1);
+  return Number(number_.toPrecision(3)).toString();
+}
+
 function frame(title, low, high, first, last) {
   const { width, height, left, bottom, top, right } = PLOT;
   const plot = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", class: "cupola-plot" });
@@ -27,7 +33,7 @@ function frame(title, low, high, first, last) {
 function histogram(edges, counts, title) {
   const { width, height, left, bottom, top, right } = PLOT;
   const most = Math.max(1, ...counts);
-  const plot = frame(title, "0", most.toLocaleString("en"), value(edges[0]), value(edges[edges.length - 1]));
+  const plot = frame(title, "0", most.toLocaleString("en"), short(edges[0]), short(edges[edges.length - 1]));
   const step = (width - left - right) / counts.length;
   counts.forEach((count, index) => {
     const tall = ((height - top - bottom) * count) / most;
@@ -51,7 +57,7 @@ function series(points, title) {
   const low = Math.min(...known.map((point) => point[1]));
   const high = Math.max(...known.map((point) => point[1]));
   const day = (time) => new Date(time).toISOString().slice(0, 10);
-  const plot = frame(title, value(low), value(high), day(first), day(last));
+  const plot = frame(title, short(low), short(high), day(first), day(last));
   const x = (time) => left + ((width - left - right) * (time - first)) / (last - first || 1);
   const y = (number_) => height - bottom - ((height - top - bottom - 4) * (number_ - low)) / (high - low || 1);
   const line = known.map(([time, number_], index) => `${index ? "L" : "M"}${x(time).toFixed(1)} ${y(number_).toFixed(1)}`);

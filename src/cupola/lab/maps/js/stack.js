@@ -244,7 +244,12 @@ class Stack {
 class Swipe {
   constructor(ctx) {
     this.ctx = ctx;
+    // Below popups, so it lies in a pane of Leaflet's and has to stay in place when the map moves.
     this.line = element("div", "cupola-swipe-line");
+    ctx.leaflet.getPane(pane(ctx.leaflet, "cupola-swipe", 650)).append(this.line);
+    ctx.leaflet.getPane("cupola-swipe").style.pointerEvents = "none";
+    this.lay = () => this.drawLine();
+    ctx.leaflet.on("move zoom zoomend viewreset resize", this.lay);
     this.slider = element("input", "cupola-swipe");
     Object.assign(this.slider, { type: "range", min: 0, max: 1000, step: 1 });
     this.slider.setAttribute("aria-label", "Swipe between two layers");
@@ -252,8 +257,8 @@ class Swipe {
       ctx.model.set("swipe_at", Number(this.slider.value) / 1000);
       ctx.model.save_changes();
     });
-    window.L.DomEvent.disableClickPropagation(this.slider);
-    ctx.leaflet.getContainer().append(this.line, this.slider);
+    own(this.slider);
+    ctx.leaflet.getContainer().append(this.slider);
     this.draw();
   }
 
@@ -264,11 +269,20 @@ class Swipe {
     this.slider.hidden = !shown;
     const at = this.ctx.model.get("swipe_at");
     this.slider.value = Math.round(at * 1000);
-    this.line.style.left = `${at * 100}%`;
+    this.drawLine();
     this.ctx.stack.drawClip();
   }
 
+  drawLine() {
+    const { leaflet, model } = this.ctx;
+    const size = leaflet.getSize();
+    const top = leaflet.containerPointToLayerPoint([size.x * model.get("swipe_at"), 0]);
+    window.L.DomUtil.setPosition(this.line, top);
+    this.line.style.height = `${size.y}px`;
+  }
+
   end() {
+    this.ctx.leaflet.off("move zoom zoomend viewreset resize", this.lay);
     this.line.remove();
     this.slider.remove();
   }
