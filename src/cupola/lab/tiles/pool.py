@@ -71,7 +71,8 @@ class Pool:
         self._closed = False
         self._alone = asyncio.Lock()
         self._kills: deque[float] = deque()
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
 
     @property
     def idle_pids(self) -> list[int]:
@@ -127,9 +128,15 @@ class Pool:
 
     async def alone(self, request: dict[str, Any], *, patience: float) -> Answer:
         """Have `request` computed in a process of its own, after everything else on this machine and one at a time."""
+        chore = asyncio.ensure_future(self._in_background(request, patience))
+        self._chores.add(chore)
+        self._background.add(chore)
+        chore.add_done_callback(self._chores.discard)
+        chore.add_done_callback(self._background.discard)
+        return await chore
+
+    async def _in_background(self, request: dict[str, Any], patience: float) -> Answer:
         async with self._alone:
-            if self._closed:
-                raise asyncio.CancelledError
             worker: WorkerProcess | None = None
             try:
                 worker = await WorkerProcess.start(self.limits, self._environment, background=True)
@@ -291,7 +298,7 @@ class Pool:
             flight.answer.cancel()
         self._queue.clear()
         running = [flight.task for flight in self._flights.values() if flight.task is not None]
-        for task in running:
+        for task in [*running, *self._background]:
             task.cancel()
         for worker, timer in list(self._idle.items()):
             if timer is not None:

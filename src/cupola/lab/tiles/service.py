@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import OrderedDict
@@ -26,7 +27,9 @@ CACHE_BYTES = 64 * 1024 * 1024
 STRETCHES = 500
 LOOK_AGAIN_SECONDS = 10
 """An address that names no revision means the files as they are: so long an answer to it stands."""
-PATIENCE = {"view": 4.0, "stretch": 4.0, "area": 4.0, "probe": 2.0}
+TOLD = ("scale", "exact", "overview", "partial")
+OVERVIEWS = 100
+PATIENCE = {"overview": 30.0, "view": 4.0, "stretch": 4.0, "area": 4.0, "probe": 2.0}
 """How many times longer than a tile these may take: they look at more."""
 
 
@@ -75,6 +78,7 @@ class TileService:
         self.costs = Costs()
         self._cache = Cache(CACHE_BYTES)
         self._stretches: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._overviews: OrderedDict[tuple[str, str, str], asyncio.Task[Any]] = OrderedDict()
 
     async def tile(self, address: TileAddress, style: Style, kind: Kind) -> Rendered:
         """Return a tile, computed now if need be.
@@ -153,7 +157,9 @@ class TileService:
         if answer.problem is not None:
             return Rendered(problem=answer.problem)
         header = answer.header
-        told = {name: header[name] for name in ("scale", "exact") if header.get(name) is not None}
+        told = {name: header[name] for name in TOLD if header.get(name) is not None}
+        if header.get("overview") == "wanted":
+            self._make_overview(chain, request)
         rendered = Rendered(answer.body, None, told, bool(header.get("partial")))
         if work in {"tile", "view"} and header.get("seconds") is not None:
             pixels = options["size"] ** 2 if work == "tile" else options["width"] * options["height"]
@@ -218,6 +224,17 @@ class TileService:
             if isinstance(looked, TileProblem):
                 return looked
         return self.costs.way(chain, width, height, self.pool.limits.workers)
+
+    def _make_overview(self, chain: str, request: dict[str, Any]) -> None:
+        """Have the overview of a chain's collection made in the background, once for each of its revisions."""
+        said = request["revision"]
+        key = (chain, "" if said.startswith("~") else said, request["tms"])
+        if key in self._overviews:
+            return
+        asked = {"do": "overview", "chain": chain, "revision": request["revision"], "tms": request["tms"]}
+        self._overviews[key] = asyncio.ensure_future(self.pool.alone(asked, patience=PATIENCE["overview"]))
+        while len(self._overviews) > OVERVIEWS:
+            self._overviews.popitem(last=False)[1].cancel()
 
     @staticmethod
     def refused(error: CupolaError) -> Rendered:

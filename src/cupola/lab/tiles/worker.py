@@ -93,7 +93,7 @@ class Worker:
     def __init__(self, memory_mib: int) -> None:
         # What is slow to load is loaded before the first tile's time begins.
         from cupola.lab.chains import evaluate, store  # noqa: F401
-        from cupola.lab.tiles import encode  # noqa: F401
+        from cupola.lab.tiles import encode, overview  # noqa: F401
 
         self._store = store
         self._memory_mib = memory_mib

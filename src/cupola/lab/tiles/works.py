@@ -28,6 +28,7 @@ WORKS = {
     "stretch": "cupola.lab.tiles.works:stretch",
     "probe": "cupola.lab.tiles.works:probe",
     "area": "cupola.lab.tiles.works:area",
+    "overview": "cupola.lab.tiles.overview:work",
     "hips": "cupola.lab.sky.hips:work",
 }
 """Where each work is, as ``module:function``."""
@@ -55,8 +56,8 @@ def draw(pixels: Pixels, request: dict[str, Any]) -> tuple[dict[str, Any], bytes
     from cupola.lab.tiles.styles import Style
 
     told = {
-        "scale": getattr(pixels, "scale", None),
-        "exact": bool(getattr(pixels, "exact", False)),
+        "scale": round(pixels.scale, 6),
+        "exact": pixels.exact,
         "items": len(pixels.items),
     }
     if request["kind"] == "npy":
@@ -65,19 +66,29 @@ def draw(pixels: Pixels, request: dict[str, Any]) -> tuple[dict[str, Any], bytes
     return told, encoded(pixels.data, pixels.valid, Style.from_json(request["style"]))
 
 
-def _exact(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the wish for full resolution as an argument, where there is one."""
-    return {"exact": True} if request.get("exact") else {}
-
-
 def tile(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Make one tile: ``tms``, ``tile`` (z, x, y), ``size``, ``kind``, ``style``, ``exact``."""
+    """Make one tile: ``tms``, ``tile`` (z, x, y), ``size``, ``kind``, ``style``, ``exact``.
+
+    The header says whether an ``overview`` of the collection was used, or is wanted, and whether the tile is
+    ``partial``: one made with an overview shows more.
+    """
     from cupola.lab.chains import evaluate
+    from cupola.lab.tiles import overview
 
     z, x, y = request["tile"]
-    return draw(
-        evaluate.tile(chain, request["tms"], x, y, z, size=request["size"], **_exact(request)), request
-    )
+    size, exact = request["size"], bool(request.get("exact"))
+    items = 0
+    if size == overview.SIZE and not exact:
+        pixels, items = overview.tile(chain, request["tms"], (z, x, y), request["revision"])
+        if pixels is not None:
+            header, body = draw(pixels, request)
+            return {**header, "overview": "used"}, body
+    pixels = evaluate.tile(chain, request["tms"], x, y, z, size=size, exact=exact)
+    header, body = draw(pixels, request)
+    if items:
+        partial = items > evaluate.MAX_ITEMS and not pixels.valid.all()
+        header |= {"overview": "wanted", "partial": partial}
+    return header, body
 
 
 def view(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -86,7 +97,12 @@ def view(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
     box = tuple(request["box"])
     pixels = evaluate.viewport(
-        chain, request["tms"], box, request["width"], request["height"], **_exact(request)
+        chain,
+        request["tms"],
+        box,
+        request["width"],
+        request["height"],
+        exact=bool(request.get("exact")),
     )
     return draw(pixels, request)
 
