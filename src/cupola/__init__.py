@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cupola.client import from_environment as portal
     from cupola.exceptions import CupolaError, error_class
+    from cupola.lab import explorers
     from cupola.lab.chains import Chain
     from cupola.lab.collections import Collection, Item, open  # noqa: A004 - cupola.open is the name
     from cupola.lab.jobs import Job, job, jobs, map  # noqa: A004 - cupola.map is the name
@@ -39,6 +40,7 @@ __all__ = [
     "Map",
     "SkyMap",
     "error_class",
+    "explorers",
     "job",
     "jobs",
     "map",
@@ -68,9 +70,14 @@ _HOMES = {
     "storage": ("cupola.lab.storage", "storage"),
 }
 
+_ROOMS = {"explorers": "cupola.lab.explorers"}
+"""Public names that are modules."""
+
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its home."""
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'cupola' has no attribute {name!r}")
     module, attribute = _HOMES[name]

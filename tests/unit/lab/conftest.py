@@ -7,6 +7,22 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from cupola.lab.samples import make
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """One small sample archive for all tests that only read it, and what was told while it was made."""
+    told = []
+    folder = tmp_path_factory.mktemp("samples") / "archive"
+    assert make(folder, small=True, progress=lambda *said: told.append(said)) == folder
+    return folder, told
+
+
+@pytest.fixture(scope="session")
+def archive(made):
+    return made[0]
+
 
 @pytest.fixture
 def data(shared_data):
