@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from typing_extensions import override
 
 from cupola.exceptions import BandError, BodyError, CupolaError, InputError, NotFoundError
+from cupola.lab.collections.addresses import clean, find_at, searches
 from cupola.lab.collections.conditions import TIMES
 from cupola.lab.collections.footprint import Box, check_box
 from cupola.lab.collections.interval import parse_interval
 from cupola.lab.collections.query import and_also, circle_text, parse_query
 from cupola.lab.collections.records import NEVER
+from cupola.lab.collections.remote import is_address
 from cupola.lab.collections.scan import Found, scan
+from cupola.lab.collections.stac_api import Wish
 from cupola.lab.collections.table import Items, around, moment_of
 from cupola.lab.collections.wording import capital, near
 
@@ -40,6 +43,12 @@ _FIRST = 20
 """How many items are asked for their bands."""
 
 
+class _State(NamedTuple):
+    found: Found
+    passed: NDArray[np.bool_]
+    items: Items
+
+
 class Collection:
     """Images of one kind and what is known of them. Nothing is read until a viewport or a run asks.
 
@@ -49,7 +58,8 @@ class Collection:
     Parameters
     ----------
     source
-        A folder, a STAC document or an image file.
+        A folder, a STAC document or an image file; or the address of a collection on a server, of a prefix of an object
+        store or of a list of files.
     bbox
         Only items that touch west, south, east, north (degrees; west > east across the antimeridian).
     datetime
@@ -60,7 +70,7 @@ class Collection:
 
     def __init__(  # noqa: PLR0913 - the conditions, and what is known already
         self,
-        source: Path,
+        source: Path | str,
         *,
         bbox: Iterable[float] | None = None,
         datetime: str | None = None,
@@ -68,37 +78,91 @@ class Collection:
         progress: Callable[[int, int], object] | None = None,
         found: Found | None = None,
     ) -> None:
-        self.source = source
+        self.source: Path | str = source
         self.query_filter = None if query is None else str(parse_query(query))
         """In its canonical text; the circle and the id that were asked for are part of it."""
         self.bbox_filter: Box | None = None if bbox is None else check_box(bbox)
         self.datetime_filter = datetime
         self._interval = parse_interval(datetime) if datetime else (None, None)
-        self._found = found or scan(source, progress=progress)
-        self._choose()
+        self._progress = progress
+        self._state: _State | None = None
+        self._lazy = False
+        if found is not None:
+            self._state = self._choose(found)
+        elif isinstance(source, str) and is_address(source):
+            self.source = clean(source)
+            # What a server searches is fetched when it is needed: further conditions may come before.
+            self._lazy = searches(self.source, self._wish())
+        if not self._lazy and self._state is None:
+            self._state = self._choose(self._look(thorough=False))
 
     def refresh(self) -> Collection:
         """Look again: items that were added or changed since are seen; returns itself."""
-        self._found = scan(self.source, thorough=True)
-        self._choose()
+        self._state = self._choose(self._look(thorough=True))
         return self
 
-    def _choose(self) -> None:
+    def _wish(self) -> Wish:
+        return Wish(self.bbox_filter, self.datetime_filter, self.query_filter)
+
+    def _look(self, *, thorough: bool) -> Found:
+        """Look at the folder or the server."""
+        if isinstance(self.source, str):
+            return find_at(self.source, self._wish(), thorough=thorough, progress=self._progress)
+        return scan(self.source, thorough=thorough, progress=self._progress)
+
+    @property
+    def _chosen(self) -> _State:
+        """What was found, and which of it passed; fetched now if it was not yet."""
+        if self._state is None:
+            self._state = self._choose(self._look(thorough=False))
+        return self._state
+
+    @property
+    def _found(self) -> Found:
+        return self._chosen.found
+
+    @property
+    def _passed(self) -> NDArray[np.bool_]:
+        return self._chosen.passed
+
+    @property
+    def id(self) -> str:
+        """The name it has itself, or that of its folder."""
+        return self._found.id
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self._found.title
+
+    @property
+    def description(self) -> str:
+        """What it says of itself."""
+        return self._found.description
+
+    @property
+    def note(self) -> str:
+        """What one must know of it, in a sentence: such as that a server has more items than are here."""
+        return self._found.table.note
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The items, the newest first; each is made when it is looked at."""
+        return self._chosen.items
+
+    def _choose(self, found: Found) -> _State:
         """Choose the items that pass all filters."""
-        found = self._found
-        self.id, self.title, self.description = found.id, found.title, found.description
-        table, rows = found.table, found.rows
+        table = found.table
         passed = np.zeros(len(table), dtype=np.bool_)
-        passed[rows] = True
+        passed[found.rows] = True
         passed &= table.within(*self._interval)
         if self.bbox_filter is not None:
             passed &= table.touching(self.bbox_filter)
         if self.query_filter is not None:
-            passed &= self._fulfil(parse_query(self.query_filter))
-        self._passed = passed
-        self.items: Sequence[Item] = Items(table, np.flatnonzero(passed))
+            passed &= self._fulfil(parse_query(self.query_filter), found)
+        return _State(found, passed, Items(table, np.flatnonzero(passed)))
 
-    def _fulfil(self, condition: Condition) -> NDArray[np.bool_]:
+    def _fulfil(self, condition: Condition, found: Found) -> NDArray[np.bool_]:
         """Tell which items fulfil a condition.
 
         Raises
@@ -106,11 +170,13 @@ class Collection:
         InputError
             When it asks for something that no item says.
         """
-        table = self._found.table
+        table = found.table
         known = table.property_names() | TIMES | {"id", "collection"}
         for name in condition.names():
             if len(table) and name not in known:
-                raise InputError(f"No item of {self} has the property {name!r}{near(name, known)}")
+                raise InputError(
+                    f"No item of the collection {found.id} has the property {name!r}{near(name, known)}"
+                )
         return condition.test(table)[0]
 
     def filter(
@@ -150,7 +216,8 @@ class Collection:
             bbox=self.bbox_filter if bbox is None else bbox,
             datetime=self.datetime_filter if datetime is None else datetime,
             query=and_also(self.query_filter, text),
-            found=self._found,
+            progress=self._progress,
+            found=None if self._lazy else self._found,
         )
 
     def only(self, item: str) -> Collection:
@@ -324,6 +391,8 @@ class Collection:
             rows.append(("When", f"{span[0]:%Y-%m-%d} … {span[1]:%Y-%m-%d}"))
         if filters := self.filters:
             rows.append(("Only", filters))
+        if note := self.note:
+            rows.append(("Note", note))
         if unreadable := self._found.table.unreadable:
             rows.append(("Unreadable", f"{len(unreadable):,} files, such as {next(iter(unreadable))}"))
         rows.append(("Source", str(self.source)))

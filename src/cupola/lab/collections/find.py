@@ -10,6 +10,7 @@ from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.formats.address import file_of
 from cupola.lab.collections.known import heads
+from cupola.lab.collections.remote import is_address
 from cupola.lab.collections.volumes import mounts
 from cupola.lab.collections.wording import near
 
@@ -33,7 +34,9 @@ def open_collection(
     ----------
     name_or_path
         A folder (with STAC documents, or just images), a STAC document, a single image, or the id, folder or
-        title of a collection in one of this session's volumes.
+        title of a collection in one of this session's volumes; or an address: a collection of a STAC server
+        (``https://host/stac/collections/NAME``), a STAC catalog, a list of files or an image on a web server, or a
+        prefix of an object store (``s3://bucket/prefix``).
     bbox
         Only items that touch west, south, east, north in degrees; west > east across the antimeridian.
     datetime
@@ -56,6 +59,8 @@ def open_collection(
     text = os.fspath(name_or_path)
     if not text.strip():
         raise InputError("Give the name or the path of a collection.")
+    if is_address(text):
+        return Collection(text, bbox=bbox, datetime=datetime, query=query, progress=progress)
     path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay: ~/volumes/NAME is one
     if not path.exists() and not Path(file_of(str(path))).exists():
         path = _by_name(text)

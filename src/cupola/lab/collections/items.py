@@ -14,7 +14,7 @@ from datetime import datetime as Moment  # noqa: N812 - Item.datetime is STAC's 
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
@@ -23,6 +23,7 @@ from cupola.lab import bodies
 from cupola.lab.collections.bands import band_names, find_bands
 from cupola.lab.collections.footprint import Box, footprint, image_box
 from cupola.lab.collections.images import describe, is_image_name, local_path
+from cupola.lab.collections.remote import join
 
 if TYPE_CHECKING:
     from cupola.lab.bodies import Body
@@ -51,7 +52,7 @@ class Asset:
     def href(self) -> str:
         """A local path, or an address: as written, relative to the item, or a file of that name beside the item."""
         if self.address:
-            return urljoin(self.address, self.written)
+            return join(self.address, self.written)
         parts = urlsplit(self.written)
         if parts.scheme in ("", "file"):
             path = Path(os.path.normpath(self.folder / unquote(parts.path)))

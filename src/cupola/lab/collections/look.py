@@ -78,6 +78,8 @@ class Look:
         self.known: set[str] = set()
         self.seconds = 0.0
         self.saved = time.monotonic()
+        self.said: dict[str, Any] = {}
+        """What else is to be kept."""
 
     def table(self, *, thorough: bool) -> Table:
         """Return all items of the place."""
@@ -238,7 +240,7 @@ class Look:
         if same and sum(len(piece.rows) for piece in self.pieces) == len(kept):
             changed = kept.folders != listing.folders
             kept.folders, kept.looked = listing.folders, looked
-            if changed and len(kept) >= _MANY:
+            if (changed and len(kept) >= _MANY) or self.keeps_documents:
                 index.note_folders(self.source, kept)
             return index.remember(self.source, kept)
         loose = [
@@ -253,7 +255,13 @@ class Look:
         if len(loose) >= enough or self.seconds > _WORTH_SECONDS or self.chunks or self.keeps_documents:
             chunks: list[Any] = [*self.chunks, loose] if loose else self.chunks
             found = index.keep(
-                self.source, packed, chunks, others=self.others, folders=listing.folders, looked=looked
+                self.source,
+                packed,
+                chunks,
+                others=self.others,
+                said=self.said,
+                folders=listing.folders,
+                looked=looked,
             )
             return index.remember(self.source, found)
         pieces = packed + ([Piece.of(RecordsPart(loose), Light.of(loose))] if loose else [])

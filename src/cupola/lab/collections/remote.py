@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, uses_relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ __all__ = [
     "endpoint",
     "gdal_path",
     "is_address",
+    "join",
     "opening",
     "prepare",
     "sentence",
@@ -114,6 +115,16 @@ def gdal_path(address: str) -> str:
         # Blanks and the like in a name must arrive as a browser would send them.
         return f"/vsicurl/{quote(address, safe=_SAFE)}"
     return address
+
+
+def join(base: str, address: str) -> str:
+    """Return an address that may be relative to another one."""
+    scheme, colon, rest = base.partition("://")
+    if scheme in uses_relative or not colon:
+        return urljoin(base, address)
+    joined = urljoin(f"https://{rest}", address)
+    there, _, path = joined.partition("://")
+    return joined if there != "https" or address.startswith("https:") else f"{scheme}://{path}"
 
 
 @contextlib.contextmanager
