@@ -60,6 +60,7 @@ _HOMES = {
     "Map": ("cupola.lab.maps", "Map"),
     "SkyMap": ("cupola.lab.sky.skymap", "SkyMap"),
     "error_class": ("cupola.exceptions", "error_class"),
+    "explorers": ("cupola.lab", "explorers"),
     "job": ("cupola.lab.jobs", "job"),
     "jobs": ("cupola.lab.jobs", "jobs"),
     "map": ("cupola.lab.jobs", "map"),
@@ -70,18 +71,15 @@ _HOMES = {
     "storage": ("cupola.lab.storage", "storage"),
 }
 
-_ROOMS = {"explorers": "cupola.lab.explorers"}
-"""Public names that are modules."""
-
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its home."""
-    if name in _ROOMS:
-        return import_module(_ROOMS[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'cupola' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    value = getattr(import_module(module), attribute)
+    home = import_module(module)
+    # A name may be a module of its own, which its package does not have before it is loaded.
+    value = getattr(home, attribute) if hasattr(home, attribute) else import_module(f"{module}.{attribute}")
     globals()[name] = value
     return value
 
