@@ -119,9 +119,10 @@ def make_image(size: int) -> Path:
 
 
 def box_of(step: float) -> list[float]:
-    """Return the box of a viewport in degrees: west, south, east, north."""
+    """Return the box of a viewport in arcseconds: west, south, east, north."""
     half = SIZE / 2 * step
-    return [CENTRE[0] - half, CENTRE[1] - half, CENTRE[0] + half, CENTRE[1] + half]
+    sides = (CENTRE[0] - half, CENTRE[1] - half, CENTRE[0] + half, CENTRE[1] + half)
+    return [side * 3600 for side in sides]
 
 
 def header_of(step: float) -> dict[str, Any]:

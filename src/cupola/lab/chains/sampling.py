@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from cupola.exceptions import ImageError
 from cupola.lab.chains.grids import AnyGrid, Grid, HipsGrid, ImageGrid, tile_grid
 from cupola.lab.chains.places import image_pixels
-from cupola.lab.chains.resampling import MANY, METHODS, SMOOTH, between, check, gather
+from cupola.lab.chains.resampling import MANY, METHODS, SMOOTH, between, check, gather, inside
 from cupola.lab.collections.images import describe, fingerprint, open_image, physical
 from cupola.lab.projection import lonlat_of_wkt
 
@@ -47,6 +47,8 @@ Floats = Any  # NDArray[np.float64], written short
 
 _OPEN_FILES = 48
 """Datasets that each thread keeps open."""
+_SPARSE = 4
+"""Pixels in the window for each that is wanted, from which on they are picked one by one where the file allows it."""
 _MAX_READ = 4096
 """Rows and columns read at most for one tile: a file without a pyramid is decimated by GDAL instead."""
 _MOST_AS_IT_LIES = 9
@@ -172,6 +174,9 @@ class Sampler:
 
     def _spread(self, band: Band, image: Image, places: _Places, method: str) -> NDArray[np.float32]:
         """Return values between the pixels of the fitting level."""
+        source = dataset(image.path, places.level)
+        if places.sparse(source):
+            return places.put(_between_picked(band, image, source, places.exact, method))
         window, left, top = places.around(image, 2)
         values = _physical_block(band, image, places.level, window)
         columns, rows = places.exact
@@ -199,6 +204,23 @@ class Sampler:
             return None
         mask = places.read_mask(image) if image.masked else None
         return places.put(physical(places.read(image, [band.index])[0], band, image, mask))
+
+
+def _between_picked(
+    band: Band, image: Image, source: Any, places: tuple[Floats, Floats], method: str
+) -> NDArray[np.float32]:
+    """Return values between pixels of which each place gets its own few, side by side in a picture of their own."""
+    size = 4 if method == "cubic" else 2
+    columns, rows = np.broadcast_arrays(*places)
+    left, top = (np.floor(axis - 0.5) for axis in (columns, rows))
+    steps = np.arange(size) - (size // 2 - 1)
+    across = left.astype(np.intp).ravel()[:, np.newaxis] + steps
+    down = top.astype(np.intp).ravel()[:, np.newaxis] + steps[:, np.newaxis, np.newaxis]
+    raw = source.pick(band.index, inside(down, source.height), inside(across, source.width)[np.newaxis])
+    values = physical(raw.reshape(size, -1), band, image)
+    corner = size // 2 - 1
+    own_columns = np.arange(columns.size).reshape(columns.shape) * size + corner + (columns - left)
+    return between(values, own_columns, corner + (rows - top), method)
 
 
 def _physical_block(band: Band, image: Image, level: int | None, window: Window) -> NDArray[np.float32]:
@@ -244,6 +266,10 @@ class _Places:
     def read(self, image: Image, indexes: list[int]) -> list[NDArray[Any]]:
         """Return the stored numbers of these bands at the places inside."""
         source = dataset(image.path, self.level)
+        if self.sparse(source):
+            columns, rows = (axis.astype(np.intp) for axis in self.exact)
+            rows, columns = np.minimum(rows, source.height - 1), np.minimum(columns, source.width - 1)
+            return [source.pick(index, rows, columns) for index in indexes]
         try:
             block = source.read(
                 indexes,
@@ -254,6 +280,12 @@ class _Places:
         except RasterioError as error:
             raise _damaged(image) from error
         return [layer[self.rows, self.columns] for layer in block]
+
+    def sparse(self, source: Any) -> bool:
+        """Whether the places are so few among the pixels around them that those are picked one by one."""
+        columns, rows = self.exact
+        wanted = columns.size if columns.shape == rows.shape else columns.size * rows.size
+        return getattr(source, "picks", False) and self.window.width * self.window.height > _SPARSE * wanted
 
     def read_mask(self, image: Image) -> NDArray[np.uint8]:
         """Return the file's own mask at the places inside, 0 where there is no data."""

@@ -22,9 +22,9 @@ __all__ = ["ArrayDataset", "Layer"]
 
 
 class Layer(Protocol):
-    """One band of an array: takes a slice of rows and one of columns, and returns numbers as stored."""
+    """One band of an array: takes a slice of rows and one of columns, and returns numbers as stored; see `picks`."""
 
-    def __call__(self, rows: slice, columns: slice) -> NDArray[Any]:
+    def __call__(self, rows: Any, columns: Any) -> NDArray[Any]:
         """Return the numbers there."""
 
 
@@ -39,9 +39,15 @@ class ArrayDataset:
         A function for each band.
     close
         Lets the file go.
+    picks
+        Whether the layers take numbers of rows and columns in place of slices: a file that is mapped into memory gives
+        single pixels without reading what lies between them.
     """
 
-    def __init__(self, image: Image, layers: list[Layer], close: Callable[[], object]) -> None:
+    def __init__(
+        self, image: Image, layers: list[Layer], close: Callable[[], object], *, picks: bool = False
+    ) -> None:
+        self.picks = picks
         self.name = image.path
         self.driver = image.driver
         self.width, self.height, self.count = image.width, image.height, image.count
@@ -114,6 +120,24 @@ class ArrayDataset:
                 f"{self.name} cannot be read to its end: the file is damaged or cut off."
             ) from error
         return found[0] if single else np.stack(found)
+
+    def pick(self, number: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
+        """Return numbers as stored of single pixels of the band `number`; rows and columns are taken in pairs.
+
+        Raises
+        ------
+        ImageError
+            When the file is damaged.
+        """
+        try:
+            values: NDArray[Any] = self._layers[number - 1](rows, columns)
+        except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+            raise ImageError(
+                f"{self.name} cannot be read to its end: the file is damaged or cut off."
+            ) from error
+        return (
+            values if values.dtype.byteorder in ("=", "|") else values.astype(values.dtype.newbyteorder("="))
+        )
 
     def _read(self, number: int, rows: slice, columns: slice, shape: tuple[int, ...]) -> NDArray[Any]:
         if not 1 <= number <= self.count:

@@ -220,4 +220,4 @@ def open_fits(image: Image, revision: tuple[int, int]) -> ArrayDataset:
 
         return read
 
-    return ArrayDataset(image, [layer(plane) for plane in planes], hdus.close)
+    return ArrayDataset(image, [layer(plane) for plane in planes], hdus.close, picks=not compressed)
