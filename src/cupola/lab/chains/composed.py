@@ -27,6 +27,8 @@ __all__ = ["PINNED_PIXELS", "pinned_whole"]
 
 PINNED_PIXELS = 2048 * 2048
 """Most pixels that a step with a scale of its own computes for one preview; it is computed more coarsely beyond."""
+_HAIR = 1e-7
+"""Of a pixel: a place between two is in the second, however it was rounded."""
 
 
 def pinned_whole(
@@ -44,7 +46,9 @@ def pinned_whole(
         inside = np.isfinite(columns) & np.isfinite(rows)
         if not inside.any():
             return None
-        across, down = (np.floor(np.where(inside, part, 0)).astype(np.int64) for part in (columns, rows))
+        across, down = (
+            np.floor(np.where(inside, part, 0) + _HAIR).astype(np.int64) for part in (columns, rows)
+        )
         left, top = int(across[inside].min()), int(down[inside].min())
         width, height = int(across[inside].max()) - left + 1, int(down[inside].max()) - top + 1
         if width * height <= PINNED_PIXELS:

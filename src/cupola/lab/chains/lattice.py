@@ -24,6 +24,8 @@ Floats = Any  # NDArray[np.float64], written short
 
 _WHOLE = 0.01
 """How far a scale may be off a whole number of pixels and still mean it: pixel sizes are nominal."""
+_HAIR = 1e-7
+"""Of a pixel: more than rounding, and less than anybody sees."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,8 @@ def lattice_of(image: Image, columns: Floats, rows: Floats, steps: tuple[float, 
     inside = in_x & in_y
     if not inside.any():
         return None
-    with np.errstate(invalid="ignore"):
-        across = np.where(in_x, columns / steps[0], 0).astype(np.intp)
-        down = np.where(in_y, rows / steps[1], 0).astype(np.intp)
+    across = _whole_pixels(columns, in_x, steps[0], image.width)
+    down = _whole_pixels(rows, in_y, steps[1], image.height)
     straight = columns.shape != rows.shape
     seen_x, seen_y = (across[in_x], down[in_y]) if straight else (across[inside], down[inside])
     left, top = int(seen_x.min()), int(seen_y.min())
@@ -84,6 +85,13 @@ def lattice_of(image: Image, columns: Floats, rows: Floats, steps: tuple[float, 
         np.clip(across - left, 0, width - 1),
         inside,
     )
+
+
+def _whole_pixels(places: Floats, inside: NDArray[np.bool_], step: float, size: int) -> NDArray[np.intp]:
+    """Return in which pixel of a size each place lies; one between two is in the second, however it was rounded."""
+    with np.errstate(invalid="ignore"):
+        found = np.where(inside, places / step + _HAIR, 0).astype(np.intp)
+    return np.minimum(found, math.ceil(size / step - _HAIR) - 1)
 
 
 def steps_of(image: Image, body: Body | None, metres: float) -> tuple[float, float]:
