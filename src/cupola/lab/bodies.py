@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyproj
+from typing_extensions import override
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.iau import code_of_wkt, worlds
@@ -250,6 +251,18 @@ def body_of_tms(name: str) -> Body:
     return _parse(name)[0]
 
 
+class _Nameless(pyproj.CRS):
+    """A coordinate system that is not looked up.
+
+    morecantile puts the system that PROJ finds most alike in the place of a system without a code: for polar maps of the
+    Earth that is one of the asteroid 52 Europa.
+    """
+
+    @override
+    def to_authority(self, auth_name: str | None = None, min_confidence: int = 70) -> None:
+        """Return nothing."""
+
+
 @lru_cache(maxsize=256)
 def tile_matrix_set(name: str) -> morecantile.TileMatrixSet:
     """Return the tile grid called `name`, such as ``WebMercatorQuad``, ``Moon2015eqc`` or ``Mars2015npolar``.
@@ -267,7 +280,7 @@ def tile_matrix_set(name: str) -> morecantile.TileMatrixSet:
     left, bottom, right, top = _extent(body, projection)
     grid: morecantile.TileMatrixSet = morecantile.TileMatrixSet.custom(
         [left, bottom, right, top],
-        pyproj.CRS.from_proj4(_proj4(body, projection)),
+        _Nameless(_proj4(body, projection)),
         matrix_scale=[2, 1] if projection == "eqc" else [1, 1],
         maxzoom=_MAX_ZOOM,
         id=name,

@@ -116,6 +116,70 @@ def test_leaflet_draws_the_tiles_where_the_grid_has_them(name, projection):
     assert bottom < 0
 
 
+@pytest.mark.parametrize("name", ["Earth", "Bennu", "Ryugu", "Kleopatra", "Moon"])
+@pytest.mark.parametrize("projection", ["npolar", "spolar", "merc", "eqc"])
+def test_grids_have_the_radius_of_their_body(name, projection):
+    """morecantile takes the system that PROJ finds most alike: for some bodies that of the asteroid 52 Europa."""
+    body = bodies.body_named(name)
+    system = bodies.tile_matrix_set(f"{name}2015{projection}").crs._pyproj_crs
+    assert system.ellipsoid.semi_major_metre == pytest.approx(body.radius)
+
+
+@pytest.mark.parametrize(
+    ("crs", "code"),
+    [
+        ("+proj=eqc +lat_ts=0 +lon_0=180 +R=3396190", "IAU_2015:49915"),
+        ("+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400", "IAU_2015:30135"),
+        ("+proj=stere +lat_0=90 +lat_ts=90 +lon_0=0 +a=3396190 +b=3376200", "IAU_2015:49932"),
+        ("+proj=longlat +R=2575000", "IAU_2015:60600"),
+        ("+proj=sinu +lon_0=0 +R=1737400", "IAU_2015:30120"),
+        ("+proj=merc +lon_0=0 +R=3396190", "IAU_2015:49990"),
+        ("IAU_2015:49911", "IAU_2015:49911"),
+        ("+proj=eqc +lat_ts=0 +lon_0=90 +R=3396190", None),
+        ("+proj=eqc +lat_ts=20 +lon_0=0 +R=3396190", None),
+        ("+proj=eqc +lat_ts=0 +lon_0=0 +R=3394813.858", None),
+        ("EPSG:32629", None),
+    ],
+)
+def test_systems_without_a_name_have_the_code_of_what_they_do(crs, code):
+    assert bodies.iau_code(CRS.from_user_input(crs)) == code
+
+
+def test_every_body_of_the_report_has_its_grids():
+    found = bodies.all_bodies()
+    assert len(found) >= 99
+    for name in ("Sun", "Enceladus", "Churyumov-Gerasimenko", "Hartley 2", "52 Europa", "Psyche", "Bennu"):
+        body = found[name]
+        for projection in bodies.PROJECTIONS:
+            assert bodies.body_of_tms(bodies.tms_name(body, projection)) == body
+    assert bodies.body_named("hartley2").name == "Hartley 2"
+    assert found["Europa"].radius == 1560800
+
+
+@pytest.mark.parametrize(
+    ("box", "projection"),
+    [
+        (None, "eqc"),
+        ((-180, -90, 180, 90), "eqc"),
+        ((10, 62, 20, 70), "npolar"),
+        ((-180, 40, 180, 90), "npolar"),
+        ((-180, -90, 180, -80), "spolar"),
+        ((-10, -70, 10, -61), "spolar"),
+        ((-180, 20, 180, 90), "eqc"),
+        ((0, 0, 10, 10), "eqc"),
+    ],
+)
+def test_data_around_a_pole_are_shown_around_it(box, projection):
+    assert bodies.best_projection(box) == projection
+
+
+def test_metres_of_the_sky_are_arcseconds():
+    assert bodies.tms_name(bodies.SKY) == "Sky2015car"
+    assert bodies.body_of_tms("Sky2015car") is bodies.SKY
+    grid = bodies.tile_matrix_set("Sky2015car")
+    assert grid.matrix(0).cellSize * 512 == pytest.approx(360 * 3600)
+
+
 def test_equirectangular_grid_covers_the_globe_with_two_tiles():
     mars = bodies.body_named("mars")
     grid = bodies.tile_matrix_set("Mars2015eqc")

@@ -49,6 +49,20 @@ def test_systems_that_go_once_around_have_a_period(crs, period):
     assert found == (None if period is None else pytest.approx(period, rel=1e-6))
 
 
+@pytest.mark.parametrize("code", ["49901", "49911", "49931", "49936"])
+def test_longitude_that_counts_westwards(code):
+    """The IAU's planetographic systems: latitude from the normal, longitude to the west."""
+    plane = lonlat_of(CRS.from_user_input(f"IAU_2015:{code}"))
+    east = lonlat_of(CRS.from_user_input(f"IAU_2015:{int(code) + 1}"))
+    latitude = 50.0 if code != "49936" else -50.0
+    x, y = plane.forward([30.0], [latitude])
+    mirrored, same = east.forward([30.0], [latitude])
+    assert x[0] == pytest.approx(-mirrored[0])
+    if code != "49901":
+        assert y[0] == pytest.approx(same[0])
+    assert np.allclose(plane.inverse(x, y), [[30.0], [latitude]])
+
+
 def test_place_outside_of_the_projection_is_not_finite():
     x, _ = lonlat_of(CRS.from_proj4("+proj=ortho +lat_0=0 +lon_0=0 +R=1000")).forward([170.0], [0.0])
     assert not np.isfinite(x[0])

@@ -75,6 +75,9 @@ _ISIS_VALID: dict[str, tuple[int, int]] = {
 """Smallest and largest valid number of cubes that store integers."""
 
 
+_MOST_LABELS = 100
+_LABEL_BYTES = 65536
+
 _SPECIAL_CONSTANTS = re.compile(r"<(?:\w+:)?Special_Constants>(.*?)</(?:\w+:)?Special_Constants>", re.DOTALL)
 _CONSTANT = re.compile(r"<(?:\w+:)?\w+_(?:constant|saturation)\b[^>]*>\s*([^<\s]+)\s*<")
 
@@ -221,11 +224,31 @@ def _open_raster(path: str, **options: Any) -> Any:
 
 def _way_out(path: str) -> str:
     """Name the label beside a data file that cannot be read without it."""
-    for suffix in (".xml", ".lbl", ".LBL", ".XML"):
-        label = Path(path).with_suffix(suffix)
-        if local_path(path) and label.is_file() and str(label) != path:
-            return f"; open its label {label.name} instead"
+    if (label := _label_of(path)) is not None:
+        return f"; open its label {label} instead"
     return ": use GeoTIFF, JPEG 2000, netCDF, FITS, an ISIS cube, or the label of a PDS3 or PDS4 product"
+
+
+def _label_of(path: str) -> str | None:
+    """Return the name of the label beside a data file: one of the same name, or one that names the file."""
+    if local_path(path) is None:
+        return None
+    place, kinds = Path(path), (".xml", ".lbl")
+    try:
+        beside = [other for other in place.parent.iterdir() if other.suffix.lower() in kinds and other != place]
+    except OSError:
+        return None
+    for other in beside:
+        if other.stem == place.stem:
+            return other.name
+    for other in beside[:_MOST_LABELS]:
+        try:
+            with other.open("rb") as file:
+                if place.name.encode() in file.read(_LABEL_BYTES):
+                    return other.name
+        except OSError:
+            continue
+    return None
 
 
 def describe(path: str) -> Image:

@@ -222,7 +222,7 @@ class Net:
         """Return pixels from the corner for positions in nodes."""
         if at is None:
             return position + 0.5
-        lower = np.clip(np.floor(position), 0, len(at) - 2).astype(np.intp)
+        lower = np.clip(np.floor(np.nan_to_num(position)), 0, len(at) - 2).astype(np.intp)
         return at[lower] + (position - lower) * (at[lower + 1] - at[lower])
 
     @staticmethod
