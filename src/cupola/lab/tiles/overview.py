@@ -33,7 +33,7 @@ from morecantile import Tile
 
 from cupola.exceptions import BandError, CupolaError, InputError
 from cupola.lab import bodies
-from cupola.lab.chains.evaluate import Pixels
+from cupola.lab.chains.evaluate import IMAGE_SPACE, Pixels
 from cupola.lab.chains.evaluation import Evaluation, check_body
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.context import NOWHERE
@@ -138,7 +138,8 @@ def tile(chain: Chain, tms: str, place: tuple[int, int, int], revision: str) -> 
     items
         How many the tile shows, where an overview would help and is not there; else none.
     """
-    names = _bands(chain)
+    # In image space there is one image, so there is nothing to lay over one another.
+    names = None if tms == IMAGE_SPACE else _bands(chain)
     where = _look(chain, tms, place, names) if names else None
     if names is None or where is None:
         return None, 0
