@@ -141,7 +141,7 @@ def _merged(lines: list[Line]) -> Iterator[Line]:
     for number, line in enumerate(lines):
         if _end(line[0]) == _end(line[-1]):
             continue
-        # contourpy keeps the higher ground on one side, so lines go on from end to start.
+        # Higher ground is always on the same side, so lines go on from end to start.
         nexts = [one for one in by_start.get(_end(line[-1]), []) if one not in before and one != number]
         if nexts:
             after[number], before[nexts[0]] = nexts[0], number
@@ -171,4 +171,4 @@ def _on_body(line: Line, frame: Frame) -> Iterator[Line]:
     breaks = np.flatnonzero(jumps | ~good[1:] | ~good[:-1]) + 1
     for piece in np.split(points, breaks):
         if len(piece) > 1 and np.isfinite(piece).all():
-            yield piece
+            yield piece[::-1]  # contourpy has higher ground on the left where y goes up, and rows go down

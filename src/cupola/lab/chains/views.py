@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["profile", "seen_from", "viewshed"]
 
-_MOST_PIXELS = 25_000_000
+_MOST_PIXELS = 9_000_000
 _MOST_POINTS = 200_000
 _MOST_WINDOWS = 400
 _RADIUS = 0.5
@@ -136,7 +136,7 @@ def viewshed(  # noqa: PLR0913 - a place, an eye and how far
     size = 2 * reach + 1
     edge = (reach + 0.5) * pixel
     grid = Grid(lonlat_of_wkt(system.to_wkt()), -edge, edge, pixel, pixel, size, size)
-    heights = on_grid(chain, grid, max_items=None).data[0]
+    heights = _smooth_heights(chain, frame, grid)
     if not np.isfinite(heights[reach, reach]):
         raise NotFoundError(
             f"{capital(item)} has no height at {longitude:g}, {latitude:g}: choose another place."
@@ -160,6 +160,36 @@ def viewshed(  # noqa: PLR0913 - a place, an eye and how far
             "latitude": latitude,
         },
     )
+
+
+def _smooth_heights(chain: Chain, frame: Frame, grid: Grid) -> Floats:
+    """Return heights at a grid's places, between those of the images' own pixels where all four around are known.
+
+    The nearest pixel would do for a picture, but its steps hide what lies behind them.
+    """
+    columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
+    across, down = frame.grid.pixels(*grid.lonlat(columns.ravel(), rows.ravel()))
+    good = np.isfinite(across) & np.isfinite(down)
+    if not good.any():
+        return np.full(columns.shape, np.nan, dtype=np.float32)
+    left, top = int(across[good].min()) - 1, int(down[good].min()) - 1
+    width, height = int(across[good].max()) + 2 - left, int(down[good].max()) + 2 - top
+    if width * height > 4 * max(grid.width * grid.height, WINDOW * WINDOW):
+        # Around a pole, or across the antimeridian, the images' own pixels lie far apart.
+        return on_grid(chain, grid, max_items=None).data[0]
+    own: Floats = on_grid(chain, frame.window((left, top, left + width, top + height)), max_items=None).data[
+        0
+    ]
+    x = np.clip(np.where(good, across, 0) - left - 0.5, 0, width - 1.001)
+    y = np.clip(np.where(good, down, 0) - top - 0.5, 0, height - 1.001)
+    column, row = x.astype(np.intp), y.astype(np.intp)
+    part_x, part_y = x - column, y - row
+    upper = own[row, column] * (1 - part_x) + own[row, column + 1] * part_x
+    lower = own[row + 1, column] * (1 - part_x) + own[row + 1, column + 1] * part_x
+    found = upper * (1 - part_y) + lower * part_y
+    found = np.where(np.isnan(found), own[np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)], found)
+    found[~good] = np.nan
+    return found.reshape(columns.shape).astype(np.float32)
 
 
 def _at(chain: Chain, longitude: float, latitude: float, metres: float | None) -> tuple[Item, Frame]:
@@ -221,12 +251,13 @@ def profile(
 
 def _first_at(chain: Chain, corners: list[tuple[float, float]], metres: float | None) -> tuple[Item, Frame]:
     """Return the newest item at the first corner that has one."""
+    missing: NotFoundError | None = None
     for corner in corners:
         try:
             return _at(chain, *corner, metres)
         except NotFoundError as error:
-            missing = error
-    raise missing
+            missing = missing or error
+    raise missing or NotFoundError("A line has no places.")
 
 
 def _corners(line: Any) -> list[tuple[float, float]]:
