@@ -36,6 +36,9 @@ _THREADS = "2"
 _BLOCK = 256
 """A random tile costs 1.6 times less to read than with 512."""
 _PLAIN_BLOCK = 512
+_SMALL_CACHE = 48 * 1024 * 1024
+_SWATH = str(10 * 1024 * 1024)
+"""Bytes that GDAL copies at a time."""
 _SPARE_BYTES = 8 * 1024 * 1024
 _FEW_BANDS = 4
 """Blocks of more bands stored pixel by pixel would be large: each takes its part of GDAL's cache whole."""
@@ -180,22 +183,42 @@ def to_cog(plain: Path, packed: Path, packing: Packing) -> None:
     which takes a quarter more time.
     """
     resampling = Resampling.average if packing.smooth else Resampling.nearest
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=_THREADS, COMPRESS_OVERVIEW="NONE"):
-        with rasterio.open(plain, "r+") as dataset:
-            factors = _pyramid(dataset.width, dataset.height)
-            if factors:
-                dataset.build_overviews(factors, resampling)
-        rasterio.shutil.copy(
-            plain,
-            packed,
-            driver="COG",
-            COMPRESS="DEFLATE",
-            PREDICTOR="YES",
-            BLOCKSIZE=str(_BLOCK),
-            OVERVIEWS="FORCE_USE_EXISTING" if factors else "NONE",
-            NUM_THREADS=_THREADS,
-            BIGTIFF="IF_SAFER",
-        )
+    with (
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=_THREADS, COMPRESS_OVERVIEW="NONE"),
+        rasterio.open(plain, "r+") as dataset,
+    ):
+        bands, factors = dataset.count, _pyramid(dataset.width, dataset.height)
+        if factors:
+            dataset.build_overviews(factors, resampling)
+    common = {"COMPRESS": "DEFLATE", "NUM_THREADS": _THREADS, "BIGTIFF": "IF_SAFER"}
+    if bands <= _FEW_BANDS:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=_THREADS):
+            levels = "FORCE_USE_EXISTING" if factors else "NONE"
+            rasterio.shutil.copy(
+                plain,
+                packed,
+                driver="COG",
+                PREDICTOR="YES",
+                BLOCKSIZE=str(_BLOCK),
+                OVERVIEWS=levels,
+                **common,
+            )
+    else:
+        # GDAL's COG driver stores bands pixel by pixel, so that one band of a tile costs as much as all, and holds
+        # whole rows of blocks of all bands in memory: the layout is the same with the plain driver, band by band.
+        with rasterio.Env(GDAL_CACHEMAX=_SMALL_CACHE, GDAL_SWATH_SIZE=_SWATH):
+            rasterio.shutil.copy(
+                plain,
+                packed,
+                driver="GTiff",
+                PREDICTOR="3" if packing.is_float else "2",
+                TILED="YES",
+                BLOCKXSIZE=str(_BLOCK),
+                BLOCKYSIZE=str(_BLOCK),
+                INTERLEAVE="BAND",
+                COPY_SRC_OVERVIEWS="YES",
+                **common,
+            )
     # Full resolution is written last: a file that was cut off lacks the last block.
     with rasterio.open(packed) as dataset:
         dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))

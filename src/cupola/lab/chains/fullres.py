@@ -79,6 +79,13 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     return path
 
 
+_HELD = 200_000_000
+"""Bytes that a window may take with all that is made of it."""
+_BYTES = 20
+"""Per pixel and band: as stored, for this window and the next, as read, as computed and as packed."""
+_WINDOWS = (1024, 512, 256, 128)
+
+
 class ItemSource:
     """The pixels of one item, on the grid of its finest band."""
 
@@ -89,6 +96,7 @@ class ItemSource:
         self.item = item
         self.whole = Whole(chain, item)
         self.frame = self.whole.grid
+        self._bands = sum(len(item.band(name)) for name in chain.bands)
         self.state = state_of([(item.id, self.whole.files)])
         self.extra: dict[str, Any] = {}
 
@@ -100,8 +108,10 @@ class ItemSource:
         self.whole.__exit__(None, None, None)
 
     def windows(self) -> Iterator[Window]:
-        """Yield windows that are a whole number of the file's blocks."""
-        return windows(self.whole.grid)
+        """Yield windows that are a whole number of the file's blocks, the smaller the more bands are held at once."""
+        each = self._bands * _BYTES
+        size = next((size for size in _WINDOWS if size * size * each <= _HELD), _WINDOWS[-1])
+        return windows(self.whole.grid, size)
 
     def read(self, window: Window) -> Part:
         """Read the bands of a window and its halo."""
