@@ -153,7 +153,7 @@ class Evaluation:
             value = others[place]
             return np.full(size, np.nan, dtype=np.float32) if value is None else value
 
-        values = compute(self.program, section, leaf, Context(frame.outer, item, self.body))
+        values = compute(self.program, section, leaf, Context(frame.outer, item, self.body, preview=self.limited))
         if read:
             self._note(frame, [band for bands in read.values() for band in bands], pinned=usual != "nearest")
             frame.sampler.forget()
@@ -300,9 +300,12 @@ class Evaluation:
         collection = source.collection
         if isinstance(grid, ImageGrid) and grid.image.placement is None:
             return list(collection.items)
-        check_body(collection.items[:1], self.body)
         box = grid_box(grid)
-        return list(collection.touching(box)) if box else []
+        found = list(collection.touching(box)) if box else []
+        if not found:
+            # Data of another body may well have none of its places here: that is refused, and not empty.
+            check_body(collection.items[:1], self.body)
+        return found
 
     def each(
         self, place: int, grid: AnyGrid, items: list[Item], usual: str = "nearest"

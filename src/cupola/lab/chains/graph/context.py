@@ -50,6 +50,8 @@ class Context:
     item: Item | None = None
     """Whose pixels they are; nothing after a reduction."""
     body: Body | None = None
+    preview: bool = False
+    """Whether somebody waits for it."""
 
     @cached_property
     def _spacing(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
