@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+import weakref
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -206,18 +207,37 @@ def open_fits(image: Image, revision: tuple[int, int]) -> ArrayDataset:
     except ImageError:
         hdus.close()
         raise
-    # A compressed extension decompresses only the tiles of a section; a plain one is mapped into memory.
+    # A compressed extension decompresses only the tiles of a section; a plain one is mapped into memory, which outlives
+    # the open file.
     compressed = type(hdu).__name__ == "CompImageHDU"
     planes = list(np.ndindex(hdu.shape[:-2]))
+    data = None if compressed else _mapped(hdus, hdu, path)
 
     def layer(plane: tuple[int, ...]) -> Any:
-        def read(rows: slice, columns: slice) -> NDArray[Any]:
-            if compressed:
+        def read(rows: Any, columns: Any) -> NDArray[Any]:
+            if data is None:
                 whole = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
                 found = hdu.section[(*plane, *whole)]
                 return np.asarray(found)[:: rows.step or 1, :: columns.step or 1]
-            return np.asarray(hdu.data[(*plane, rows, columns)])
+            pixels = data[plane] if plane else data
+            if isinstance(rows, slice):
+                return np.asarray(pixels[rows, columns])
+            # One number per pixel finds it in half of the time that two take.
+            return np.take(pixels.reshape(-1), rows * pixels.shape[1] + columns)
 
         return read
 
-    return ArrayDataset(image, [layer(plane) for plane in planes], hdus.close, picks=not compressed)
+    dataset = ArrayDataset(image, [layer(plane) for plane in planes], hdus.close, picks=not compressed)
+    weakref.finalize(dataset, hdus.close)
+    return dataset
+
+
+def _mapped(hdus: Any, hdu: Any, path: str) -> NDArray[Any]:
+    """Return the numbers of an extension, mapped into memory, and close the file."""
+    try:
+        with quiet():
+            return np.asarray(hdu.data)
+    except (OSError, ValueError, TypeError) as error:
+        raise ImageError(f"{path} cannot be read to its end: the file is damaged or cut off.") from error
+    finally:
+        hdus.close()
