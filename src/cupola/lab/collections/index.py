@@ -311,8 +311,8 @@ def _described(table: pa.Table, words: dict[str, Any]) -> pa.Table:
 
     bodies = {"Earth"}
     if "ssys:targets" in table.column_names:
-        bodies = {(one or ["Earth"])[0] if isinstance(one, list | None) else "" for one in
-                  table["ssys:targets"].unique().to_pylist()} or bodies  # fmt: skip
+        said = {tuple(one) if isinstance(one, list) else ("Earth",) for one in table["ssys:targets"].to_pylist()}
+        bodies = {name for names in said for name in names} or bodies
     only = bodies.pop() if len(bodies) == 1 else ""
     return metadata(table, words, _crs_of(only), earth=only == "Earth")
 
