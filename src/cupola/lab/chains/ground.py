@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cupola.lab.chains.graph.context import distance
+from cupola.lab.chains.grids import Grid
 
 if TYPE_CHECKING:
     from cupola.lab.bodies import Body
     from cupola.lab.chains.grids import AnyGrid
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.placement import Placement
+    from cupola.lab.projection import LonLat
 
 __all__ = ["centre_spacing", "image_spacing"]
 
 _TRIED = ((0.5, 0.5), (0.25, 0.5), (0.75, 0.5), (0.5, 0.25), (0.5, 0.75), (0.05, 0.05), (0.95, 0.95))
 """Where in an image its pixels are measured: the first of these places that it has, its middle before others."""
+
+_KEPT = 4096
+_on_cylinders: dict[tuple[int, float, float, float, str], tuple[LonLat, float]] = {}
+"""Sizes of pixels by the place of a row; the plane lies there too, so that its id stays its own."""
 
 
 def image_spacing(image: Image, body: Body | None) -> tuple[float, float]:
@@ -43,6 +49,16 @@ def centre_spacing(grid: AnyGrid, body: Body | None) -> float:
     """Return about how many metres of ground a pixel in the middle of a grid is wide; 0 where it has no place."""
     if body is None:
         return float(getattr(grid, "step", 1.0))
+    if isinstance(grid, Grid) and grid.plane.period is not None:
+        # On a cylinder it is the same along a row: asked for again and again by tiles beside each other.
+        middle = grid.top - grid.height / 2 * grid.resolution_y
+        key = (id(grid.plane), middle, grid.resolution_x, grid.resolution_y, body.name)
+        if key not in _on_cylinders:
+            if len(_on_cylinders) >= _KEPT:
+                _on_cylinders.clear()
+            dx, dy = _around(grid, body, grid.width / 2, grid.height / 2)
+            _on_cylinders[key] = grid.plane, math.sqrt(dx * dy)
+        return _on_cylinders[key][1]
     dx, dy = _around(grid, body, grid.width / 2, grid.height / 2)
     return math.sqrt(dx * dy)
 
