@@ -8,6 +8,7 @@ from __future__ import annotations
 from cupola.lab.chains.graph import (  # noqa: F401 - enter steps
     arithmetic,
     bands,
+    command,
     functions,
     masks,
     photometry,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import InputError
+from cupola.lab.chains.graph.command import Command
 from cupola.lab.chains.graph.photometry import Angle, Photometry
 from cupola.lab.chains.methods.base import Methods, number
 
@@ -140,6 +141,56 @@ class Planetary(Methods):
         }
         inputs = (self.step, *(self._part(value) for value in given.values()))
         return self._next(Photometry.made(inputs, options), *given.values())
+
+    def command(
+        self,
+        command: Sequence[str],
+        *,
+        input: str = ".tif",  # noqa: A002 - the word of the line
+        output: str | None = None,
+        pointwise: bool = False,
+        timeout: float = 3600.0,
+    ) -> Self:
+        """Return what an external program makes of each image: ISIS, the Ames Stereo Pipeline, or any other.
+
+        The chain so far is computed over a whole item at full resolution and written to a file for the program; what it
+        writes is read back, all its bands. It must keep rows and columns. In a viewport only `pointwise` commands run.
+
+        Parameters
+        ----------
+        command
+            Words, the program first, such as ``["fx", "f1={input}", "to={output}", "equation=f1*2"]``. ``{input}`` and
+            ``{output}`` stand for the files, ``{folder}`` for a folder that goes away with them, ``{item}`` for the item's id.
+        input
+            Ending of the file that it is given: ``.tif``, ``.cub`` (ISIS), ``.vic`` (VICAR), ``.img`` or ``.bil``.
+        output
+            Ending of the file that it writes, any that Cupola reads; that of `input` where nothing is said.
+        pointwise
+            Whether it treats each pixel alone: then it runs window by window, in viewports too.
+        timeout
+            Seconds after which it is ended.
+
+        Raises
+        ------
+        InputError
+            When the command does not name its files, or an ending is unknown.
+        """
+        options = {
+            "command": _words(command),
+            "input": input,
+            "output": input if output is None else output,
+            "pointwise": bool(pointwise),
+            "timeout": number(timeout, "timeout is a positive number of seconds"),
+        }
+        return self._next(Command.made((self.step,), options))
+
+
+def _words(command: Any) -> tuple[str, ...]:
+    if isinstance(command, str) or not isinstance(command, (list, tuple)):
+        raise InputError(
+            "A command is a list of words, the program first: ['fx', 'f1={input}', 'to={output}']."
+        )
+    return tuple(str(word) for word in command)
 
 
 def _numbers(values: Any, what: str, count: int | None = None) -> tuple[float, ...]:
