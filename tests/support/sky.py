@@ -83,6 +83,8 @@ def run_server(folder):
         sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--port={port}",
         "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--ServerApp.base_url={BASE}",
         f"--ServerApp.root_dir={folder}", "--ServerApp.jpserver_extensions", "cupola.lab.extension=True",
+        # Takes seconds to load, and has nothing to do here.
+        "--ServerApp.jpserver_extensions", "voila.server_extension=False",
     ]  # fmt: skip
     log = folder / "server.log"
     with log.open("w") as output:

@@ -209,18 +209,43 @@ class Sampler:
 def _between_picked(
     band: Band, image: Image, source: Any, places: tuple[Floats, Floats], method: str
 ) -> NDArray[np.float32]:
-    """Return values between pixels of which each place gets its own few, side by side in a picture of their own."""
-    size = 4 if method == "cubic" else 2
+    """Return values between pixels that are picked one by one."""
     columns, rows = np.broadcast_arrays(*places)
     left, top = (np.floor(axis - 0.5) for axis in (columns, rows))
-    steps = np.arange(size) - (size // 2 - 1)
-    across = left.astype(np.intp).ravel()[:, np.newaxis] + steps
-    down = top.astype(np.intp).ravel()[:, np.newaxis] + steps[:, np.newaxis, np.newaxis]
+    corner = left.astype(np.intp), top.astype(np.intp)
+    part_x, part_y = (columns - left - 0.5).astype(np.float32), (rows - top - 0.5).astype(np.float32)
+    if method == "bilinear":
+        found = _of_four(band, image, source, corner, (part_x, part_y))
+        if not np.isnan(found).any():
+            return found
+    # Each place gets its own few pixels, side by side in a picture of their own.
+    size = 4 if method == "cubic" else 2
+    before = size // 2 - 1
+    steps = np.arange(size) - before
+    across = corner[0].ravel()[:, np.newaxis] + steps
+    down = corner[1].ravel()[:, np.newaxis] + steps[:, np.newaxis, np.newaxis]
     raw = source.pick(band.index, inside(down, source.height), inside(across, source.width)[np.newaxis])
     values = physical(raw.reshape(size, -1), band, image)
-    corner = size // 2 - 1
-    own_columns = np.arange(columns.size).reshape(columns.shape) * size + corner + (columns - left)
-    return between(values, own_columns, corner + (rows - top), method)
+    own_columns = np.arange(columns.size).reshape(columns.shape) * size + before + 0.5 + part_x
+    return between(values, own_columns, before + 0.5 + part_y, method)
+
+
+def _of_four(
+    band: Band, image: Image, source: Any, corner: tuple[Any, Any], part: tuple[Any, Any]
+) -> NDArray[np.float32]:
+    """Return what lies between four pixels from `corner` (column, row) on; NaN where one of them is missing."""
+    columns = [inside(corner[0] + step, source.width) for step in (0, 1)]
+    found: NDArray[np.float32] | None = None
+    for step, weight_y in ((0, 1 - part[1]), (1, part[1])):
+        row = inside(corner[1] + step, source.height)
+        one, other = (physical(source.pick(band.index, row, column), band, image) for column in columns)
+        # In place: an array of this size costs more to get than to fill.
+        other -= one
+        other *= part[0]
+        one += other
+        one *= weight_y
+        found = one if found is None else np.add(found, one, out=found)
+    return np.empty(0, dtype=np.float32) if found is None else found
 
 
 def _physical_block(band: Band, image: Image, level: int | None, window: Window) -> NDArray[np.float32]:

@@ -219,11 +219,11 @@ def open_fits(image: Image, revision: tuple[int, int]) -> ArrayDataset:
                 whole = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
                 found = hdu.section[(*plane, *whole)]
                 return np.asarray(found)[:: rows.step or 1, :: columns.step or 1]
-            pixels = data[plane] if plane else data
+            pixels: NDArray[Any] = data[plane] if plane else data
             if isinstance(rows, slice):
                 return np.asarray(pixels[rows, columns])
             # One number per pixel finds it in half of the time that two take.
-            return np.take(pixels.reshape(-1), rows * pixels.shape[1] + columns)
+            return np.asarray(np.take(pixels.reshape(-1), rows * pixels.shape[1] + columns))
 
         return read
 
