@@ -151,9 +151,8 @@ def test_a_changed_image_is_computed_again(image, program, write_image, tmp_path
         ("import time; time.sleep(60)", ProgramError, "did not finish within"),
     ],
 )
-def test_what_goes_wrong_is_told_and_nothing_is_left(
-    image, program, body, error, words, tmp_path, monkeypatch
-):
+def test_what_goes_wrong_is_told_and_nothing_is_left(image, program, case, tmp_path, monkeypatch):
+    body, error, words = case
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     program("wrong", body)
     timeout = 2 if "sleep" in body else 60
