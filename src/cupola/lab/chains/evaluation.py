@@ -210,10 +210,12 @@ class Evaluation:
 
     def images(self, place: int, item: Item) -> list[Image]:
         """Return the files that are read of an item for a line, the one with the smallest pixels first."""
+        steps = self.program.reads(place)
+        source = self.program.lines[place].source or steps[0].source
         paths = {
             band.path: None
-            for step in self.program.reads(place)
-            if step.source == self.program.lines[place].source
+            for step in steps
+            if step.source == source
             for name in step.names
             for band in self.band(item, name)
         }
@@ -397,13 +399,15 @@ class Evaluation:
 
     def _note(self, frame: _Frame, bands: list[Band], *, pinned: bool) -> None:
         """Remember at which scale bands were read; at a scale of its own a run reads the same pixels."""
+        if pinned:
+            return
         grid = frame.outer
         for path in {band.path for band in bands}:
             image = describe(path)
             native = math.sqrt(math.prod(image_spacing(image, self.body)))
             decimation = frame.sampler.decimation(image)
             own = centre_spacing(grid, self.body)
-            self.note(max(native * decimation, own), exact=decimation == 1 or self.full or pinned)
+            self.note(max(native * decimation, own), exact=decimation == 1 or self.full)
 
 
 def _stacked(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:

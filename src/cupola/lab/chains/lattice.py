@@ -97,8 +97,9 @@ def _whole_pixels(places: Floats, inside: NDArray[np.bool_], step: float, size: 
 def steps_of(image: Image, body: Body | None, metres: float) -> tuple[float, float]:
     """Return how many pixels of an image are so many metres on the ground, along its rows and columns."""
     found = []
-    for spacing in image_spacing(image, body):
-        step = metres / spacing
+    for spacing, size in zip(image_spacing(image, body), (image.width, image.height), strict=True):
+        # A pixel larger than the image is the whole image.
+        step = min(metres / spacing, float(size))
         near = max(1.0, float(round(step)))
         found.append(near if abs(step - near) <= _WHOLE * near else step)
     return found[0], found[1]

@@ -19,7 +19,8 @@ from pyproj.exceptions import CRSError
 from cupola.exceptions import BodyError, InputError, LimitError
 from cupola.lab import bodies
 from cupola.lab.chains.graph.bands import Bands
-from cupola.lab.chains.sampling import Grid
+from cupola.lab.chains.grids import Grid, ImageGrid
+from cupola.lab.chains.ground import image_spacing
 from cupola.lab.collections.footprint import check_box, outline_box
 from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import capital
@@ -310,7 +311,7 @@ def _images(items: Sequence[Item], bands: Iterable[str]) -> list[Image]:
     for number in sorted({int(n) for n in np.linspace(0, len(items) - 1, min(len(items), _LOOKED_AT))}):
         files = {band.path for name in names for band in items[number].band(name)}
         images = [describe(path) for path in files]
-        bare = next((image for image in images if image.crs is None), None)
+        bare = next((image for image in images if image.placement is None), None)
         if bare is not None or not images:
             raise InputError(
                 f"{capital(items[number])} has no coordinate system, so it has no place on a grid: run the chain "
@@ -321,7 +322,7 @@ def _images(items: Sequence[Item], bands: Iterable[str]) -> list[Image]:
 
 
 def _one_body(images: Sequence[Image]) -> Body:
-    found = {body.name: body for image in images if (body := bodies.body_of_crs(image.crs)) is not None}
+    found = {body.name: body for image in images if (body := image.body) is not None}
     if len(found) != 1:
         raise BodyError(f"A composite shows one body, and these images show {' and '.join(sorted(found))}.")
     return next(iter(found.values()))
@@ -330,7 +331,7 @@ def _one_body(images: Sequence[Image]) -> Body:
 def _shared(images: Sequence[Image], box: Box) -> Image | None:
     """Return the finest image where all have one coordinate system, north up, that serves the whole box."""
     first = images[0]
-    if any(image.wkt != first.wkt for image in images):
+    if any(image.wkt != first.wkt or image.curved is not None for image in images):
         return None
     system = pyproj.CRS.from_wkt(first.wkt)
     operation = system.coordinate_operation
@@ -343,7 +344,12 @@ def _shared(images: Sequence[Image], box: Box) -> Image | None:
 
 
 def _of_body(body: Body, box: Box) -> str:
-    """Return the body's own system for a box: equirectangular metres, polar stereographic around a pole."""
+    """Return the body's own system for a box: equirectangular metres, polar stereographic around a pole.
+
+    On the sky, arcseconds of right ascension and declination.
+    """
+    if body == bodies.SKY:
+        return _of_tms(bodies.tms_name(body))
     north, south = box[1] >= _POLAR, box[3] <= -_POLAR
     if body.name == bodies.EARTH.name:
         return str(
@@ -371,6 +377,8 @@ def _system(grid: str, body: Body) -> str:
             f"grid={grid!r} is no coordinate system: write one such as 'EPSG:32629', 'IAU_2015:30135' or the name of a "
             f"tile grid such as {bodies.tms_name(body)!r}."
         ) from error
+    if body == bodies.SKY and text == bodies.tms_name(body):
+        return wkt
     other = bodies.body_of_crs(rasterio.crs.CRS.from_wkt(wkt))
     if other is None or other.name != body.name:
         raise BodyError(
@@ -381,13 +389,33 @@ def _system(grid: str, body: Body) -> str:
 
 
 def _metres(image: Image) -> float:
-    """Return about how many metres of ground a pixel of an image covers along a side."""
+    """Return about how many metres of ground (arcseconds on the sky) a pixel of an image covers along a side."""
+    if image.curved is not None:
+        return _metres_of_curved(image)
+    if image.curved is not None:
+        return math.sqrt(math.prod(image_spacing(image, image.body)))
     system = pyproj.CRS.from_wkt(image.wkt)
     length = math.sqrt(abs(image.transform.determinant))
     unit = float(system.axis_info[0].unit_conversion_factor) if system.axis_info else 1.0
     if system.is_geographic and system.ellipsoid is not None:
         return length * unit * float(system.ellipsoid.semi_major_metre)
     return length * unit
+
+
+def _metres_of_curved(image: Image) -> float:
+    """Return the shorter side of the pixel in the middle of a swath or of an image of the sky."""
+    grid = ImageGrid.of(image)
+    columns = np.array([0.0, 1.0, 0.0]) + image.width // 2
+    rows = np.array([0.0, 0.0, 1.0]) + image.height // 2
+    longitudes, latitudes = (np.radians(part) for part in grid.lonlat(columns, rows))
+    east = (longitudes - longitudes[0] + np.pi) % (2 * np.pi) - np.pi
+    apart = np.hypot(east * np.cos(latitudes[0]), latitudes - latitudes[0])[1:]
+    radius = image.body.radius if image.body else 1.0
+    if not (np.isfinite(apart).all() and apart.min() > 0):
+        raise InputError(
+            f"The middle of {image.path} has no place, so its resolution is not known: give a resolution."
+        )
+    return float(apart.min()) * radius
 
 
 def _step(wkt: str, body: Body, metres: float) -> float:
