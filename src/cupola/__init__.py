@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cupola.client import from_environment as portal
     from cupola.exceptions import CupolaError, error_class
-    from cupola.lab import explorers
+    from cupola.lab import explorers, tiles
     from cupola.lab.chains import Chain
     from cupola.lab.collections import Collection, Item, open  # noqa: A004 - cupola.open is the name
     from cupola.lab.jobs import Job, job, jobs, map  # noqa: A004 - cupola.map is the name
@@ -49,6 +49,7 @@ __all__ = [
     "portal",
     "run_notebook",
     "storage",
+    "tiles",
 ]
 
 _HOMES = {
@@ -69,6 +70,7 @@ _HOMES = {
     "portal": ("cupola.client", "from_environment"),
     "run_notebook": ("cupola.lab.notebooks.start", "run_notebook"),
     "storage": ("cupola.lab.storage", "storage"),
+    "tiles": ("cupola.lab", "tiles"),
 }
 
 

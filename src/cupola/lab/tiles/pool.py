@@ -26,6 +26,8 @@ KILLS = 3
 KILLS_SECONDS = 30.0
 """Each worker is killed at most so often in so long for work that nobody wants any more: starting another one costs a
 second or two, more than most tiles. What is over that goes on to its end or its time limit."""
+ELSEWHERE = frozenset({"no-image", "not-found"})
+"""Problems that a node may have with files which this machine sees."""
 TRIES = 3
 """So often a request is begun when service nodes die with it."""
 
@@ -73,6 +75,8 @@ class Pool:
         self._kills: deque[float] = deque()
         self._chores: set[asyncio.Task[Any]] = set()
         self._background: set[asyncio.Task[Any]] = set()
+        self.avoid: Callable[[Worker], None] = lambda _worker: None
+        """Called with a worker of a node that does not see the session's files."""
 
     @property
     def idle_pids(self) -> list[int]:
@@ -152,6 +156,10 @@ class Pool:
         self._idle[worker] = None
         self._pump()
 
+    def leave(self, worker: Worker) -> None:
+        """Forget a worker of a service node that is gone."""
+        self._idle.pop(worker, None)
+
     def _pump(self) -> None:
         """Give waiting requests to workers that are idle, or that may still be started."""
         while self._queue and not self._closed:
@@ -187,6 +195,8 @@ class Pool:
                 flight.tries += 1
                 worker.last = flight.place
                 answer = await worker.ask(flight.request, patience=flight.patience)
+                if worker.remote and answer.problem is not None and answer.problem.code in ELSEWHERE:
+                    answer = await self._checked(flight, worker, answer)
         except NodeLostError as error:
             # Not the function's fault: it is computed elsewhere.
             worker = None
@@ -206,6 +216,19 @@ class Pool:
             if worker is not None:
                 self._rest(worker, retire=bool(header.get("retire")))
             self._pump()
+
+    async def _checked(self, flight: _Flight, worker: Worker, answer: Answer) -> Answer:
+        """Look on this machine whether what a node did not find is there; a node without the files is left alone."""
+        here = await WorkerProcess.start(self.limits, self._environment)
+        try:
+            again = await here.ask(flight.request, patience=flight.patience)
+        finally:
+            await here.kill()
+        if again.problem is not None:
+            return answer
+        self.avoid(worker)
+        await worker.kill()
+        return again
 
     async def _ready(self, worker: Worker | None) -> Worker:
         """Return a worker that runs: this one, or another one in its place."""
@@ -230,8 +253,10 @@ class Pool:
 
     def _rest(self, worker: Worker, *, retire: bool) -> None:
         """Keep a worker for the next request, for a while."""
-        if self._closed or retire:
+        if self._closed or (retire and not worker.remote):
             self._later(worker.kill())
+            return
+        if worker.remote and not worker.alive:
             return
         loop = asyncio.get_running_loop()
         self._idle[worker] = (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cupola.lab.tiles.cache import Cache
 from cupola.lab.tiles.pool import Pool
 from cupola.lab.tiles.problems import Problems, TileProblem
+from cupola.lab.tiles.remote import Nodes
 from cupola.lab.tiles.ways import Costs
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class TileService:
 
     def __init__(self, pool: Pool | None = None) -> None:
         self.pool = pool or Pool()
+        self.nodes = Nodes(self.pool)
+        self.pool.avoid = self.nodes.avoid
         self.problems = Problems()
         self.costs = Costs()
         self._cache = Cache(CACHE_BYTES)
@@ -223,7 +226,7 @@ class TileService:
             looked = await self.stretch(chain, tms, revision)
             if isinstance(looked, TileProblem):
                 return looked
-        return self.costs.way(chain, width, height, self.pool.limits.workers)
+        return self.costs.way(chain, width, height, self.pool.slots)
 
     def _make_overview(self, chain: str, request: dict[str, Any]) -> None:
         """Have the overview of a chain's collection made in the background, once for each of its revisions."""
@@ -248,6 +251,7 @@ class TileService:
         resting = self.problems.resting(chain)
         if resting is not None:
             return Answer(problem=resting)
+        self.nodes.look()
         answer = await self.pool.ask(request, key=key, patience=PATIENCE.get(request["do"], 1.0))
         if answer.problem is None:
             self.problems.clear(chain, place)

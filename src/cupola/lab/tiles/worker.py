@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import hashlib
 import os
 import resource
 import signal
@@ -17,7 +18,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cupola.exceptions import CupolaError
+from cupola.exceptions import CupolaError, InputError
 from cupola.lab.tiles import frames, works
 from cupola.lab.tiles.problems import TileProblem
 from cupola.lab.tiles.source import remember
@@ -25,7 +26,7 @@ from cupola.lab.tiles.source import remember
 if TYPE_CHECKING:
     from cupola.lab.chains import Chain
 
-__all__ = ["main"]
+__all__ = ["die_with", "main"]
 
 CHAINS_KEPT = 16
 PR_SET_PDEATHSIG = 1
@@ -35,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
     """Compute tiles until standard input ends."""
     numbers = sys.argv[1:] if args is None else args
     memory_mib, parent = int(numbers[0]), int(numbers[1])
-    _die_with(parent)
+    die_with(parent)
     if "background" in numbers:
         os.nice(19)
     source, sink = _private_pipes()
@@ -52,7 +53,7 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel end this process with its parent: a function that loops would never see the closed pipe."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -119,7 +120,7 @@ class Worker:
     def _guarded(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         chain: Chain | None = None
         try:
-            chain = self._chain(request["chain"], request["revision"])
+            chain = self._chain(request["chain"], request["revision"], request.pop("text", None))
             return self._answer(chain, request)
         except CupolaError as error:
             return self._problem(TileProblem(code=error.code, status=error.status, message=str(error)))
@@ -164,16 +165,36 @@ class Worker:
         header, body = works.find(request["do"])(chain, request)
         return {**header, "seconds": round(time.perf_counter() - began, 5)}, body
 
-    def _chain(self, name: str, revision: str) -> Chain:
-        """Return a chain, from memory if it was used lately; another revision looks at its folder again."""
+    def _chain(self, name: str, revision: str, text: str | None) -> Chain:
+        """Return a chain, from memory if it was used lately; another revision looks at its folder again.
+
+        Its JSON comes along as `text` where the session has another home than this machine.
+        """
         key = (name, revision)
         if key in self._chains:
             self._chains.move_to_end(key)
             return self._chains[key]
-        chain = self._chains[key] = self._store.load(name)
+        chain = self._chains[key] = self._store.load(name) if text is None else _parsed(name, text)
         while len(self._chains) > CHAINS_KEPT:
             self._chains.popitem(last=False)
         return chain
+
+
+def _parsed(name: str, text: str) -> Chain:
+    """Return the chain whose JSON came with a request.
+
+    Raises
+    ------
+    InputError
+        It is another one than the request names.
+    """
+    from cupola.lab.chains import Chain
+
+    if hashlib.sha256(text.encode()).hexdigest() != name:
+        raise InputError(
+            f"What was sent is not the chain {name[:12]}: run the notebook cell that makes it again."
+        )
+    return Chain.from_json(text)
 
 
 if __name__ == "__main__":
