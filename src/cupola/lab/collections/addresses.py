@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import time
@@ -55,6 +56,7 @@ def client() -> httpx.Client:
         import httpx
 
         _client.append(httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True))
+        atexit.register(_client[0].close)
     return _client[0]
 
 
@@ -75,7 +77,13 @@ def searches(address: str, wish: Wish) -> bool:
     """
     if _kept(address, wish) is not None:
         return bool(index.recall(wish.key(address)) and _said(wish.key(address)).get("api"))
-    return _place(address).kind == "api"
+    try:
+        return _place(address).kind == "api"
+    except UnavailableError:
+        key = _kept(address, wish, fresh=False)
+        if key is None:
+            raise
+        return bool(_said(key).get("api"))
 
 
 def _said(key: str) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def _ask(address: str, wish: Wish, progress: Callable[[int, int], object] | None
     if place.kind in ("store", "web"):
         return _listed(place, progress)
     if place.kind == "api":
-        records, note = stac_api.search(place.address, place.document, wish, progress)
+        records, note = stac_api.search(client(), place.address, place.document, wish, progress)
         return _keep(wish.key(address), place, records, note)
     if place.kind == "catalog":
         records, note = stac_api.crawl(client(), place.address, place.document, progress)

@@ -311,7 +311,9 @@ def _described(table: pa.Table, words: dict[str, Any]) -> pa.Table:
 
     bodies = {"Earth"}
     if "ssys:targets" in table.column_names:
-        said = {tuple(one) if isinstance(one, list) else ("Earth",) for one in table["ssys:targets"].to_pylist()}
+        said = {
+            tuple(one) if isinstance(one, list) else ("Earth",) for one in table["ssys:targets"].to_pylist()
+        }
         bodies = {name for names in said for name in names} or bodies
     only = bodies.pop() if len(bodies) == 1 else ""
     return metadata(table, words, _crs_of(only), earth=only == "Earth")

@@ -42,6 +42,8 @@ _KEYS = (
 _TOO_MANY = 429
 _BROKEN = 500
 _SAFE = "%/:?&=#+,;@~!*'()[]$"
+_ours: set[str] = set()
+"""Variables that were set here, by nobody else."""
 _SETTINGS = {
     # A server that is busy is asked again; one that hangs must not hang a tile.
     "GDAL_HTTP_MAX_RETRY": "4",
@@ -64,7 +66,8 @@ def is_address(text: str) -> bool:
 
 def anonymous() -> bool:
     """Tell whether object stores are asked without keys: none are given, or the environment says so."""
-    if os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1", "ON"):
+    asked = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper()
+    if asked in ("YES", "TRUE", "1", "ON") and "AWS_NO_SIGN_REQUEST" not in _ours:
         return True
     files = [
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
@@ -98,6 +101,11 @@ def _prepared(_environment: tuple[str | None, ...]) -> None:
     if anonymous():
         # Otherwise GDAL looks for the keys of a cloud machine, which takes seconds where there is none.
         os.environ["AWS_NO_SIGN_REQUEST"] = "YES"
+        _ours.add("AWS_NO_SIGN_REQUEST")
+    elif "AWS_NO_SIGN_REQUEST" in _ours:
+        # Keys were given meanwhile.
+        _ours.discard("AWS_NO_SIGN_REQUEST")
+        os.environ.pop("AWS_NO_SIGN_REQUEST", None)
 
 
 def prepare() -> None:

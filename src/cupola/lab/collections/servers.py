@@ -96,6 +96,22 @@ class ServerLook(Look):
 
     keeps_documents = True
 
+    def __init__(
+        self, source: str, *, has_head: bool, progress: Callable[[int, int], object] | None = None
+    ) -> None:
+        super().__init__(source, has_head=has_head, progress=progress)
+        self._listing: Listing | None = None
+
+    @override
+    def list(self) -> Listing:
+        if self._listing is None:
+            self._listing = self.ask()
+        return self._listing
+
+    def ask(self) -> Listing:
+        """Ask the server what lies there."""
+        raise NotImplementedError
+
     @override
     def unchanged(self, known: Kept) -> bool:
         return time.time() - known.looked < FRESH_S
@@ -110,8 +126,9 @@ class ServerLook(Look):
 
     def head(self) -> dict[str, Any] | None:
         """Return the document that speaks for the place."""
+        documents = self.list().documents
         for name in ("collection.json", "catalog.json"):
-            text = self.read(name)
+            text = self.read(name) if name in documents else None
             try:
                 document = json.loads(text) if text else None
             except ValueError:
@@ -162,7 +179,7 @@ class StoreLook(ServerLook):
             raise _refused(self.place(name), error) from error
 
     @override
-    def list(self) -> Listing:
+    def ask(self) -> Listing:
         from pyarrow import fs
 
         found = Listing()
@@ -203,10 +220,13 @@ def _store() -> Any:
 def _refused(address: str, error: OSError) -> CupolaError:
     """Return why an object store refused, in a sentence."""
     said = str(error)
+    if any(
+        word in said
+        for word in ("ACCESS_DENIED", "ACCESS_KEY", "SIGNATURE", "HTTP status 403", "UnsupportedAlgorithm")
+    ):
+        return InputError(f"{address} cannot be read: {remote.status_words(403)}.")
     if "NO_SUCH_BUCKET" in said or "does not exist" in said:
         return NotFoundError(f"{address} cannot be read: there is no such bucket or prefix.")
-    if "ACCESS_DENIED" in said or "403" in said or "SIGNATURE" in said or "INVALID_ACCESS_KEY" in said:
-        return InputError(f"{address} cannot be read: {remote.status_words(403)}.")
     if "NETWORK_CONNECTION" in said or "resolve" in said or "connect" in said.lower():
         return UnavailableError(
             f"{address} cannot be reached: the store does not answer; look at AWS_ENDPOINT_URL and AWS_REGION."
@@ -230,7 +250,7 @@ class WebLook(ServerLook):
             return None
 
     @override
-    def list(self) -> Listing:
+    def ask(self) -> Listing:
         found = Listing()
         todo, seen = [(self.base, 0)], {self.base}
         while todo and len(seen) <= _MOST_PAGES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from datetime import UTC, timedelta
@@ -100,7 +101,11 @@ def head_of(document: dict[str, Any], address: str) -> dict[str, Any]:
 
 
 def search(
-    address: str, document: dict[str, Any], wish: Wish, call: Callable[[int, int], object] | None
+    web: httpx.Client,
+    address: str,
+    document: dict[str, Any],
+    wish: Wish,
+    call: Callable[[int, int], object] | None,
 ) -> tuple[list[Record], str]:
     """Return the items of a server's collection, the newest first where it can sort, and a word where some are missing.
 
@@ -115,18 +120,19 @@ def search(
     found: dict[str, Record] = {}
     matched = 0
     try:
-        client = _client(link(document, "root", address) or address)
-        with Progress("items", 0, call) as progress:
-            for box in wish.boxes():
-                for page in _pages(client, name, box, wish):
-                    features = page.get("features") or []
-                    total = page.get("numberMatched") or (page.get("context") or {}).get("matched") or 0
-                    matched = max(matched, int(total))
-                    for feature in features:
-                        _add(found, feature, address)
-                    progress.step(len(features))
-                    if len(found) > MOST:
-                        break
+        with (
+            Progress("items", 0, call) as progress,
+            _searcher(link(document, "root", address) or address) as client,
+        ):
+            for page in _all_pages(client, web, address, document, wish):
+                features = page.get("features") or []
+                total = page.get("numberMatched") or (page.get("context") or {}).get("matched") or 0
+                matched = max(matched, int(total))
+                for feature in features:
+                    _add(found, feature, address)
+                progress.step(len(features))
+                if len(found) > MOST:
+                    break
     except CupolaError:
         raise
     except Exception as error:
@@ -134,6 +140,17 @@ def search(
         raise _told(address, name, error) from error
     records = list(found.values())[:MOST]
     return records, _missing(address, max(matched, len(found)), wish) if len(found) > MOST else ""
+
+
+def _all_pages(
+    client: Any, web: httpx.Client, address: str, document: dict[str, Any], wish: Wish
+) -> Iterator[dict[str, Any]]:
+    """Yield pages of items, asking for the next only when it is wanted."""
+    if not client.conforms_to("ITEM_SEARCH"):
+        yield from _listed(web, link(document, "items", address) or address)
+        return
+    for box in wish.boxes():
+        yield from _pages(client, str(document.get("id") or ""), box, wish)
 
 
 def _add(found: dict[str, Record], feature: dict[str, Any], address: str) -> None:
@@ -154,7 +171,9 @@ def _missing(address: str, matched: int, wish: Wish) -> str:
     return text
 
 
-def _client(root: str) -> Any:
+@contextlib.contextmanager
+def _searcher(root: str) -> Iterator[Any]:
+    """Give the client of a STAC server."""
     from pystac_client import Client
     from pystac_client.stac_api_io import StacApiIO
     from urllib3 import Retry
@@ -166,15 +185,16 @@ def _client(root: str) -> Any:
         allowed_methods=None,
         respect_retry_after_header=True,
     )
-    return Client.open(root, stac_io=StacApiIO(max_retries=retries, timeout=(10, 60)))
+    asking = StacApiIO(max_retries=retries, timeout=(10, 60))
+    with contextlib.closing(asking.session), warnings.catch_warnings():
+        # Servers that lack a link or do not say all that they can are no news to a person.
+        warnings.simplefilter("ignore")
+        yield Client.open(root, stac_io=asking)
 
 
 def _pages(client: Any, name: str, box: list[float] | None, wish: Wish) -> Iterator[dict[str, Any]]:
-    """Yield pages of items, asking for the next only when it is wanted."""
+    """Yield pages of a search."""
     options: dict[str, Any] = {"collections": [name], "limit": _PAGE, "datetime": wish.span(), "bbox": box}
-    if not client.conforms_to("ITEM_SEARCH"):
-        yield from _listed(client, name)
-        return
     if client.conforms_to("SORT"):
         options["sortby"] = "-properties.datetime"
     if wish.query and client.conforms_to("FILTER") and "circle(" not in wish.query:
@@ -184,10 +204,15 @@ def _pages(client: Any, name: str, box: list[float] | None, wish: Wish) -> Itera
     yield from client.search(**options).pages_as_dicts()
 
 
-def _listed(client: Any, name: str) -> Iterator[dict[str, Any]]:
+def _listed(web: httpx.Client, address: str) -> Iterator[dict[str, Any]]:
     """Yield all items of a server that cannot search."""
-    for item in client.get_collection(name).get_items():
-        yield {"features": [item.to_dict(transform_hrefs=False)]}
+    todo: str | None = f"{address}{'&' if '?' in address else '?'}limit={_PAGE}"
+    seen: set[str] = set()
+    while todo and todo not in seen:
+        seen.add(todo)
+        page = fetch(web, todo).json()
+        yield page
+        todo = link(page, "next", todo)
 
 
 def _told(address: str, name: str, error: Exception) -> CupolaError:
