@@ -119,7 +119,7 @@ def state_of(sky):
     return json.dumps({name: getattr(sky, name) for name in names}, default=plain).replace("<", "\\u003c")
 
 
-def show(browser, server, sky, *, dark=False):
+def show(browser, server, sky, *, dark=False, offline=False):
     """Open a page with a sky map; return it, the requests it made and what Chromium complained about."""
     page = browser.new_page(viewport={"width": 900, "height": 760})
     page.set_extra_http_headers({"Authorization": f"token {server.token}"})
@@ -131,6 +131,10 @@ def show(browser, server, sky, *, dark=False):
     html = PAGE % {"css": sky._css, "state": state_of(sky), "background": "#111" if dark else "#fff"}
     page.route("**/sky-page.html", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.route("**/sky-widget.js", lambda route: route.fulfill(body=sky._esm, content_type="text/javascript"))
+    if offline:
+        page.route(
+            lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort()
+        )
     page.goto(f"{server.url}sky-page.html")
     page.wait_for_function("window.begun")
     return page, requests, complaints

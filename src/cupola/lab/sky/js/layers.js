@@ -14,7 +14,7 @@ class Entry {
       const button = head.appendChild(labelled("button", `${label} ${layer.name}`, { type: "button", textContent: sign }));
       button.addEventListener("click", () => actions.move(layer.id, step));
     }
-    const goto = head.appendChild(labelled("button", `look at ${layer.name}`, { type: "button", textContent: "⌖" }));
+    const goto = head.appendChild(labelled("button", `look at ${layer.name}`, { type: "button", textContent: "◎" }));
     goto.addEventListener("click", () => this.stretched && actions.look(this.stretched));
     const tools = this.box.appendChild(element("div", "cupola-sky-tools"));
     this.opacity = tools.appendChild(

@@ -119,12 +119,16 @@ class Sky {
     this.moving = setTimeout(() => {
       const [ra, dec] = this.view.getRaDec();
       this.said = { center: [ra, dec], fov: this.view.getFov()[0] };
+      // Values arrive one after the other: what is half told must not move the map back.
+      this.telling = true;
       this.save({ ...this.said, placed: true });
+      this.telling = false;
     }, SETTLED_MS);
   }
 
   // The kernel moved.
   follow() {
+    if (this.telling) return;
     const [ra, dec] = this.model.get("center");
     const fov = this.model.get("fov");
     const { said } = this;
