@@ -15,7 +15,16 @@ from cupola.lab.chains.graph.bands import Bands, Select
 from cupola.lab.chains.graph.functions import MAX_HALO, Map
 from cupola.lab.chains.graph.program import Program, from_json
 from cupola.lab.chains.graph.source import Source
-from cupola.lab.chains.methods import Areas, Arithmetic, Masks, Planetary, Reductions, Scale, Terrain
+from cupola.lab.chains.methods import (
+    Areas,
+    Arithmetic,
+    Exchange,
+    Masks,
+    Planetary,
+    Reductions,
+    Scale,
+    Terrain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from cupola.lab.bodies import Body
     from cupola.lab.chains.functions import Function
     from cupola.lab.chains.graph.base import Step
+    from cupola.lab.chains.probing import Area, Probe
     from cupola.lab.collections.collection import Collection
     from cupola.lab.jobs import Job
     from cupola.lab.jobs.options import Options
@@ -35,7 +45,7 @@ _SHOWN = 40
 """Most steps that a chain tells of itself."""
 
 
-class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas):
+class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exchange):
     """A computation over a collection. It is immutable: every operation returns a new chain.
 
     Values are physical, float32, NaN where there is no data. Chains of one collection can be added, compared
@@ -245,6 +255,46 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas):
         from cupola.lab.chains.run import compute
 
         return compute(self, item, bbox=bbox)
+
+    def probe(self, longitude: float, latitude: float) -> Probe:
+        """Return the values at a place, and those of each item there: its time series.
+
+        Parameters
+        ----------
+        longitude, latitude
+            In degrees of the body (right ascension and declination on the sky), at full resolution; column and row for
+            images without a coordinate system.
+
+        Raises
+        ------
+        InputError
+            When they are no numbers.
+        """
+        from cupola.lab.chains.probing import probe
+
+        return probe(self, longitude, latitude)
+
+    def area(self, geometry: Any, *, metres: float | None = None) -> Area:
+        """Return statistics in an area: of what a map shows, and of each item for a time series.
+
+        Parameters
+        ----------
+        geometry
+            A polygon as GeoJSON or shapely's, in degrees of the body; in columns and rows for images without a
+            coordinate system. `zonal` takes many regions at once.
+        metres
+            Size of the pixels on the ground; where nothing is said the images' own, or larger for a large area.
+
+        Raises
+        ------
+        InputError
+            When it is no area, or the size no positive number.
+        LimitError
+            When there are too many pixels of this size.
+        """
+        from cupola.lab.chains.probing import area
+
+        return area(self, geometry, metres)
 
     def run(  # noqa: PLR0913 - what can be said of a run, each with a default that fits
         self,

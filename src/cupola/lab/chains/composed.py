@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cupola.lab.chains.grids import Grid
+from cupola.exceptions import InputError
+from cupola.lab.chains.grids import Grid, ImageGrid
+from cupola.lab.chains.lattice import lattice_of, steps_of
 from cupola.lab.chains.planning import choose_grid
 from cupola.lab.collections.footprint import check_box
 from cupola.lab.projection import lonlat_of_wkt
@@ -36,9 +38,12 @@ def pinned_whole(
 ) -> NDArray[np.float32] | None:
     """Compute a line that is one image at a scale of its own, and bring it to a grid by the nearest pixel."""
     step = evaluation.program.reads(place)[0]
+    if isinstance(grid, ImageGrid) and grid.image.placement is None:
+        return _in_image_space(evaluation, place, metres, grid)
     if evaluation.body is None:
-        # Images that only have columns and rows have one size; their scale counts pixels.
-        return evaluation.values(place, grid)
+        raise InputError(
+            "Images without a coordinate system have a scale only in their own columns and rows."
+        )
     size = metres
     while True:
         whole = _frame(step.source, step.names, size)
@@ -61,6 +66,21 @@ def pinned_whole(
     brought = values[:, np.clip(down - top, 0, height - 1), np.clip(across - left, 0, width - 1)]
     brought[:, ~inside] = np.nan
     return brought
+
+
+def _in_image_space(
+    evaluation: Evaluation, place: int, pixels: float, grid: ImageGrid
+) -> NDArray[np.float32] | None:
+    """Compute a line on pixels of so many pixels: images that only have columns and rows have one size."""
+    columns, rows = grid.of_image(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
+    lattice = lattice_of(
+        grid.image, columns[np.newaxis], rows[:, np.newaxis], steps_of(grid.image, None, pixels)
+    )
+    if lattice is None:
+        return None
+    evaluation.note(pixels, exact=True)
+    values = evaluation.values(place, lattice.grid, usual="average")
+    return None if values is None else lattice.bring(values)
 
 
 def _places(whole: Grid, grid: AnyGrid) -> tuple[Any, Any]:
