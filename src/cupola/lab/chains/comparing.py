@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rasterio.windows import Window
 
 from cupola.exceptions import ImageError
 from cupola.lab.collections.footprint import Box, outline_box
+from cupola.lab.collections.images import describe, open_image
 from cupola.lab.projection import lonlat_of
 
 if TYPE_CHECKING:
@@ -58,10 +60,41 @@ def compare(one: Path, other: Path) -> Comparison:
         When one of them cannot be read.
     """
     try:
+        if one.suffix == ".fits":
+            with closing(_Sky(one)) as first, closing(_Sky(other)) as second:
+                return _compare(first, second)
         with rasterio.open(one) as first, rasterio.open(other) as second:
             return _compare(first, second)
     except RasterioError as error:
         raise ImageError(f"{one} and {other} cannot be compared ({error}).") from error
+
+
+class _Sky:
+    """A FITS file with the few things of a rasterio dataset that are compared."""
+
+    crs = None
+
+    def __init__(self, path: Path) -> None:
+        self.image = describe(str(path))
+        self._dataset = open_image(str(path))
+        self.width, self.height, self.count = self.image.width, self.image.height, self.image.count
+        self.shape = (self.height, self.width)
+        self.dtypes, self.scales, self.nodatavals = self.image.dtypes, self.image.scales, self.image.nodata
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the stored numbers (bands, rows, columns) of a window."""
+        return np.asarray(self._dataset.read(list(range(1, self.count + 1)), window=window))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+    def lonlat(self, columns: Any, rows: Any) -> tuple[Any, Any]:
+        """Return right ascensions and declinations of places in pixels."""
+        nowhere = np.full(np.shape(columns), np.nan)
+        return (
+            (nowhere, nowhere) if self.image.placement is None else self.image.placement.lonlat(columns, rows)
+        )
 
 
 def _compare(first: Any, second: Any) -> Comparison:
@@ -101,6 +134,10 @@ def _unlike(first: Any, second: Any) -> str | None:
         return f"{first.count} bands became {second.count}"
     if first.dtypes != second.dtypes:
         return f"numbers of type {first.dtypes[0]} became {second.dtypes[0]}"
+    if isinstance(first, _Sky):
+        corners = np.array([0.0, first.width]), np.array([0.0, first.height])
+        same = np.allclose(first.lonlat(*corners), second.lonlat(*corners), rtol=0, atol=1e-9, equal_nan=True)
+        return None if same else "the image lies elsewhere"
     if first.crs != second.crs or not first.transform.almost_equals(second.transform):
         return "the image lies elsewhere"
     return None
@@ -133,11 +170,13 @@ def _known(values: NDArray[Any], source: Any) -> NDArray[np.bool_]:
 
 def _box(source: Any, left: int, top: int, right: int, bottom: int) -> Box | None:
     """Return the box in degrees around a window."""
-    if not source.crs:
+    if not source.crs and not isinstance(source, _Sky):
         return None
     steps = np.linspace(0, 1, _EDGE)
     zeros, ones = np.zeros_like(steps), np.ones_like(steps)
     columns = left + np.concatenate([steps, ones, steps[::-1], zeros]) * (right - left)
     rows = top + np.concatenate([zeros, steps, ones, steps[::-1]]) * (bottom - top)
+    if isinstance(source, _Sky):
+        return outline_box(*source.lonlat(columns, rows))
     a, b, c, d, e, f = source.transform[:6]
     return outline_box(*lonlat_of(source.crs).inverse(a * columns + b * rows + c, d * columns + e * rows + f))

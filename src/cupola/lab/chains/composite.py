@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from rasterio.windows import Window
 
 from cupola.exceptions import BandError
+from cupola.lab.bodies import SKY
 from cupola.lab.chains import evaluate
 from cupola.lab.chains.chain import Chain
 from cupola.lab.chains.graph.bands import Bands
@@ -18,6 +19,7 @@ from cupola.lab.chains.look import look_of
 from cupola.lab.chains.packing import Packing
 from cupola.lab.chains.products import KEPT
 from cupola.lab.chains.provenance import describe_inputs, state_of
+from cupola.lab.chains.skyfile import coordinates_of_grid
 from cupola.lab.chains.writing import Target, write
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.planning import OutputGrid
     from cupola.lab.collections.items import Item
 
-__all__ = ["piece_name", "write_piece"]
+__all__ = ["GridSource", "piece_name", "restricted", "write_piece"]
 
 _HELD = 220_000_000
 """Bytes that the images of one window may take together."""
@@ -105,12 +107,11 @@ def write_piece(  # noqa: PLR0913 - each says one thing about the file
     """
     stem = piece_name(name or Path(folder).name, grid, piece)
     target = Target.of(folder, stem, Packing.of(dtype, scale, nodata), provenance)
-    if only is not None:
-        chain = _restricted(chain, only)
-    return write(GridSource(chain, grid, piece), target, keep=keep, skip_empty=True)
+    used = chain if only is None else restricted(chain, only)
+    return write(GridSource(used, grid, piece, said=chain), target, keep=keep, skip_empty=True)
 
 
-def _restricted(chain: Chain, only: Collection[str]) -> Chain:
+def restricted(chain: Chain, only: Collection[str]) -> Chain:
     """Return the chain over these items of its collections alone."""
     sources = {
         source: Source.of(source.collection.filter(query={"id": {"in": sorted(only)}}))
@@ -141,10 +142,16 @@ class GridSource:
 
     early = False
 
-    def __init__(self, chain: Chain, grid: OutputGrid, piece: tuple[int, int]) -> None:
-        self.chain = chain
+    def __init__(
+        self, used: Chain, grid: OutputGrid, piece: tuple[int, int], *, said: Chain | None = None
+    ) -> None:
+        self.chain = used if said is None else said
+        """The chain that was asked for."""
+        self._used_chain = used
+        """The same, over some of the items alone."""
         self.frame = grid.part(*piece)
-        self._candidates = _candidates(chain, self.frame)
+        self.coordinates = coordinates_of_grid(self.frame) if used.body == SKY else None
+        self._candidates = _candidates(used, self.frame)
         self._used: dict[str, None] = {}
         self.state = state_of(
             sorted((one.item.id, one.files) for ones in self._candidates.values() for one in ones)
@@ -179,7 +186,7 @@ class GridSource:
 
     def compute(self, part: _Places) -> NDArray[np.float32]:
         """Return the chain's values."""
-        pixels = evaluate.on_grid(self.chain, self.frame.window(part.inner), max_items=None)
+        pixels = evaluate.on_grid(self._used_chain, self.frame.window(part.inner), max_items=None)
         self._used.update(dict.fromkeys(pixels.items))
         return pixels.data
 

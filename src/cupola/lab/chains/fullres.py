@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from cupola.lab.chains import planning
+from cupola.lab.chains.composite import GridSource, restricted
 from cupola.lab.chains.look import look_of
 from cupola.lab.chains.packing import Packing
 from cupola.lab.chains.provenance import describe_inputs, state_of
+from cupola.lab.chains.skyfile import coordinates_of_image
 from cupola.lab.chains.whole import Whole, windows
 from cupola.lab.chains.writing import Target, write
+from cupola.lab.collections.placement import Celestial, Swath
 
 if TYPE_CHECKING:
     import os
@@ -61,7 +66,8 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     Returns
     -------
     path
-        Of the GeoTIFF.
+        Of the GeoTIFF, or of the FITS file for an image of the sky. A swath is brought to a regular grid of its own
+        resolution.
 
     Raises
     ------
@@ -74,7 +80,9 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     """
     scene = chain.collection.item(item) if isinstance(item, str) else item
     target = Target.of(folder, name or scene.id, Packing.of(dtype, scale, nodata), provenance)
-    path = write(ItemSource(chain, scene), target, keep=keep)
+    whole = Whole(chain, scene)
+    source = _of_swath(chain, whole) if isinstance(whole.grid.placement, Swath) else ItemSource(chain, whole)
+    path = write(source, target, keep=keep)
     assert path is not None  # noqa: S101 - only empty pieces of composites are left out
     return path
 
@@ -86,16 +94,26 @@ _BYTES = 20
 _WINDOWS = (1024, 512, 256, 128)
 
 
+def _of_swath(chain: Chain, whole: Whole) -> GridSource:
+    """Return the pixels of a swath brought to a regular grid of its own resolution, in one piece."""
+    item = whole.item
+    grid = planning.choose_grid([item], chain.bands, box=item.bbox)
+    grid = replace(grid, piece=max(grid.width, grid.height))
+    return GridSource(restricted(chain, [item.id]), grid, (0, 0), said=chain)
+
+
 class ItemSource:
     """The pixels of one item, on the grid of its finest band."""
 
     early = True
 
-    def __init__(self, chain: Chain, item: Item) -> None:
+    def __init__(self, chain: Chain, whole: Whole) -> None:
         self.chain = chain
-        self.item = item
-        self.whole = Whole(chain, item)
-        self.frame = self.whole.grid
+        self.item = item = whole.item
+        self.whole = whole
+        self.frame = whole.grid
+        placement = whole.grid.placement
+        self.coordinates = coordinates_of_image(placement) if isinstance(placement, Celestial) else None
         self._bands = sum(len(item.band(name)) for name in chain.bands)
         self.state = state_of([(item.id, self.whole.files)])
         self.extra: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rasterio.enums import ColorInterp
 
 from cupola.exceptions import CupolaError
-from cupola.lab.collections.images import local_path, open_image
+from cupola.lab.collections.images import describe, local_path, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +128,8 @@ def _look(band: Band, item: Item, *, classes: bool) -> BandLook:
         said = {**asset.fields, **own}
     unit = said.get("unit") or said.get("raster:unit")
     listed = said.get("classification:classes") if classes else None
-    name = band.name.rpartition(":")[2] if item.from_file else band.name
+    name = describe(band.path).band_names[band.index - 1] if item.from_file else band.name
+    unit = unit or next(iter(describe(band.path).units[band.index - 1 : band.index]), None)
     return BandLook(
         name,
         str(unit) if isinstance(unit, str) else None,

@@ -152,7 +152,7 @@ def reproduce(
     with _folder(folder) as place:
         task, source = _task(said, document, str(place))
         version, note = _made(task, source, made_by, path.stem, here=here)
-        found = next(iter(sorted(place.glob("*.tif"))), None)
+        found = next(iter(sorted(place.glob(f"*{product.suffix}"))), None)
         if found is None:
             raise TaskError(f"{path.stem} came out empty: no pixel has a value this time.")
         comparison = compare(product, found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cupola.lab.bodies import EARTH, SKY
 from cupola.lab.chains.provenance import checksum, datalab_version, describe_function, software
 from cupola.lab.collections.footprint import image_box
 from cupola.lab.collections.images import describe
@@ -35,6 +36,8 @@ _EXTENSIONS = [
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
+_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+_FITS = "image/fits"
 _CLASSES = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 _SSYS = "https://stac-extensions.github.io/ssys/v1.1.1/schema.json"
 
@@ -99,7 +102,7 @@ def item_document(pixels: Path, final: Path, collection: str, made: Made) -> dic
     image = describe(str(pixels))
     box = image_box(image)
     body = made.body
-    foreign = body is not None and body.name != "Earth"
+    foreign = body is not None and body.name not in (EARTH.name, SKY.name)
     classes = any(band.classes for band in made.look.bands)
     document: dict[str, Any] = {
         "type": "Feature",
@@ -181,7 +184,7 @@ def _asset(pixels: Path, final: Path, made: Made) -> dict[str, Any]:
     nodata = packing.to_json()["nodata"]
     return {
         "href": f"./{final.name}",
-        "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+        "type": _FITS if final.suffix == ".fits" else _COG,
         "title": _title(made),
         "roles": ["data"],
         "bands": [
@@ -219,7 +222,12 @@ def _times(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _projection(image: Image) -> dict[str, Any]:
-    """Return the grid, and the coordinate system: by code where it has one, else in full (planets have none)."""
+    """Return the grid, and the coordinate system: by code where it has one, else in full.
+
+    A FITS file has its own description of the sky, which no code stands for.
+    """
+    if image.curved is not None:
+        return {"proj:shape": [image.height, image.width], "proj:code": None}
     grid: dict[str, Any] = {
         "proj:shape": [image.height, image.width],
         "proj:transform": [float(value) for value in image.transform[:6]],

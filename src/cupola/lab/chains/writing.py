@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,7 @@ from cupola.lab.chains.products import (
     write_collection,
     write_json,
 )
+from cupola.lab.chains.skyfile import FitsFile
 from cupola.lab.chains.stac import Made, item_document
 from cupola.lab.chains.statistics import Statistics
 
@@ -54,6 +55,10 @@ class Source(Protocol):
     @property
     def frame(self) -> Frame:
         """Its size and place."""
+
+    @property
+    def coordinates(self) -> tuple[Any, bytes] | None:
+        """Header cards and extensions of a FITS file, for pixels of the sky; nothing for all others."""
 
     @property
     def early(self) -> bool:
@@ -101,6 +106,7 @@ class Target:
     packing: Packing
     said: Mapping[str, Any]
     """What the caller wants to be told: ``job``, ``by``, and parameters."""
+    suffix: str = ".tif"
 
     @classmethod
     def of(
@@ -118,7 +124,7 @@ class Target:
     @property
     def path(self) -> Path:
         """The product's file."""
-        return self.folder / f"{self.stem}.tif"
+        return self.folder / f"{self.stem}{self.suffix}"
 
 
 def write(source: Source, target: Target, *, keep: bool, skip_empty: bool = False) -> Path | None:
@@ -131,6 +137,8 @@ def write(source: Source, target: Target, *, keep: bool, skip_empty: bool = Fals
     LimitError
         When the disk is full; nothing is left behind.
     """
+    if source.coordinates is not None:
+        target = replace(target, suffix=".fits")
     with disk_errors(target.folder):
         target.folder.mkdir(parents=True, exist_ok=True)
         sweep(target.folder, target.stem)
@@ -144,16 +152,19 @@ def write(source: Source, target: Target, *, keep: bool, skip_empty: bool = Fals
 def _write(source: Source, target: Target, *, skip_empty: bool) -> Path | None:
     """Write pixels and item aside, then give both their names."""
     place, packing = target.folder, target.packing
-    plain, packed, draft = (aside(place, target.stem, ending) for ending in (".plain.tif", ".tif", ".json"))
+    endings = (".plain.tif", target.suffix, ".json")
+    plain, packed, draft = (aside(place, target.stem, ending) for ending in endings)
+    sky = source.coordinates is not None
     try:
         with ThreadPoolExecutor(1, "checksum") as beside, source:
             # Checksums of the inputs run while pixels are computed: both leave the interpreter alone.
             early = beside.submit(source.inputs, place) if source.early else None
-            size, statistics, look = _compute(source, target, plain)
+            size, statistics, look = _compute(source, target, packed if sky else plain)
             if skip_empty and statistics.empty:
                 return None
-            with disk_errors(place, size):
-                to_cog(plain, packed, packing)
+            if not sky:
+                with disk_errors(place, size):
+                    to_cog(plain, packed, packing)
             inputs = early.result() if early else source.inputs(place)
         made = Made(
             chain=source.chain,
@@ -176,6 +187,12 @@ def _write(source: Source, target: Target, *, skip_empty: bool) -> Path | None:
     return target.path
 
 
+def _output(source: Source, path: Path, packing: Packing) -> PlainFile | FitsFile:
+    if source.coordinates is not None:
+        return FitsFile(path, source.frame, packing, source.coordinates)
+    return PlainFile(path, source.frame, packing)
+
+
 def _compute(source: Source, target: Target, path: Path) -> tuple[int, Statistics, Look]:
     """Compute all windows into a plain GeoTIFF and return its size; the next window is read meanwhile."""
     packing, statistics = target.packing, Statistics()
@@ -183,7 +200,7 @@ def _compute(source: Source, target: Target, path: Path) -> tuple[int, Statistic
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
         ThreadPoolExecutor(1, "read") as reader,
-        PlainFile(path, source.frame, packing) as output,
+        _output(source, path, packing) as output,
     ):
         waiting = source.windows()
         part = source.read(next(waiting))
