@@ -32,7 +32,7 @@ def test_what_lies_below_fits_body_and_grid() -> None:
     assert keys("Bennu") == ["none"]
 
 
-def test_a_collection_can_lie_below(write, tmp_path: Path) -> None:
+def test_a_collection_can_lie_below(write) -> None:
     collection = cupola.open(write("moon.tif", crs=MOON))
     shown = cupola.Map(basemap=collection)
     assert shown.body.name == "Moon"

@@ -1,5 +1,6 @@
 // What lies below and above the chains: base maps, vector layers, the mark of a named feature.
 const PATIENCE_MS = 6000;
+const END_OF_FILE = -85.5;
 
 // Arcs of a TopoJSON file, decoded as its specification says: differences of whole numbers, scaled and shifted.
 function topology(file) {
@@ -9,7 +10,9 @@ function topology(file) {
     return arc.map(([dx, dy]) => {
       x += dx;
       y += dy;
-      return [x * scale[0] + translate[0], y * scale[1] + translate[1]];
+      const latitude = y * scale[1] + translate[1];
+      // The file ends a little before the south pole, where the Antarctic has no coast.
+      return [x * scale[0] + translate[0], latitude < END_OF_FILE ? -90 : latitude];
     });
   });
   const ring = (numbers) => numbers.flatMap((number_, index) => {
