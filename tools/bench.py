@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 RESULTS = FOLDER / "results.md"
 LAST = FOLDER / "results.json"
 NAMES = (
-    *("launch", "routes", "tiles", "fullres", "jobs", "panel", "docker_launch"),
+    *("launch", "routes", "tiles", "viewport", "mosaic", "fullres", "jobs", "panel", "docker_launch"),
     *("htcondor", "slurm", "arrays", "local_engine", "kills"),
 )
 HEAD = """# Benchmarks

@@ -24,6 +24,7 @@ from cupola.lab.tiles.pool import Pool
 from cupola.lab.tiles.process import WorkerLimits
 from cupola.lab.tiles.service import TileAddress, TileService
 from cupola.lab.tiles.styles import Style
+from support.jobs_portal import Portal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -222,6 +223,30 @@ async def test_the_workers_of_a_dask_cluster_compute_tiles(
     # The node ends with the worker that it was started beside.
     await until(lambda: service.nodes.workers == 0)
     assert (await tile(service, scene["one"])).startswith(b"\x93NUMPY")
+
+
+async def test_tasks_of_a_job_compute_tiles(
+    service: TileService,
+    scene: Collection,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    portal = Portal(tmp_path_factory.mktemp("platform"))
+    await asyncio.to_thread(portal.start)
+    monkeypatch.setenv("CUPOLA_API_URL", portal.url)
+    monkeypatch.setenv("CUPOLA_TOKEN", "anybody")
+    monkeypatch.delenv("CUPOLA_SESSION", raising=False)
+    try:
+        job = await asyncio.to_thread(tiles.use, tasks=1, cpus=1, memory="1 GiB", hours=0.1)
+        await joined(service, 1)
+        seen = tmp_path / "seen"
+        await tile(service, scene["one"].map(where(str(seen))))
+        assert int(seen.read_text()) != os.getpid()
+        assert len(tiles.release()) == 1
+        assert await asyncio.to_thread(lambda: list(job.results())) == ["released"]
+    finally:
+        await asyncio.to_thread(portal.close)
 
 
 async def test_use_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
