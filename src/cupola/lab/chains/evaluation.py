@@ -56,6 +56,7 @@ _MOST_AS_IT_LIES = 9
 """Times as many pixels as the grid has: a turned image has its corners outside, and a level may be twice as fine."""
 _STACK_BYTES = 256 * 1024 * 1024
 """Most memory for the images of a median or percentile; the grid is cut into strips beyond."""
+_BANDS_KEPT = 256
 _CLASS_BANDS = frozenset(
     {"scl", "qa_pixel", "qa60", "fmask", "cloud_mask", "qa_value", "dq", "classes", "lulc"}
 )
@@ -94,7 +95,7 @@ class Evaluation:
         """Ids of the items that were computed, in order."""
         self._frames: dict[tuple[int, int], _Frame] = {}
         self._kept: list[AnyGrid] = []
-        self._bands: dict[tuple[int, str], list[Band]] = {}
+        self._bands: dict[tuple[Item, str], list[Band]] = {}
 
     # Values
 
@@ -153,7 +154,9 @@ class Evaluation:
             value = others[place]
             return np.full(size, np.nan, dtype=np.float32) if value is None else value
 
-        values = compute(self.program, section, leaf, Context(frame.outer, item, self.body, preview=self.limited))
+        values = compute(
+            self.program, section, leaf, Context(frame.outer, item, self.body, preview=self.limited)
+        )
         if read:
             self._note(frame, [band for bands in read.values() for band in bands], pinned=usual != "nearest")
             frame.sampler.forget()
@@ -191,8 +194,10 @@ class Evaluation:
         """Return the bands of an item that a name stands for; looked for once."""
         if item is None:
             raise InputError("Bands are read of items.")
-        key = (id(item), name)
+        key = (item, name)
         if key not in self._bands:
+            if len(self._bands) >= _BANDS_KEPT:
+                self._bands.clear()
             self._bands[key] = item.band(name)
         return self._bands[key]
 
@@ -297,20 +302,20 @@ class Evaluation:
 
     # Many items
 
-    def items(self, source: Source, grid: AnyGrid) -> list[Item]:
+    def items(self, source: Source, grid: AnyGrid) -> Sequence[Item]:
         """Return the items of a collection that a grid looks at, the newest first."""
         collection = source.collection
         if isinstance(grid, ImageGrid) and grid.image.placement is None:
-            return list(collection.items)
+            return collection.items
         box = grid_box(grid)
-        found = list(collection.touching(box)) if box else []
-        if not found:
+        found = collection.touching(box) if box else []
+        if not len(found):
             # Data of another body may well have none of its places here: that is refused, and not empty.
             check_body(collection.items[:1], self.body)
         return found
 
     def each(
-        self, place: int, grid: AnyGrid, items: list[Item], usual: str = "nearest"
+        self, place: int, grid: AnyGrid, items: Sequence[Item], usual: str = "nearest"
     ) -> Iterator[tuple[Item, NDArray[np.float32]]]:
         """Yield items and a line's values for them on a grid; those without the bands are passed over.
 
@@ -361,7 +366,7 @@ class Evaluation:
                 break
         return None if made.empty else made.result()
 
-    def _strips(self, place: int, grid: AnyGrid, items: list[Item]) -> int:
+    def _strips(self, place: int, grid: AnyGrid, items: Sequence[Item]) -> int:
         """Return into how many strips of rows a grid is cut so that all images fit into memory."""
         bands = 0
         for item in items[:1]:

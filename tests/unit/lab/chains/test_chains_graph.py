@@ -291,3 +291,13 @@ def test_a_chain_tells_what_it_does(s2):
     for _ in range(500):
         deep = deep + 1
     assert "... 461 more steps ..." in deep.explain()
+
+
+def test_scales_one_inside_another_have_an_end(s2):
+    chain = s2["red"]
+    for _ in range(32):
+        chain = chain.at(60)
+    assert len(chain.hash) == 64
+    assert chain.label == "red at 60 m"
+    with pytest.raises(InputError, match="more than 32 times one inside another"):
+        chain.at(60).to_json()

@@ -48,6 +48,8 @@ S = TypeVar("S", bound=Step)
 
 TYPE = "cupola-chain"
 VERSION = 2
+_MOST_LEVELS = 32
+"""How often a chain may go over to another grid: each is computed within the one before."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,7 @@ def _linearised(last: Step) -> list[Line]:
     Without recursion and with each step visited once: ``x = x + x`` thirty times over has 2^30 branches.
     """
     lines: list[Line] = []
+    depth: list[int] = []
     by_content: dict[tuple[str, ...], int] = {}
     number: dict[int, int] = {}
     todo: list[tuple[Step, bool]] = [(last, False)]
@@ -297,6 +300,13 @@ def _linearised(last: Step) -> list[Line]:
         )
         if content not in by_content:
             source = common_source(step, (lines[part].source for part in inputs if isinstance(part, int)))
+            reach = max((depth[part] for part in inputs if isinstance(part, int)), default=0) + step.leaf
+            if reach > _MOST_LEVELS:
+                raise InputError(
+                    f"This chain changes its scale or reduces more than {_MOST_LEVELS} times one inside another: "
+                    "run its first part and go on from the products."
+                )
+            depth.append(reach)
             by_content[content] = len(lines)
             lines.append(Line(step, inputs, source))
         number[id(step)] = by_content[content]

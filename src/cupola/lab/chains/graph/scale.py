@@ -41,4 +41,6 @@ class At(Step):
     @override
     def label(self, bands: str) -> str:
         before = self.inputs[0]
+        while isinstance(before, At):
+            before = before.inputs[0]
         return f"{before.label(bands) if isinstance(before, Step) else bands} at {self.metres:g} m"
