@@ -102,6 +102,18 @@ class Zonal:
 
         return run(self, name, **options)
 
+    def to_openeo(self) -> dict[str, Any]:
+        """Return the statistics as an openEO process graph that ends in ``aggregate_spatial``.
+
+        Raises
+        ------
+        InputError
+            When openEO counts otherwise: it knows one statistic at a time, of all images, pixel by pixel.
+        """
+        from cupola.lab.chains.openeo import zonal_graph
+
+        return zonal_graph(self)
+
 
 def zonal(  # noqa: PLR0913 - what, where, and how pixels count
     chain: Chain,

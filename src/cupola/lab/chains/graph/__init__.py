@@ -10,6 +10,7 @@ from cupola.lab.chains.graph import (  # noqa: F401 - enter steps
     bands,
     command,
     functions,
+    kernel,
     masks,
     photometry,
     reduce,
