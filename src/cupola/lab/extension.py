@@ -20,6 +20,7 @@ PARTS = (
     "cupola.lab.jobs.relay",
     "cupola.lab.notices",
     "cupola.lab.notebooks.handlers",
+    "cupola.lab.dashboards",
 )
 """Modules with a function ``handlers(base_url)`` that returns addresses and handlers; ``start(server)``, if there is one,
 begins what goes on by itself."""

@@ -121,7 +121,10 @@ def settings() -> list[str]:
         # The system account that runs the platform is root: in a container, mostly.
         chosen.append("--ServerApp.allow_root=True")
     if importlib.util.find_spec(EXTENSION) is not None:
-        chosen.append(f"--ServerApp.jpserver_extensions={{'{EXTENSION}': True}}")
+        # Voilà is loaded at the first dashboard: see cupola.lab.dashboards.
+        chosen.append(
+            f"--ServerApp.jpserver_extensions={{'{EXTENSION}': True, 'voila.server_extension': False}}"
+        )
     return chosen
 
 

@@ -17,11 +17,15 @@ _MARGIN = {"l": 60, "r": 20, "t": 36, "b": 44}
 
 def empty(title: str) -> Any:
     """Return a plot in which there is nothing yet but its title, which says how something comes in."""
-    figure = go.FigureWidget()
-    figure.update_layout(
-        title={"text": title, "font": {"size": 13}}, height=_HEIGHT, margin=_MARGIN, template="plotly_white"
+    # All at once: what is changed before a figure is shown never reaches the page.
+    return go.FigureWidget(
+        layout={
+            "title": {"text": title, "font": {"size": 13}},
+            "height": _HEIGHT,
+            "margin": _MARGIN,
+            "template": "plotly_white",
+        }
     )
-    return figure
 
 
 def line(name: str, x: Iterable[Any], y: Iterable[Any], *, points: bool = True) -> Any:
