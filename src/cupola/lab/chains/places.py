@@ -6,8 +6,9 @@ in which that is not good enough (edges of swaths, poles, the antimeridian) are 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from cupola.lab.chains.grids import AnyGrid
     from cupola.lab.collections.images import Image
 
-__all__ = ["image_pixels", "same_pixels"]
+__all__ = ["Lying", "image_pixels", "lying", "same_pixels"]
 
 Floats = Any  # NDArray[np.float64], written short
 
-_NETS = (17, 33, 65)
+_NETS = (9, 17, 33, 65)
 """Control points along each side: a finer net is taken where the one before is not good enough for most meshes."""
 _FEW = 0.05
 """Share of bad meshes that are computed place by place rather than on a finer net."""
@@ -37,11 +38,40 @@ _BACK_LONG = 513
 """Along the longer side of a long one."""
 
 
+class Lying(NamedTuple):
+    """Where the places of a grid lie in an image."""
+
+    columns: Floats
+    rows: Floats
+    """In pixels from `left` and `top`, NaN where the image has no such place; a single row of columns and a single
+    column of rows where the grid shares the image's axes."""
+    factor: float
+    """How many image pixels make one of the grid's."""
+    left: int = 0
+    top: int = 0
+    hull: tuple[float, float, float, float] | None = None
+    """Least and greatest column, least and greatest row, from the image's corner, where no place is NaN."""
+
+
 def image_pixels(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | None:
     """Return columns and rows of the grid's places in the image, and how many image pixels make one of the grid's.
 
     Places that the image does not have are NaN. Nothing where the image certainly has none of them.
     """
+    found = lying(grid, image)
+    if found is None:
+        return None
+    if not (found.left or found.top):
+        return found.columns, found.rows, found.factor
+    return (
+        found.columns.astype(np.float64) + found.left,
+        found.rows.astype(np.float64) + found.top,
+        found.factor,
+    )
+
+
+def lying(grid: AnyGrid, image: Image) -> Lying | None:
+    """Return where the grid's places lie in the image; nothing where the image certainly has none of them."""
     straight = _straight(grid, image)
     if straight is not None:
         return straight
@@ -58,7 +88,7 @@ def image_pixels(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | 
         factor = _decimation(columns, rows, net_columns, net_rows)
         bad = _bad_meshes(grid, image, mesh, (columns, rows), factor)
         if not bad.any():
-            return None if _beside(columns, rows, image) else (*_spread_both(columns, rows, grid), factor)
+            return None if _beside(columns, rows, image) else _whole(columns, rows, grid, factor)
         empty = bad & _empty(grid, image, columns, rows)
         if empty.all():
             return None
@@ -66,10 +96,19 @@ def image_pixels(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | 
             return _partly(grid, image, (columns, rows), (bad & ~empty, empty), factor)
     every = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     columns, rows = _transform(grid, image, *every)
-    return columns, rows, _decimation(columns, rows, every[0][0], every[1][:, 0])
+    return Lying(columns, rows, _decimation(columns, rows, every[0][0], every[1][:, 0]))
 
 
-def _straight(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | None:
+def _whole(columns: Floats, rows: Floats, grid: AnyGrid, factor: float) -> Lying:
+    """Return all places of a good net; in single precision, from a corner near by."""
+    hull = float(columns.min()), float(columns.max()), float(rows.min()), float(rows.max())
+    left, top = math.floor(hull[0]), math.floor(hull[2])
+    near = ((axis - corner).astype(np.float32) for axis, corner in ((columns, left), (rows, top)))
+    spread_columns, spread_rows = (_spread(axis, grid) for axis in near)
+    return Lying(spread_columns, spread_rows, factor, left, top, hull)
+
+
+def _straight(grid: AnyGrid, image: Image) -> Lying | None:
     """Return the places of a grid that shares the image's axes, without going through degrees.
 
     Columns have shape (1, width) and rows (height, 1): what is straight needs no more.
@@ -81,7 +120,7 @@ def _straight(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | Non
                 _refuse(grid.image, image)
             return None
         columns, rows = grid.of_image(at_x, at_y)
-        return columns[np.newaxis], rows[:, np.newaxis], max(1.0, min(grid.step, abs(grid.down)))
+        return Lying(columns[np.newaxis], rows[:, np.newaxis], max(1.0, min(grid.step, abs(grid.down))))
     placement = image.placement
     if not isinstance(grid, Grid) or not isinstance(placement, Affine) or grid.plane is not placement.plane:
         return None
@@ -91,7 +130,7 @@ def _straight(grid: AnyGrid, image: Image) -> tuple[Floats, Floats, float] | Non
     columns, _ = placement.of_plane(grid.left + at_x * grid.resolution_x, np.full(grid.width, grid.top))
     _, rows = placement.of_plane(np.full(grid.height, grid.left), grid.top - at_y * grid.resolution_y)
     factor = min(abs(grid.resolution_x / a), abs(grid.resolution_y / e))
-    return columns[np.newaxis], rows[:, np.newaxis], max(1.0, factor)
+    return Lying(columns[np.newaxis], rows[:, np.newaxis], max(1.0, factor))
 
 
 def same_pixels(one: Image, other: Image) -> bool:
@@ -175,9 +214,9 @@ def _partly(
     net: tuple[Floats, Floats],
     meshes: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     factor: float,
-) -> tuple[Floats, Floats, float]:
+) -> Lying:
     """Spread the net where it is good, and compute the places of bad meshes one by one; empty ones have none."""
-    columns, rows = _spread_both(*net, grid)
+    columns, rows = (_spread(axis, grid) for axis in net)
     bad, empty = meshes
     points = len(net[0])
     (in_x, _), (in_y, _) = _between(grid.width, points), _between(grid.height, points)
@@ -187,7 +226,7 @@ def _partly(
     if len(which_x):
         exact = _transform(grid, image, which_x + 0.5, which_y + 0.5)
         columns[which_y, which_x], rows[which_y, which_x] = exact
-    return columns, rows, factor
+    return Lying(columns, rows, factor)
 
 
 def _empty(grid: AnyGrid, image: Image, columns: Floats, rows: Floats) -> NDArray[np.bool_]:
@@ -216,20 +255,19 @@ def _empty(grid: AnyGrid, image: Image, columns: Floats, rows: Floats) -> NDArra
     return alone
 
 
-def _spread_both(columns: Floats, rows: Floats, grid: AnyGrid) -> tuple[Floats, Floats]:
-    return _spread(columns, grid), _spread(rows, grid)
-
-
 def _spread(net: Floats, grid: AnyGrid) -> Floats:
     """Return values at the net's points spread over all pixels of the grid, linearly.
 
     Not as a product of matrices: for ones so small BLAS would spend ten times as long on waking its threads.
     """
     lower, part = _between(grid.width, len(net))
-    along_x = net[:, lower] * (1 - part) + net[:, lower + 1] * part
+    along_x = (net[:, lower] * (1 - part) + net[:, lower + 1] * part).astype(net.dtype, copy=False)
     lower, part = _between(grid.height, len(net))
-    part = part[:, np.newaxis]
-    return along_x[lower] * (1 - part) + along_x[lower + 1] * part
+    # In place: an array of this size costs more to get than to fill.
+    spread = np.diff(along_x, axis=0)[lower]
+    spread *= part[:, np.newaxis].astype(net.dtype)
+    spread += along_x[lower]
+    return spread
 
 
 @lru_cache(maxsize=64)

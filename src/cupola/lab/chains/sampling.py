@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +21,9 @@ from rasterio.windows import Window
 
 from cupola.exceptions import ImageError
 from cupola.lab.chains.grids import AnyGrid, Grid, HipsGrid, ImageGrid, tile_grid
-from cupola.lab.chains.places import image_pixels
+from cupola.lab.chains.places import lying
 from cupola.lab.chains.resampling import MANY, METHODS, SMOOTH, between, check, gather, inside
 from cupola.lab.collections.images import describe, fingerprint, open_image, physical
-from cupola.lab.projection import lonlat_of_wkt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,9 +36,7 @@ __all__ = [
     "Grid",
     "HipsGrid",
     "ImageGrid",
-    "Lies",
     "Sampler",
-    "as_it_lies",
     "dataset",
     "tile_grid",
 ]
@@ -51,8 +49,6 @@ _SPARSE = 4
 """Pixels in the window for each that is wanted, from which on they are picked one by one where the file allows it."""
 _MAX_READ = 4096
 """Rows and columns read at most for one tile: a file without a pyramid is decimated by GDAL instead."""
-_MOST_AS_IT_LIES = 9
-"""Times as many pixels as the grid has: a turned image has its corners outside, and a level may be twice as fine."""
 _MOST_SAMPLES = 16
 """Samples along each side of a pixel for averages: where more pixels lie under one, they are an even choice."""
 _SAMPLES_AT_ONCE = 2_000_000
@@ -87,7 +83,7 @@ class Sampler:
 
     def __init__(self, grid: AnyGrid) -> None:
         self.grid = grid
-        self._places: dict[tuple[Any, ...], _Places | None] = {}
+        self._places: dict[str, _Places | None] = {}
         self._raw: dict[tuple[Any, ...], NDArray[Any]] = {}
 
     def prefetch(self, bands: list[Band]) -> bool:
@@ -158,16 +154,9 @@ class Sampler:
         return places.put(physical(raw, band, image, self._raw.get((band.path, 0))))
 
     def _find(self, image: Image) -> _Places | None:
-        key: tuple[Any, ...] = (
-            image.wkt,
-            image.transform,
-            image.width,
-            image.height,
-            image.overviews,
-            image.curved,
-        )
+        key = image.lattice
         if image.placement is None or isinstance(self.grid, ImageGrid):
-            key = (*key, image.path)
+            key = f"{image.path} {key}"
         if key not in self._places:
             self._places[key] = _find_places(self.grid, image)
         return self._places[key]
@@ -179,9 +168,9 @@ class Sampler:
             return places.put(_between_picked(band, image, source, places.exact, method))
         window, left, top = places.around(image, 2)
         values = _physical_block(band, image, places.level, window)
-        columns, rows = places.exact
-        found = between(values, columns - left, rows - top, method)
-        return places.put(found)
+        columns, rows = places.near
+        aside, below = int(places.window.col_off) - left, int(places.window.row_off) - top
+        return places.put(between(values, columns + aside, rows + below, method))
 
     def _gathered(self, band: Band, places: _Places, method: str) -> NDArray[np.float32]:
         """Return averages or modes of all pixels under each of the grid's, some rows of the grid at a time."""
@@ -275,11 +264,9 @@ class _Places:
     """Rows and columns of the grid."""
     inside: NDArray[np.bool_] | tuple[slice, slice] | None
     """Of the grid: whether the place is in the image, or which rows and columns are; nothing where all are."""
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    """Of the places inside, in pixels of `window` as read; one column of rows and one row of columns if straight."""
-    exact: tuple[Floats, Floats]
-    """Columns and rows of the places inside, in pixels of the level, between its pixels."""
+    near: tuple[Floats, Floats]
+    """Columns and rows of the places inside, in pixels of the level from the corner of `window`, between its pixels;
+    one row of columns and one column of rows if straight."""
     window: Window
     """In pixels of the level."""
     level: int | None
@@ -304,11 +291,41 @@ class _Places:
             )
         except RasterioError as error:
             raise _damaged(image) from error
-        return [layer[self.rows, self.columns] for layer in block]
+        return [self.pick(layer) for layer in block]
+
+    @property
+    def exact(self) -> tuple[Floats, Floats]:
+        """Columns and rows of the places inside, in pixels of the level."""
+        columns, rows = self.near
+        return columns + float(self.window.col_off), rows + float(self.window.row_off)
+
+    @cached_property
+    def _index(self) -> NDArray[np.intp] | tuple[slice, slice]:
+        """Which of the pixels that were read stand at the places inside: their numbers, or a rectangle of them."""
+        columns, rows = (
+            _numbers(axis, int(whole), part)
+            for axis, whole, part in zip(
+                self.near, (self.window.width, self.window.height), self.shape[::-1], strict=True
+            )
+        )
+        if columns.shape != rows.shape:
+            across, down = _consecutive(columns.ravel()), _consecutive(rows.ravel())
+            if across is not None and down is not None:
+                return down, across
+        else:
+            rows *= self.shape[1]
+            rows += columns
+            return rows
+        return np.asarray(rows * self.shape[1] + columns)
+
+    def pick(self, layer: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels of what was read (rows, columns) that stand at the places inside."""
+        index = self._index
+        return layer[index] if isinstance(index, tuple) else layer.reshape(-1).take(index)
 
     def sparse(self, source: Any) -> bool:
         """Whether the places are so few among the pixels around them that those are picked one by one."""
-        columns, rows = self.exact
+        columns, rows = self.near
         wanted = columns.size if columns.shape == rows.shape else columns.size * rows.size
         return getattr(source, "picks", False) and self.window.width * self.window.height > _SPARSE * wanted
 
@@ -319,7 +336,7 @@ class _Places:
             mask = source.dataset_mask(window=self.window, out_shape=self.shape)
         except RasterioError as error:
             raise _damaged(image) from error
-        return np.asarray(mask[self.rows, self.columns], dtype=np.uint8)
+        return np.asarray(self.pick(np.asarray(mask)), dtype=np.uint8)
 
     def put(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return values of the places inside where they belong in the grid, NaN elsewhere."""
@@ -338,42 +355,6 @@ class _Places:
         return Window(left, top, right - left, bottom - top), left, top
 
 
-@dataclass(frozen=True)
-class Lies:
-    """The part of an image that a grid looks at, as it lies in the image."""
-
-    grid: Grid
-    """Its pixels, at the fitting level of the pyramid."""
-    wanted: Grid
-    places: _Places
-
-    def bring(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return values (bands, rows, columns) of the part's pixels at the places of the wanted grid, NaN outside."""
-        return np.stack([self.places.put(layer[self.places.rows, self.places.columns]) for layer in values])
-
-
-def as_it_lies(grid: Grid, image: Image) -> Lies | None:
-    """Return the part of `image` that `grid` looks at.
-
-    Nothing where the grid has no place in it, where its rows do not run east, or where far more pixels would have to be
-    computed than the grid has.
-    """
-    a, b, _, d, e, _ = image.transform[:6]
-    places = _find_places(grid, image) if image.crs is not None else None
-    if places is None or b or d or a <= 0 or e >= 0:
-        return None
-    rows, columns = places.shape
-    decimated = places.shape != (places.window.height, places.window.width)
-    if decimated or rows * columns > _MOST_AS_IT_LIES * grid.width * grid.height:
-        return None
-    level = dataset(image.path, places.level)
-    step_x, step_y = a * image.width / level.width, -e * image.height / level.height
-    left = image.transform[2] + places.window.col_off * step_x
-    top = image.transform[5] - places.window.row_off * step_y
-    part = Grid(lonlat_of_wkt(image.wkt), left, top, step_x, step_y, columns, rows)
-    return Lies(part, grid, places)
-
-
 def _damaged(image: Image) -> ImageError:
     return ImageError(f"{image.path} cannot be read to its end: the file is damaged or cut off.")
 
@@ -384,32 +365,65 @@ _FITTING = -1
 
 def _find_places(grid: AnyGrid, image: Image, wanted: int | None = _FITTING) -> _Places | None:
     """Return where the grid's places lie in the image; nothing if none does. `wanted` asks for one level."""
-    found = image_pixels(grid, image)
+    found = lying(grid, image)
     if found is None:
         return None
-    columns, rows, factor = found
-    with np.errstate(invalid="ignore"):
-        in_x, in_y = (columns >= 0) & (columns < image.width), (rows >= 0) & (rows < image.height)
-    inside, columns, rows = _keep(columns, rows, in_x, in_y)
-    if not columns.size or not rows.size:
-        return None
-    fitting = factor if wanted == _FITTING else None
-    level, scale_x, scale_y, width, height = _level(image, fitting, wanted)
-    if scale_x != 1.0 or scale_y != 1.0:
-        columns, rows = columns * scale_x, rows * scale_y
-    exact = columns, rows
-    columns = np.minimum(columns.astype(np.intp), width - 1)
-    rows = np.minimum(rows.astype(np.intp), height - 1)
-    left, top = int(columns.min()), int(rows.min())
-    window = Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
-    columns -= left
-    rows -= top
+    columns, rows, hull = found.columns, found.rows, found.hull
+    inside: NDArray[np.bool_] | tuple[slice, slice] | None = None
+    if hull is None or hull[0] < 0 or hull[1] >= image.width or hull[2] < 0 or hull[3] >= image.height:
+        with np.errstate(invalid="ignore"):
+            in_x = (columns >= -found.left) & (columns < image.width - found.left)
+            in_y = (rows >= -found.top) & (rows < image.height - found.top)
+        inside, columns, rows = _keep(columns, rows, in_x, in_y)
+        if not columns.size or not rows.size:
+            return None
+        hull = (
+            float(columns.min()) + found.left,
+            float(columns.max()) + found.left,
+            float(rows.min()) + found.top,
+            float(rows.max()) + found.top,
+        )
+    level, scale_x, scale_y, width, height = _level(
+        image, found.factor if wanted == _FITTING else None, wanted
+    )
+    left, right = (min(int(edge * scale_x), width - 1) for edge in hull[:2])
+    top, bottom = (min(int(edge * scale_y), height - 1) for edge in hull[2:])
+    window = Window(left, top, right - left + 1, bottom - top + 1)
+    # In place: an array of this size costs more to get than to fill.
+    for axis, scale, first in (
+        (columns, scale_x, found.left * scale_x - left),
+        (rows, scale_y, found.top * scale_y - top),
+    ):
+        if scale != 1.0:
+            axis *= scale  # noqa: PLW2901
+        if first:
+            axis += first  # noqa: PLW2901
     shape = (min(int(window.height), _MAX_READ), min(int(window.width), _MAX_READ))
-    if shape != (window.height, window.width):
-        rows = (rows * shape[0]) // int(window.height)
-        columns = (columns * shape[1]) // int(window.width)
-    size = (grid.height, grid.width)
-    return _Places(size, inside, rows, columns, exact, window, level, shape, factor * min(scale_x, scale_y))
+    return _Places(
+        (grid.height, grid.width),
+        inside,
+        (columns, rows),
+        window,
+        level,
+        shape,
+        found.factor * min(scale_x, scale_y),
+    )
+
+
+def _numbers(near: Floats, whole: int, part: int) -> NDArray[np.intp]:
+    """Return numbers of columns or rows of what was read: `part` of the `whole` of a window, where it was decimated."""
+    numbers: NDArray[np.intp] = near.astype(np.intp)
+    # Rounding may bring a place at the very edge to the next pixel.
+    numbers = inside(numbers, whole)
+    return numbers if whole == part else numbers * part // whole
+
+
+def _consecutive(numbers: NDArray[np.intp]) -> slice | None:
+    """Return numbers that follow one another as a slice; nothing if they do not."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    if last - first == len(numbers) - 1 and (np.diff(numbers) == 1).all():
+        return slice(first, last + 1)
+    return None
 
 
 def _keep(

@@ -39,6 +39,10 @@ class Affine:
         """The coordinate system, seen from longitude and latitude."""
         return lonlat_of_wkt(self.wkt)
 
+    @cached_property
+    def _inverse(self) -> tuple[float, ...]:
+        return tuple((~self.transform)[:6])
+
     def pixels(self, longitudes: Floats, latitudes: Floats) -> tuple[Floats, Floats]:
         """Return columns and rows of places in degrees; beyond the image they go on as its grid does."""
         shape = np.shape(longitudes)
@@ -48,7 +52,7 @@ class Affine:
 
     def of_plane(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return columns and rows of places in the image's own coordinates."""
-        a, b, c, d, e, f = (~self.transform)[:6]
+        a, b, c, d, e, f = self._inverse
         with np.errstate(invalid="ignore", over="ignore"):
             if self.plane.period is not None:
                 x = self._unroll(x, self.plane.period)

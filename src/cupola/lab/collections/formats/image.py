@@ -91,6 +91,12 @@ class Image:
             return bodies.EARTH
         return bodies.body_of_crs(self.crs)
 
+    @cached_property
+    def lattice(self) -> str:
+        """The same text for all images whose pixels lie at the same places, pyramids included."""
+        size = f"{self.width}x{self.height}"
+        return f"{self.transform[:6]} {size} {self.overviews} {self.curved} {self.wkt}"
+
     @property
     def band_names(self) -> list[str]:
         """Names for the bands: the descriptions where each band has a different one, else b1, b2 ..."""
