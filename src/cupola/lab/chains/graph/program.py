@@ -300,7 +300,8 @@ def _linearised(last: Step) -> list[Line]:
         )
         if content not in by_content:
             source = common_source(step, (lines[part].source for part in inputs if isinstance(part, int)))
-            reach = max((depth[part] for part in inputs if isinstance(part, int)), default=0) + step.leaf
+            reach = max((depth[part] for part in inputs if isinstance(part, int)), default=0)
+            reach += bool(step.leaf and inputs)
             if reach > _MOST_LEVELS:
                 raise InputError(
                     f"This chain changes its scale or reduces more than {_MOST_LEVELS} times one inside another: "
