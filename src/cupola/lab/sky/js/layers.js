@@ -105,50 +105,94 @@ class Entry {
   }
 }
 
-// The layers of Aladin, kept as the model wants them.
+// The layers of Aladin, kept as the model wants them, one change after the other.
 class Layers {
   constructor(A, view, base, told) {
-    Object.assign(this, { A, view, base, told, survey: "", here: [] });
+    Object.assign(this, { A, view, base, told, survey: "", address: null, here: [], waiting: new Map(), count: 0 });
+    view.on("stackChanged", ({ change, layer }) => change === "added" && this.settle(layer.layer));
   }
 
-  // Layers lie on one another in the order in which they were added: from the first that changed, all are laid anew.
+  settle(key) {
+    this.waiting.get(key)?.();
+    this.waiting.delete(key);
+  }
+
   show(layers) {
-    const wanted = layers.filter((layer) => layer.visible).map((layer) => ({ id: layer.id, address: hips(this.base, layer), layer }));
-    let same = 0;
-    while (same < this.here.length && same < wanted.length && this.here[same].address === wanted[same].address
-      && this.here[same].id === wanted[same].id) same += 1;
-    for (const old of this.here.splice(same)) this.view.removeImageLayer(old.id);
-    for (const [index, next] of wanted.entries()) {
-      if (index < same) {
-        const known = this.here[index];
-        if (known.opacity !== next.layer.opacity) known.hips.setOpacity(next.layer.opacity);
-        known.opacity = next.layer.opacity;
-        continue;
-      }
-      const { opacity, name } = next.layer;
-      const made = this.A.imageHiPS(next.address, { name, imgFormat: "png", opacity, requestCredentials: "same-origin" });
-      this.here.push({ ...next, opacity, hips: made });
-      this.view.setOverlayImageLayer(made, next.id);
+    this.layers = layers;
+    this.again = true;
+    this.turn ??= this.work().finally(() => { this.turn = null; });
+  }
+
+  async work() {
+    while (this.again) {
+      this.again = false;
+      const below = this.address ? [{ id: "survey", name: this.survey, address: this.address, opacity: 1 }] : [];
+      const own = this.layers.filter((layer) => layer.visible);
+      await this.lay([...below, ...own.map((layer) => ({ ...layer, address: hips(this.base, layer) }))]);
     }
   }
 
-  async base_survey(id) {
+  // Layers lie on one another in the order in which they were added: from the first that changed, all are laid anew.
+  async lay(wanted) {
+    const { here } = this;
+    let same = 0;
+    const alike = (one, other) => one && other && one.id === other.id && one.address === other.address;
+    while (same < wanted.length && alike(here[same], wanted[same])) same += 1;
+    for (const old of here.splice(same)) {
+      // What is not there yet cannot be taken away, and would come afterwards.
+      await old.settled;
+      this.view.removeImageLayer(old.key);
+    }
+    for (const [index, next] of wanted.entries()) {
+      if (index >= same) here.push(this.add(next));
+      else if (here[index].opacity !== next.opacity) {
+        here[index].opacity = next.opacity;
+        here[index].settled.then(() => here[index]?.hips.setOpacity(here[index].opacity));
+      }
+    }
+  }
+
+  add({ id, name, address, opacity }) {
+    this.count += 1;
+    const key = `${id}#${this.count}`;
+    const settled = new Promise((resolve) => this.waiting.set(key, resolve));
+    const made = this.A.imageHiPS(address, {
+      name, opacity, requestCredentials: "same-origin", errorCallback: () => this.settle(key),
+      ...(id === "survey" ? {} : { imgFormat: "png" }),
+    });
+    this.view.setOverlayImageLayer(made, key);
+    return { id, address, opacity, key, settled, hips: made };
+  }
+
+  // Aladin lets all layers wait for the slowest: a survey is added only once it is known to answer.
+  async choose(id) {
     if (id === this.survey) return;
     this.survey = id;
-    const others = this.here.splice(0);
-    for (const old of others) this.view.removeImageLayer(old.id);
-    this.view.removeImageLayer("cupola-survey");
     this.told("");
-    if (!id) return;
-    const gone = () => this.survey === id && this.told(`The survey ${SURVEYS[id] || id} cannot be reached from here; the layers of this session work without it.`);
-    const timer = setTimeout(gone, REACH_MS);
-    const made = this.A.imageHiPS(id, {
-      errorCallback: gone,
-      successCallback: () => { clearTimeout(timer); this.told(""); },
-    });
-    made.query?.catch(() => { clearTimeout(timer); gone(); });
-    this.view.setOverlayImageLayer(made, "cupola-survey");
+    let address = null;
+    if (id) {
+      try {
+        address = await place(id);
+      } catch {
+        if (this.survey === id) this.told(`The survey ${SURVEYS[id] || id} cannot be reached from here; the layers of this session work without it.`);
+      }
+    }
+    if (this.survey !== id) return;
+    this.address = address;
+    this.show(this.layers || []);
   }
+}
+
+// Where a public survey is: the CDS tells by its identifier.
+async function place(id) {
+  const signal = AbortSignal.timeout(REACH_MS);
+  if (/^https?:/.test(id)) {
+    await fetch(`${id.replace(/\/$/, "")}/properties`, { mode: "no-cors", signal });
+    return id;
+  }
+  const answer = await fetch(`${DIRECTORY}?${new URLSearchParams({ ID: id, get: "record", fmt: "json" })}`, { signal });
+  const [found] = await answer.json();
+  return found.hips_service_url.replace(/^http:/, "https:");
 }
 
 // Catalogues and footprints over the layers.

@@ -14,6 +14,7 @@ const SURVEYS = {
   "CDS/P/Fermi/color": "Fermi colour",
 };
 const REACH_MS = 5000;
+const DIRECTORY = "https://alasky.cds.unistra.fr/MocServer/query";
 
 let loading = null;
 

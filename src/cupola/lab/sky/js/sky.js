@@ -57,6 +57,8 @@ class Sky {
       showStatusBar: false, showSettingsControl: false, showShareControl: false, showContextMenu: false,
       showProjectionControl: true, showFullscreenControl: true, showZoomControl: true, expandLayersControl: false,
     });
+    // Otherwise Aladin fetches its usual survey where no layer can be shown.
+    this.view.view.empty = false;
     this.layers = new Layers(A, this.view, this.base, (text) => this.tell(text));
     this.overlays = new Overlays(A, this.view);
     this.controls();
@@ -182,8 +184,8 @@ class Sky {
       },
     };
     this.survey.value = this.model.get("survey");
-    this.layers.base_survey(this.model.get("survey"));
     this.layers.show(layers);
+    this.layers.choose(this.model.get("survey"));
     const boxes = [];
     for (const layer of layers) {
       let entry = this.entries.get(layer.id);
