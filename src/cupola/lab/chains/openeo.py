@@ -129,11 +129,8 @@ def zonal_graph(zonal: Zonal) -> dict[str, Any]:
     import json
 
     (name, *more) = zonal.statistics
-    if (
-        more
-        or name not in {"mean", "median", "min", "max", "sum", "count"}
-        and not name.startswith("percentile_")
-    ):
+    known = name in {"mean", "median", "min", "max", "sum", "count"} or name.startswith("percentile_")
+    if more or not known:
         raise InputError(
             "openEO's aggregate_spatial makes one of mean, median, min, max, sum, count and percentiles at a time: ask for one."
         )

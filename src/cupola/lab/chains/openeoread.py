@@ -152,7 +152,7 @@ class _Reader:
         )
         if box is not None or span is not None or query:
             collection = collection.filter(bbox=box, datetime=span, query=query or None)
-        bands = tuple(str(band) for band in said.get("bands") or collection.bands)
+        bands = tuple(str(band) for band in said.get("bands") or _all_bands(collection))
         return _Cube(Made.of_bands(collection, bands), bands)
 
     def filter_bands(self, said: dict[str, Value]) -> _Cube:
@@ -316,6 +316,23 @@ def _put_in(value: Any, nodes: Mapping[str, Value], parameters: Mapping[str, Val
             return parameters[value["from_parameter"]]
         return {name: _put_in(part, nodes, parameters) for name, part in value.items()}
     return [_put_in(part, nodes, parameters) for part in value] if isinstance(value, list) else value
+
+
+def _all_bands(collection: Any) -> list[str]:
+    """Return the names of single bands, also of those that one file holds together."""
+    item = collection.items[0]
+    names: list[str] = []
+    for name in collection.bands:
+        found = item.band(name)
+        fields = item.images[name].fields if name in item.images else {}
+        said = [str(one.get("name", "")) for one in fields.get("bands") or fields.get("eo:bands") or []]
+        if len(found) == 1:
+            names.append(name)
+        elif len(said) == len(found) and all(said):
+            names += said
+        else:
+            names += [band.name.rpartition(":")[2] for band in found]
+    return names
 
 
 def _together(chains: list[Chain]) -> Chain:
