@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import secrets
 import socket
@@ -65,7 +66,7 @@ def server(runtime: Path) -> Iterator[Server]:
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(runtime / "config"),
         "JUPYTER_RUNTIME_DIR": str(runtime / "jupyter"),
-        "CUPOLA_TILE_SECONDS": "4",
+        "CUPOLA_TILE_SECONDS": "3",
         "CUPOLA_TILE_WORKERS": "1",
         "JUPYTER_TOKEN": token,
     }
@@ -151,6 +152,102 @@ def test_a_tile_is_not_computed_twice(server: Server, scene: Collection, tmp_pat
     assert (tmp_path / "calls").read_text() == "xx"
 
 
+def test_an_address_without_a_revision_means_the_files_as_they_are(server: Server, scene: Collection) -> None:
+    first = server.tile(scene["one"], vmin=0, vmax=9)
+    assert first.headers["cache-control"] == "private, no-cache"
+    tag = {"If-None-Match": first.headers["etag"]}
+    path = f"cupola/tiles/{store.save(scene['one'])}/{TILE}.png?vmin=0&vmax=9"
+    assert server.http.get(path, headers=tag).status_code == 304
+    # The validator is made of the picture: another style is another one.
+    assert server.http.get(path.replace("vmax=9", "vmax=600"), headers=tag).status_code == 200
+
+
+def view(server: Server, chain: Chain, ending: str = "npy", **query: Any) -> httpx.Response:
+    options = {"box": "0,0,20480,10240", "width": 64, "height": 32} | query
+    return server.http.get(f"cupola/view/{store.save(chain)}/WebMercatorQuad.{ending}", params=options)
+
+
+def test_one_image_shows_a_whole_viewport(server: Server, scene: Collection) -> None:
+    answer = view(server, scene["one"])
+    values = np.load(io.BytesIO(answer.content))
+    assert values.shape == (1, 32, 64)
+    # The scene counts columns of 80 m from 0; the nearest one to each pixel's middle.
+    assert values[0, 0] == pytest.approx((np.arange(64) + 0.5) * 20480 / 64 / 80, abs=1.01)
+    assert float(answer.headers["x-cupola-scale"]) > 0
+    picture = view(server, scene["one"], "webp", vmin=0, vmax=512, v="1")
+    assert picture.headers["content-type"] == "image/webp"
+    assert Image.open(io.BytesIO(picture.content)).size == (64, 32)
+    tag = {"If-None-Match": picture.headers["etag"]}
+    assert server.http.get(str(picture.request.url), headers=tag).status_code == 304
+    exact = view(server, scene["one"], exact=1)
+    assert exact.headers["x-cupola-exact"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"box": "0,0,1"}, "left, bottom, right, top"),
+        ({"box": "5,0,1,1"}, "empty"),
+        ({"width": "0"}, "width"),
+        ({"height": "nan"}, "height"),
+    ],
+)
+def test_a_wrong_viewport_is_told_in_a_sentence(
+    server: Server, scene: Collection, query: dict[str, str], sentence: str
+) -> None:
+    answer = view(server, scene["one"], **query)
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+
+
+def test_a_viewport_has_percentiles_of_its_own(server: Server, scene: Collection) -> None:
+    name = store.save(scene["one"])
+    left = server.http.get(
+        f"cupola/tiles/{name}/WebMercatorQuad/stretch", params={"box": "0,0,8000,8000", "zoom": 14}
+    ).json()
+    assert left["limits"][0] == pytest.approx([2, 98], abs=3)
+    wrong = server.http.get(f"cupola/tiles/{name}/WebMercatorQuad/stretch", params={"box": "x"})
+    assert wrong.status_code == 422
+
+
+def test_the_server_tells_which_way_is_cheaper(server: Server, scene: Collection) -> None:
+    def way(chain: Chain) -> dict[str, Any]:
+        path = f"cupola/tiles/{store.save(chain)}/WebMercatorQuad/way"
+        found: dict[str, Any] = server.http.get(path, params={"width": 1280, "height": 800}).json()
+        return found
+
+    quick = way(scene["one"])
+    assert quick["way"] == "tiles"
+    assert quick["ms"] > 0
+
+    def slow(band: Any) -> Any:
+        import time as clock
+
+        clock.sleep(1e-5 * band.size)
+        return band
+
+    assert way(scene["one"].map(slow))["way"] == "view"
+
+
+def test_a_place_and_an_area_tell_their_values(server: Server, scene: Collection) -> None:
+    name = store.save(scene["one", "two"])
+    # 80 m per column: the 101st column is 8.04 km east of the origin.
+    place = {"lon": 8040 / 6378137 * 180 / np.pi, "lat": 0.1}
+    found = server.http.get(f"cupola/probe/{name}", params=place)
+    assert found.status_code == 200, found.text
+    assert found.json()["values"] == pytest.approx([101, 202], abs=2)
+    assert found.headers["etag"]
+    assert server.http.get(f"cupola/probe/{name}", params={"lon": "east"}).status_code == 422
+    square = {"type": "Polygon", "coordinates": [[[0.05, 0.05], [0.1, 0.05], [0.1, 0.1], [0.05, 0.05]]]}
+    body = {"type": "Feature", "properties": {}, "geometry": square}
+    area = server.http.post(f"cupola/area/{name}", json=body)
+    assert area.status_code == 200, area.text
+    first, second = area.json()["bands"]
+    assert second["mean"] == pytest.approx(2 * first["mean"])
+    for wrong in ("no JSON", json.dumps([1]), json.dumps({"type": "Feature", "geometry": None})):
+        assert server.http.post(f"cupola/area/{name}", content=wrong).status_code == 422
+
+
 def test_an_empty_tile_is_small_and_transparent(server: Server, scene: Collection) -> None:
     answer = server.tile(scene["one"], "WebMercatorQuad/8/3/3", vmin=0, vmax=1)
     assert answer.status_code == 200
@@ -226,7 +323,7 @@ def test_a_function_without_end_is_stopped_and_its_chain_left_alone(
     assert server.tile(chain, "WebMercatorQuad/11/1024/1023", ending="npy").status_code == 504
     after = sum(child.cpu_times().user for child in psutil.Process(server.pid).children())
     assert after - cpu < 1
-    assert "4 s" in server.problem(chain)["problem"]["message"]
+    assert "3 s" in server.problem(chain)["problem"]["message"]
     assert server.tile(scene["one"], ending="npy").status_code == 200
 
 
@@ -237,7 +334,7 @@ def test_a_browser_that_hangs_up_frees_the_worker(server: Server, scene: Collect
         import time as clock
 
         with open(begun, "w"):  # noqa: PTH123 - pickled
-            clock.sleep(3.5)
+            clock.sleep(2.5)
         with open(ended, "w"):  # noqa: PTH123 - pickled
             return band
 
@@ -265,6 +362,9 @@ def test_nothing_is_told_to_strangers(server: Server, scene: Collection) -> None
         f"{name}/{TILE}.npy",
         f"{name}/problem",
         f"{name}/WebMercatorQuad/stretch",
+        f"{name}/WebMercatorQuad/way",
+        f"../view/{name}/WebMercatorQuad.png?box=0,0,1,1&width=9&height=9",
+        f"../probe/{name}?lon=0&lat=0",
     ):
         answer = httpx.get(f"{server.url}cupola/tiles/{path}", headers={"Authorization": "token wrong"})
         assert answer.status_code in {302, 403}, path
