@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from cupola.lab.collections.catalogue import CollectionInfo, known
 from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.find import open_collection as open  # noqa: A004 - the public name is cupola.open
 from cupola.lab.collections.images import Band
 from cupola.lab.collections.items import Asset, Item
-from cupola.lab.collections.known import CollectionInfo, known
 
 __all__ = ["Asset", "Band", "Collection", "CollectionInfo", "Item", "known", "open"]

@@ -15,6 +15,7 @@ __all__ = ["box_distances", "touches"]
 _FULL = 360.0
 _HALF = 180.0
 _QUARTER = 90.0
+_TORN = 150.0
 _STEP = 1.0
 """Degrees between the points that stand for an edge."""
 
@@ -96,14 +97,57 @@ def touches(geometry: Any, longitude: float, latitude: float, radius: float) -> 
     """
     import shapely
 
-    flat = shapely.transform(
-        geometry if geometry.geom_type == "Point" else _dense(geometry),
-        lambda places: _around(places, longitude, latitude),
-    )
-    # Seen from the middle of the circle, distances to it are true, whatever lies between.
+    if geometry.geom_type in ("Point", "MultiPoint"):
+        places = shapely.get_coordinates(geometry)
+        return bool(np.linalg.norm(_around(places, longitude, latitude), axis=1).min() <= radius)
+    dense = _dense(geometry)
+    for part in shapely.get_parts(dense):
+        if _holds(part, longitude, latitude):
+            return True
+        if any(
+            _line_distance(_around(shapely.get_coordinates(line), longitude, latitude)) <= radius
+            for line in _lines(part)
+        ):
+            return True
+    return False
+
+
+def _lines(part: Any) -> list[Any]:
+    return [part.exterior, *part.interiors] if part.geom_type == "Polygon" else [part]
+
+
+def _holds(part: Any, longitude: float, latitude: float) -> bool:
+    """Tell whether a point lies within a polygon that is smaller than half the sphere."""
+    import shapely
+
+    if part.geom_type != "Polygon":
+        return False
+    places = shapely.get_coordinates(part.exterior)
+    middle = _vectors(places[:, 0], places[:, 1]).mean(axis=0)
+    x, y, z = middle / max(float(np.linalg.norm(middle)), 1e-12)
+    ra, dec = float(np.degrees(np.arctan2(y, x))), float(np.degrees(np.arcsin(np.clip(z, -1.0, 1.0))))
+    flat = shapely.transform(part, lambda places: _around(places, ra, dec))
+    where = _around(np.array([[longitude, latitude]]), ra, dec)[0]
+    if np.linalg.norm(where) > _QUARTER:
+        return False
     if not flat.is_valid:
         flat = shapely.make_valid(flat)
-    return bool(flat.distance(shapely.Point(0.0, 0.0)) <= radius)
+    return bool(flat.intersects(shapely.Point(where)))
+
+
+def _line_distance(places: NDArray[np.float64]) -> float:
+    """Return how far a line is from the middle of the plane, in degrees.
+
+    Distances from the middle are true, however far; but what lies around its antipode is torn apart there, so only
+    the ends of such pieces count.
+    """
+    start, end = places[:-1], places[1:]
+    step = end - start
+    length = np.maximum((step**2).sum(axis=1), 1e-30)
+    share = np.clip(-(start * step).sum(axis=1) / length, 0.0, 1.0)[:, np.newaxis]
+    distances = np.linalg.norm(start + share * step, axis=1)
+    ends = np.minimum(np.linalg.norm(start, axis=1), np.linalg.norm(end, axis=1))
+    return float(np.where(ends > _TORN, ends, distances).min())
 
 
 def _dense(geometry: Any) -> Any:
@@ -124,10 +168,11 @@ def _dense(geometry: Any) -> Any:
     polygons = []
     for part in shapely.get_parts(geometry):
         if part.geom_type != "Polygon":
-            return geometry
+            polygons.append(part)
+            continue
         rings = [ring(shapely.get_coordinates(line)) for line in (part.exterior, *part.interiors)]
         polygons.append(shapely.Polygon(rings[0], rings[1:]))
-    return shapely.MultiPolygon(polygons)
+    return shapely.GeometryCollection(polygons)
 
 
 def _vectors(longitudes: NDArray[np.float64], latitudes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -55,6 +55,8 @@ TIMES = frozenset(
 """Properties whose text is a time: they are compared as times, whatever their zone and precision."""
 
 _POLE = 90.0
+_EXACT = 2**53
+"""From here on not every whole number is a float."""
 _WORD = re.compile(r"[A-Za-z_][\w:.\-]*")
 _RESERVED = frozenset(
     {"and", "or", "not", "in", "is", "like", "between", "true", "false", "null", "none", "circle"}
@@ -379,4 +381,6 @@ def _literal(value: Value) -> str:
         return "'" + value.replace("'", "''") + "'"
     if not math.isfinite(value):
         raise InputError(f"{value} is no number to compare a property with.")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return repr(int(value))
     return repr(value)

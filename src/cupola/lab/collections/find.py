@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import InputError, NotFoundError
+from cupola.lab.collections.catalogue import heads
 from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.formats.address import file_of
-from cupola.lab.collections.known import heads
 from cupola.lab.collections.remote import is_address
 from cupola.lab.collections.volumes import mounts
 from cupola.lab.collections.wording import near

@@ -64,7 +64,7 @@ def parse_query(query: str | Mapping[str, Any]) -> Condition:
         return _Parser(query).whole()
     try:
         return _of_mapping(query)
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(
             f"The query {str(query)[:200]!r} is not understood; write it like {{'eo:cloud_cover': {{'lt': 20}}}}."
         ) from error
