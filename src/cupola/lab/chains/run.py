@@ -44,8 +44,10 @@ class ItemInput:
     @classmethod
     def of(cls, item: Item) -> ItemInput:
         """Return the input that stands for an item."""
-        if item.document is not None:
-            return cls(item.id, "", stac=True, said=item.to_json())
+        elsewhere = item.image is not None and not Path(item.image).is_file()
+        if item.document is not None or elsewhere:
+            # Of a server, or a part of a file: there is no file of its own to read again.
+            return cls(item.id, "", stac=item.image is None, said=item.to_json())
         if item.path is not None:
             return cls(item.id, str(item.path), stac=True)
         return cls(item.id, next(iter(item.assets.values())).href, stac=False)
