@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cupola.lab.bodies import Body
     from cupola.lab.chains import Chain
     from cupola.lab.collections.footprint import Box
+    from cupola.lab.collections.images import Image
 
 __all__ = ["IMAGE", "View", "native_resolution"]
 
@@ -195,30 +196,33 @@ class View:
 
 def native_resolution(chain: Chain) -> float | None:
     """Return the finest pixel of a chain's images in metres; nothing where no image tells."""
-    found = []
-    for item in chain.collection.items[:LOOKED_AT]:
-        try:
-            bands = [band for name in chain.bands for band in item.band(name)]
-            images = [describe(band.path) for band in bands]
-        except CupolaError:
-            continue
-        for image in images:
-            if image.crs is None or item.body is None:
-                if item.body is not None and (step := _swath_step(image, item.body.radius)):
-                    found.append(step)
+    found: list[float] = []
+    for source in chain.sources:
+        names = chain.program.bands(source)
+        for item in source.collection.items[:LOOKED_AT]:
+            try:
+                images = [describe(band.path) for name in names for band in item.band(name)]
+            except CupolaError:
                 continue
-            size = math.sqrt(abs(image.transform.determinant))
-            if image.crs.is_geographic:
-                size = math.radians(size) * item.body.radius
-            else:
-                size *= image.crs.linear_units_factor[1]
-            found.append(size)
+            if item.body is not None:
+                steps = [_step(image, item.body.radius) for image in images]
+                found += [step for step in steps if step]
     return min(found, default=None)
 
 
-def _swath_step(image: Any, radius: float) -> float | None:
+def _step(image: Image, radius: float) -> float | None:
+    """Return the size of an image's pixels in metres; nothing where it cannot be told."""
+    if image.crs is None:
+        return _swath_step(image, radius)
+    size = math.sqrt(abs(image.transform.determinant))
+    if image.crs.is_geographic:
+        return math.radians(size) * radius
+    return size * float(image.crs.linear_units_factor[1])
+
+
+def _swath_step(image: Image, radius: float) -> float | None:
     """Return the distance in metres between neighbours in the middle of an image that lies along a swath."""
-    placement = getattr(image, "placement", None)
+    placement = image.placement
     if placement is None:
         return None
     column, row = image.width / 2, image.height / 2

@@ -40,7 +40,7 @@ class Watcher:
     def watch(self, layers: Sequence[ChainLayer]) -> None:
         """Look at the folders of these layers from now on."""
         with self._lock:
-            places = {Path(layer.chain.collection.source) for layer in layers}
+            places = {Path(found.source) for layer in layers for found in layer.chain.collections}
             self._folders = {place: self._folders.get(place, _changed(place)) for place in places}
             if self._folders and self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="cupola-map", daemon=True)

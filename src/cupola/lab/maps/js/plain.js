@@ -116,7 +116,8 @@ class Latest {
 function own(box) {
   window.L.DomEvent.disableClickPropagation(box);
   window.L.DomEvent.disableScrollPropagation(box);
-  for (const kind of ["keydown", "keypress", "keyup"]) box.addEventListener(kind, (event) => event.stopPropagation());
+  // Leaflet asks where a click came from, and a control that was drawn anew by it is no longer there.
+  for (const kind of ["click", "keydown", "keypress", "keyup"]) box.addEventListener(kind, (event) => event.stopPropagation());
   return box;
 }
 
