@@ -81,12 +81,15 @@ def write_product(  # noqa: PLR0913 - each says one thing about the file
     scene = chain.collection.item(item) if isinstance(item, str) else item
     target = Target.of(folder, name or scene.id, Packing.of(dtype, scale, nodata), provenance)
     whole = Whole(chain, scene)
-    source = _of_swath(chain, whole) if isinstance(whole.grid.placement, Swath) else ItemSource(chain, whole)
+    elsewhere = isinstance(whole.grid.placement, Swath) or _ONLY_PROJ in whole.grid.wkt
+    source = _of_swath(chain, whole) if elsewhere else ItemSource(chain, whole)
     path = write(source, target, keep=keep)
     assert path is not None  # noqa: S101 - only empty pieces of composites are left out
     return path
 
 
+_ONLY_PROJ = 'PROJECTION["custom_proj4"]'
+"""GDAL's name for projections that a GeoTIFF cannot hold, such as the oblique cylindrical maps of Titan."""
 _HELD = 200_000_000
 """Bytes that a window may take with all that is made of it."""
 _BYTES = 20
@@ -95,7 +98,7 @@ _WINDOWS = (1024, 512, 256, 128)
 
 
 def _of_swath(chain: Chain, whole: Whole) -> GridSource:
-    """Return the pixels of a swath brought to a regular grid of its own resolution, in one piece."""
+    """Return the pixels of a swath, or of a plane that no GeoTIFF knows, brought to a regular grid of its own resolution, in one piece."""
     item = whole.item
     grid = planning.choose_grid([item], chain.bands, box=item.bbox)
     grid = replace(grid, piece=max(grid.width, grid.height))
