@@ -124,7 +124,8 @@ def page(chromium, server):
     """A page; what it asks of other machines is kept in ``page.strangers``."""
     opened = chromium.new_page(viewport={"width": 1280, "height": 960})
     opened.set_default_timeout(SECONDS * 1000)
-    opened.strangers = []
+    opened.strangers, opened.tiles = [], []
+    opened.on("response", lambda told: "/Npix" in told.url and told.ok and opened.tiles.append(told.url))
     opened.on(
         "request",
         lambda asked: (
@@ -160,6 +161,10 @@ def shown(page, drawn):
         )
     else:
         page.locator("canvas").first.wait_for()
+        end = time.monotonic() + SECONDS
+        while not page.tiles:
+            assert time.monotonic() < end, "no tile of the sky came"
+            page.wait_for_timeout(200)
     said = page.locator(".cupola-explorer-line").first
     playwright.expect(said).not_to_have_text("")
     assert said.locator("[role=alert]").count() == 0, said.inner_text()
@@ -192,7 +197,7 @@ def test_an_explorer_runs_as_a_notebook_in_the_lab(page, server):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
     assert "Hillshade" in shown(page, "tiles")
-    page.get_by_label("Show").select_option("Slope")
+    page.get_by_label("Show", exact=True).select_option("Slope")
     playwright.expect(page.locator(".cupola-explorer-line")).to_contain_text("Slope")
     page.wait_for_function(
         """() => [...document.querySelectorAll("img.leaflet-tile, .leaflet-image-layer")]
