@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
-from cupola.exceptions import CupolaError, InputError
+from cupola.exceptions import CupolaError, ImageError, InputError
 from cupola.lab import bodies
 from cupola.lab.collections.bands import band_names, find_bands
 from cupola.lab.collections.footprint import Box, footprint, image_box
@@ -136,6 +136,25 @@ class Item:
         if self.document is not None:
             return self.document.get("properties") or {}
         return _details(str(self.path), *self.stamp)[0] if self.path else {}
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """What the label of its first image with one says, such as ``start_time``; see `cupola.lab.planets.label`.
+
+        Raises
+        ------
+        ImageError
+            When none of its images has a label that is known.
+        """
+        from cupola.lab.planets.label import label
+
+        missing: CupolaError | None = None
+        for asset in self.images.values():
+            try:
+                return label(asset.href)
+            except CupolaError as error:
+                missing = missing or error
+        raise missing or ImageError(f"The item {self.id} has no image, so it has no label.")
 
     @property
     def images(self) -> dict[str, Asset]:

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from cupola.exceptions import ImageError, NotFoundError
+from cupola.lab import collections
 from cupola.lab.planets import label
 
 MOON = {
@@ -112,3 +113,11 @@ def test_wrong_files_are_told_in_one_sentence(tmp_path, content, error, words):
     with pytest.raises(error, match=words) as caught:
         label(path)
     assert str(path) in str(caught.value)
+
+
+def test_items_have_labels(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
+    items = collections.open(data / "isis3" / "ctxTestImage.cub").items
+    assert items[0].label["instrument"] == "CTX"
+    with pytest.raises(ImageError, match="has no label"):
+        _ = collections.open(data / "s2" / "B02.tif").items[0].label
