@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11
 
-.PHONY: help install develop up test lint format docs bench pictures build lock changes clean
+.PHONY: help install develop up test lint format docs bench pictures gallery build lock changes clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
@@ -38,6 +38,11 @@ pictures: develop ## Take the pictures of the docs anew, with Chromium
 	@$(PYTHON) tools/environment.py debian
 	CUPOLA_PICTURES=docs/pictures $(BIN)/pytest tests/browser
 	$(BIN)/python tools/pictures.py docs/pictures
+
+gallery: develop ## Take the pictures of the explorers anew, with Chromium
+	@$(PYTHON) tools/environment.py debian
+	CUPOLA_GALLERY=docs/gallery $(BIN)/pytest tests/browser/test_explorers.py
+	$(BIN)/python tools/pictures.py docs/gallery
 
 build: develop ## Build the wheel and the source distribution into dist
 	$(BIN)/uv build --quiet --no-build-isolation
