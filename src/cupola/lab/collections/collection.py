@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from typing_extensions import override
 
-from cupola.exceptions import BandError, BodyError, CupolaError, InputError, NotFoundError
+from cupola.exceptions import BandError, BodyError, CupolaError, InputError, NotAllowedError, NotFoundError
+from cupola.lab.collections import index
 from cupola.lab.collections.addresses import clean, find_at, searches
 from cupola.lab.collections.conditions import TIMES
 from cupola.lab.collections.footprint import Box, check_box
@@ -100,6 +101,34 @@ class Collection:
         """Look again: items that were added or changed since are seen; returns itself."""
         self._state = self._choose(self._look(thorough=True))
         return self
+
+    def write_index(self) -> Path:
+        """Write the index into the collection's own folder, so that others need not look through it.
+
+        Returns
+        -------
+        path
+            ``items.parquet`` (stac-geoparquet) with all items, whatever this collection was filtered by.
+
+        Raises
+        ------
+        InputError
+            When it is no folder.
+        NotAllowedError
+            When nothing can be written there.
+        """
+        if isinstance(self.source, str) or not self.source.is_dir():
+            raise InputError(f"{capital(self)} is no folder of this machine, so no index can lie in it.")
+        scan(self.source, thorough=True)
+        kept = index.recall(str(self.source)) or index.Kept()
+        path = self.source / index.BESIDE
+        try:
+            index.keep(str(self.source), kept.pieces, [], others=kept.others, target=path)
+        except OSError as error:
+            raise NotAllowedError(
+                f"The index {path} cannot be written ({(error.strerror or str(error)).lower()}): ask the owner of the folder."
+            ) from error
+        return path
 
     def _wish(self) -> Wish:
         return Wish(self.bbox_filter, self.datetime_filter, self.query_filter)

@@ -35,7 +35,19 @@ if TYPE_CHECKING:
 
     from cupola.lab.collections.records import Record
 
-__all__ = ["BESIDE", "Kept", "forget", "keep", "lock", "note_folders", "place", "recall", "remember"]
+__all__ = [
+    "BESIDE",
+    "Kept",
+    "forget",
+    "keep",
+    "light_of",
+    "lock",
+    "note_folders",
+    "place",
+    "recall",
+    "remember",
+    "source_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +186,13 @@ def _load(path: Path, source: str, *, beside: bool) -> Kept | None:
     if not beside:
         _load_folders(path, kept)
     return kept
+
+
+def source_of(file: Any) -> str:
+    """Return the folder or address that one of our files is the index of."""
+    from cupola.lab.collections.geoparquet import KEY
+
+    return str(json.loads((file.schema_arrow.metadata or {}).get(KEY, b"{}")).get("source", ""))
 
 
 def _load_folders(path: Path, kept: Kept) -> None:

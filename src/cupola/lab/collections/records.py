@@ -164,9 +164,8 @@ def record_of_image(path: str, name: str, stamp: tuple[int, int]) -> Record:
     targets = (body.name,) if body is not None and body is not bodies.SKY else None
     if targets:
         properties["ssys:targets"] = list(targets)
-    authority = image.crs.to_authority() if image.crs else None
-    if authority:
-        properties["proj:code"] = ":".join(authority)
+    if code := bodies.code_of_crs(image.crs):
+        properties["proj:code"] = code
     return Record(
         name=name,
         stamp=stamp,

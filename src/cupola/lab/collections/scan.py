@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cupola.exceptions import ImageError, NotFoundError
+from cupola.lab.collections import index
 from cupola.lab.collections.formats.address import file_of
+from cupola.lab.collections.index import light_of
 from cupola.lab.collections.items import read_item
 from cupola.lab.collections.listing import DEPTH, DOCUMENTS, suffix
 from cupola.lab.collections.look import FolderLook
 from cupola.lab.collections.records import record_of_image, record_of_text
-from cupola.lab.collections.table import Table
+from cupola.lab.collections.table import FilePart, Piece, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,9 +118,33 @@ def scan(
         raise NotFoundError(f"There is no file or folder {path}.")
     if suffix(path.name) in DOCUMENTS:
         return _scan_json(path, thorough, progress)
+    if suffix(path.name) in (".parquet", ".geoparquet"):
+        return _scan_parquet(path)
     status = file.stat()
     record = record_of_image(str(path), str(path), (status.st_mtime_ns, status.st_size))
     return Found(Table.of_records(str(file.parent), [record]), np.arange(1), record.id, path.name)
+
+
+def _scan_parquet(path: Path) -> Found:
+    """Return the items of a stac-geoparquet file, ours or another's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        light = light_of(file)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise ImageError(f"{path} is no stac-geoparquet file: it has no items with id and bbox.") from error
+    root = str(path.parent)
+    if not any(light.names):
+        # The addresses in a file of others are relative to it, if they are.
+        light.names = [str(path)] * len(light.ids)
+    else:
+        root = index.source_of(file) if path.name != index.BESIDE else root
+    names = set(light.collections)
+    title = (names.pop() if len(names) == 1 else None) or path.stem
+    table = Table.build(root, [Piece.of(FilePart(file), light)])
+    return Found(table, np.arange(len(table)), title, title)
 
 
 def _scan_json(path: Path, thorough: bool, progress: Callable[[int, int], object] | None) -> Found:

@@ -100,6 +100,7 @@ class FilePart:
     def __init__(self, file: pq.ParquetFile) -> None:
         self.file = file
         self._groups: OrderedDict[tuple[int, str], list[Any]] = OrderedDict()
+        self._whole: tuple[int, Any] = (-1, None)
         ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)])
         self._ends = ends
 
@@ -140,7 +141,10 @@ class FilePart:
         """Return the item of a file that others wrote."""
         from stac_geoparquet.arrow import stac_table_to_items
 
-        (found,) = stac_table_to_items(self._group(row, None).slice(self._within(row), 1))
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        if self._whole[0] != group:
+            self._whole = group, self._group(row, None)
+        (found,) = stac_table_to_items(self._whole[1].slice(self._within(row), 1))
         return dict(found)
 
     def _within(self, row: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupola.exceptions import InputError, NotFoundError
+from cupola.exceptions import ImageError, InputError, NotAllowedError, NotFoundError
 from cupola.lab import collections
 from cupola.lab.collections import index, look
 from cupola.lab.collections.items import Item
@@ -369,6 +369,47 @@ def test_large_collection_that_nobody_opened_is_glimpsed(many, volumes, monkeypa
     (info,) = collections.known()
     assert (info.items, info.bbox, info.exact, info.bands) == (COUNT, (-180, 0, -29, 1), False, ("data",))
     assert info.interval == ("2020-01-01T00:00:00Z", None)
+
+
+def test_index_in_the_folder_serves_others(many, runtime, monkeypatch):
+    opened = collections.open(many, query="count < 3")
+    path = opened.write_index()
+    assert path == many / "items.parquet"
+    # Somebody else, who has no index, and another place of the same files.
+    index.forget()
+    shutil.rmtree(runtime)
+    moved = many.parent / "elsewhere"
+    shutil.move(many, moved)
+    monkeypatch.setattr(look, "record_of_text", None)
+    assert ids(collections.open(moved, query="count < 3")) == ids(opened)
+    item = collections.open(moved / "items.parquet").item("i9")
+    assert item.path == moved / "d2" / "i9.json"
+    assert item.properties["count"] == 9
+    monkeypatch.setattr(
+        index.Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+    with pytest.raises(NotAllowedError, match=r"items\.parquet cannot be written \(permission denied\)"):
+        collections.open(moved).write_index()
+
+
+def test_stac_geoparquet_of_others(tmp_path, write_item, write_image):
+    from stac_geoparquet.arrow import parse_stac_items_to_parquet
+
+    write_image(tmp_path / "a.tif", np.ones((4, 4), "uint8"))
+    documents = []
+    for number in range(3):
+        geometry = {"type": "Point", "coordinates": [number, 0]}
+        assets = {"data": {"href": "./a.tif", "type": "image/tiff", "roles": ["data"]}}
+        path = write_item(tmp_path / "x" / f"i{number}.json", bbox=(number, 0, number, 0), geometry=geometry, assets=assets,
+                          collection="c", properties={"eo:cloud_cover": number * 10})  # fmt: skip
+        documents.append(json.loads(path.read_text()))
+    parse_stac_items_to_parquet(documents, output_path=tmp_path / "others.parquet")
+    opened = collections.open(tmp_path / "others.parquet", query="eo:cloud_cover >= 10")
+    assert (opened.id, sorted(ids(opened))) == ("c", ["i1", "i2"])
+    assert opened.item("i1").band("data")[0].path == str(tmp_path / "a.tif")
+    (tmp_path / "no.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ImageError, match=r"no\.parquet is no stac-geoparquet"):
+        collections.open(tmp_path / "no.parquet")
 
 
 def test_progress_is_told(many):
