@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from cupola.exceptions import CupolaError, InputError, NotFoundError, TaskError, UnavailableError
+from cupola.exceptions import (
+    ConflictError,
+    CupolaError,
+    InputError,
+    NotFoundError,
+    TaskError,
+    UnavailableError,
+)
 from cupola.lab.chains.chain import Chain
 from cupola.lab.chains.comparing import compare
 from cupola.lab.chains.planning import OutputGrid
@@ -261,7 +268,7 @@ def _made(
     shown = str(made_by).removeprefix("sha256:")[:12]
     try:
         _as_job(task, source, str(made_by), name)
-    except (NotFoundError, UnavailableError) as error:
+    except (ConflictError, NotFoundError, UnavailableError) as error:
         task(source)  # type: ignore[arg-type]
         return now, f"The version {shown} that made it was not to be had ({str(error).rstrip('.')})."
     return made_by, None

@@ -173,7 +173,7 @@ class JobPlaces:
         """Return a version and its datalab: that of the session first, then all others that have it."""
         if digest is None:
             return name, await self._catalogue.version(name, None)
-        others = [datalab.name for datalab in await self._catalogue.datalabs()]
+        others = [datalab.name for datalab in await self._catalogue.datalabs() if not datalab.unavailable]
         for candidate in dict.fromkeys([name, *others]):
             try:
                 return candidate, await self._catalogue.version(candidate, digest)
