@@ -147,7 +147,9 @@ class PropertiesHandler(HipsHandler):
         from cupola.lab.sky.properties import properties
 
         about, _ = await self.about(chain)
-        told = await self.limits(chain)
+        style = self.look.style
+        # A look at the whole image only where nothing is said: the first tiles wait for this file.
+        told = {"limits": [style.limits(0)]} if style.complete else await self.limits(chain)
         return Rendered(properties(about | told, self.revision, chain).encode())
 
 

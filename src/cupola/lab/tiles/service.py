@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from cupola.lab.tiles.cache import Cache
+from cupola.lab.tiles.disk import SLOW_SECONDS, Disk
 from cupola.lab.tiles.pool import Pool
 from cupola.lab.tiles.problems import Problems, TileProblem
 from cupola.lab.tiles.remote import Nodes
@@ -79,6 +80,7 @@ class TileService:
         self.pool.avoid = self.nodes.avoid
         self.problems = Problems()
         self.costs = Costs()
+        self.disk = Disk()
         self._cache = Cache(CACHE_BYTES)
         self._stretches: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._overviews: OrderedDict[tuple[str, str, str], asyncio.Task[Any]] = OrderedDict()
@@ -156,6 +158,11 @@ class TileService:
         key = json.dumps(request, sort_keys=True)
         if (kept := self._cache.get(key)) is not None:
             return kept
+        lasting = self.disk.keeps(request["revision"]) and self.costs.slow(chain)
+        if lasting and (found := await self.disk.get(key)) is not None:
+            rendered = Rendered(found[0], None, found[1])
+            self._cache.put(key, rendered)
+            return rendered
         answer = await self._ask(chain, place or f"{work}/{key}", request, key)
         if answer.problem is not None:
             return Rendered(problem=answer.problem)
@@ -169,6 +176,8 @@ class TileService:
             self.costs.add(chain, work, pixels, header["seconds"])
         if not rendered.partial:
             self._cache.put(key, rendered)
+            if self.disk.keeps(request["revision"]) and header.get("seconds", 0.0) >= SLOW_SECONDS:
+                await self.disk.put(key, rendered.body, told)
         return rendered
 
     async def stretch(

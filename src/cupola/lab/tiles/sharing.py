@@ -127,7 +127,7 @@ def _use_dask(cluster: Any) -> list[str]:
     if not good:
         why = next(iter(started.values()), "it has no workers")
         raise UnavailableError(
-            f"No worker of the Dask cluster can compute tiles ({why}); its environment needs the package cupola-platform[lab]."
+            f"No worker of the Dask cluster can compute tiles ({why}); its environment needs the package cupola[lab]."
         )
     for about in good:
         write(room.folder(), about)

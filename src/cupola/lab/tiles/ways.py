@@ -54,6 +54,13 @@ class Costs:
         """Whether a tile or an image of `chain` was made."""
         return chain in self._chains
 
+    def slow(self, chain: str) -> bool:
+        """Whether tiles of `chain` may be slow: nothing is known yet, or they are."""
+        entry = self._chains.get(chain)
+        if entry is None or not entry.tiles:
+            return True
+        return statistics.median(entry.tiles) * TILE**2 > SLOW_SECONDS
+
     def way(self, chain: str, width: int, height: int, workers: int) -> dict[str, Any]:
         """Return how a viewport of `width` times `height` pixels of `chain` is best shown.
 
