@@ -38,7 +38,10 @@ autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!cupola\b).*"),  # described elsewhere, and the build must work without a network
-    (r"py:.*", r"cupola\.(.*\._.*|models\.base\.Thing|platform\..*|lab\.chains\.(graph|methods)\..*)"),  # what annotations name of our inside
+    (
+        r"py:.*",
+        r"cupola\.(.*\._.*|models\.base\.Thing|platform\..*|lab\.chains\.(graph|methods)\..*)",
+    ),  # what annotations name of our inside
 ]
 
 
