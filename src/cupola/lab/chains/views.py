@@ -128,11 +128,7 @@ def viewshed(  # noqa: PLR0913 - a place, an eye and how far
             f"That is {(2 * reach + 1) ** 2 / 1e6:,.0f} million pixels of {pixel:g} m: look less far, or give larger pixels "
             "with metres=."
         )
-    system = pyproj.CRS.from_proj4(
-        f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +R={body.radius} +units=m +no_defs"
-        if body.name != "Earth"
-        else f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m +no_defs"
-    )
+    system = _around(longitude, latitude, body)
     size = 2 * reach + 1
     edge = (reach + 0.5) * pixel
     grid = Grid(lonlat_of_wkt(system.to_wkt()), -edge, edge, pixel, pixel, size, size)
@@ -160,6 +156,12 @@ def viewshed(  # noqa: PLR0913 - a place, an eye and how far
             "latitude": latitude,
         },
     )
+
+
+def _around(longitude: float, latitude: float, body: Body) -> pyproj.CRS:
+    """Return the plane around a place in which distances and directions from it are true."""
+    globe = "+datum=WGS84" if body.name == "Earth" else f"+R={body.radius}"
+    return pyproj.CRS.from_proj4(f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} {globe} +units=m +no_defs")
 
 
 def _smooth_heights(chain: Chain, frame: Frame, grid: Grid) -> Floats:

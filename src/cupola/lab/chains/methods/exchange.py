@@ -82,6 +82,6 @@ class Exchange(Methods):
         InputError
             When it has processes that chains have nothing like; the text names the first.
         """
-        from cupola.lab.chains.openeoread import from_openeo
+        from cupola.lab.chains.openeo import from_openeo
 
         return from_openeo(graph, collections)  # type: ignore[return-value]

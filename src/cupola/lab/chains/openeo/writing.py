@@ -2,12 +2,11 @@
 
 What can be written: bands of collections with their filters, arithmetic and mathematics, choices and masks, reductions over
 time, differences of periods, linear neighbourhoods, scales (`at`), statistics in regions. Everything else is refused by
-name. `cupola.lab.chains.openeoread` reads graphs.
+name. `reading` reads graphs.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from cupola.lab.chains.graph.kernel import Kernel
 from cupola.lab.chains.graph.masks import IsIn
 from cupola.lab.chains.graph.reduce import Reduce
 from cupola.lab.chains.graph.scale import At
+from cupola.lab.chains.openeo.callbacks import WAY_OUT, Expression, Graph, expression, numeric, written
 
 if TYPE_CHECKING:
     from cupola.lab.chains.chain import Chain
@@ -25,87 +25,9 @@ if TYPE_CHECKING:
     from cupola.lab.chains.graph.source import Source
     from cupola.lab.chains.zonal import Zonal
 
-__all__ = ["COMPARISONS", "SAME", "to_openeo", "zonal_graph"]
+__all__ = ["to_openeo", "zonal_graph"]
 
-SAME = {
-    "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "absolute": "absolute",
-    "fabs": "absolute", "sqrt": "sqrt", "exp": "exp", "log": "ln", "sin": "sin", "cos": "cos", "tan": "tan",
-    "arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
-    "floor": "floor", "ceil": "ceil", "trunc": "int", "sign": "sgn", "remainder": "mod",
-}  # fmt: skip
-"""NumPy's functions and the processes that compute the same of ``x`` (and ``y``)."""
-COMPARISONS = {
-    "less": "lt",
-    "less_equal": "lte",
-    "greater": "gt",
-    "greater_equal": "gte",
-    "equal": "eq",
-    "not_equal": "neq",
-}
-_LOGICAL = {"logical_and": "and", "logical_or": "or", "logical_xor": "xor"}
 _REDUCERS = {"mean", "median", "min", "max", "sum", "count", "first", "last"}
-_WAY_OUT = "export the chain before it, and do the rest where the result arrives"
-
-Argument = Any
-"""A reference to a node, a number, or nothing."""
-
-
-class _Graph:
-    """Nodes of a process graph under construction; equal nodes are written once."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, dict[str, Any]] = {}
-        self._known: dict[str, str] = {}
-
-    def add(self, process: str, /, **arguments: Any) -> dict[str, str]:
-        """Add a node and return the reference to it."""
-        node = {"process_id": process, "arguments": arguments}
-        key = repr(node)
-        if key not in self._known:
-            number = sum(1 for one in self.nodes.values() if one["process_id"] == process) + 1
-            self._known[key] = f"{process.replace('_', '')}{number}"
-            self.nodes[self._known[key]] = node
-        return {"from_node": self._known[key]}
-
-    def finished(self, result: Argument) -> dict[str, Any]:
-        """Return the nodes that `result` stands on, it marked as such."""
-        if not isinstance(result, dict) or "from_node" not in result:
-            result = (
-                self.add("add", x=0, y=result)
-                if not isinstance(result, dict)
-                else self.add("add", x=result, y=0)
-            )
-        wanted = {result["from_node"]}
-        for name in reversed(self.nodes):
-            if name in wanted:
-                wanted.update(_references(self.nodes[name]["arguments"]))
-        nodes = {name: dict(node) for name, node in self.nodes.items() if name in wanted}
-        nodes[result["from_node"]]["result"] = True
-        return nodes
-
-
-def _references(value: Any) -> set[str]:
-    """Return the nodes that arguments name; those of callbacks are their own."""
-    if isinstance(value, dict):
-        if "from_node" in value:
-            return {value["from_node"]}
-        if "process_graph" in value:
-            return set()
-        value = list(value.values())
-    if isinstance(value, list):
-        return {name for part in value for name in _references(part)}
-    return set()
-
-
-@dataclass(frozen=True)
-class _Expression:
-    """One band of a value, in terms of the bands of a cube."""
-
-    kind: str
-    """``band``, ``number``, or the name of a function or of a choice."""
-    parts: tuple[_Expression, ...] = ()
-    number: float = 0.0
-    boolean: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +36,7 @@ class _Value:
 
     cube: str | None
     """Name of a node of the main graph."""
-    bands: tuple[_Expression, ...]
+    bands: tuple[Expression, ...]
     width: int
     """How many bands the cube has; 0 where it has no such dimension."""
 
@@ -140,7 +62,7 @@ def zonal_graph(zonal: Zonal) -> dict[str, Any]:
         )
     writer = _Writer(zonal.chain)
     data = writer.cube(writer.last())
-    reducer = _Graph()
+    reducer = Graph()
     whole = {"from_parameter": "data"}
     if name.startswith("percentile_"):
         listed = reducer.add(
@@ -164,7 +86,7 @@ class _Writer:
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
-        self.main = _Graph()
+        self.main = Graph()
         self.values: list[_Value] = []
         self.names: dict[str, str] = {}
         # All bands of a collection are loaded together, so that they can be computed with in one callback.
@@ -218,14 +140,14 @@ class _Writer:
         if step.resampling not in (None, "nearest"):
             raise InputError(
                 f"openEO chooses resampling only together with a scale, so resample({step.resampling!r}) cannot be exported: "
-                f"{_WAY_OUT}."
+                f"{WAY_OUT}."
             )
         names = self.loaded[step.source.key]
         node = self.main.add(
             "load_collection", id=self._id(step.source), bands=names, **_extents(step.source)
         )
         self.labels[node["from_node"]] = names
-        bands = tuple(_Expression("band", number=names.index(name)) for name in step.names)
+        bands = tuple(Expression("band", number=names.index(name)) for name in step.names)
         return _Value(node["from_node"], bands, len(names))
 
     def _id(self, source: Source) -> str:
@@ -243,7 +165,7 @@ class _Writer:
         """Return the bands of a node as they are; a cube of one band has no such dimension any more."""
         count = len(like.bands)
         width = 0 if count == 1 else count
-        return _Value(node["from_node"], tuple(_Expression("band", number=n) for n in range(count)), width)
+        return _Value(node["from_node"], tuple(Expression("band", number=n) for n in range(count)), width)
 
     def _pointwise(self, step: Step, parts: list[_Value]) -> _Value:
         cubes = {part.cube for part in parts if part.cube is not None}
@@ -259,7 +181,7 @@ class _Writer:
                 "Chains of different numbers of bands cannot be combined: choose one band of each."
             )
         bands = tuple(
-            _expression(step, tuple(part.bands[n if len(part.bands) > 1 else 0] for part in parts))
+            expression(step, tuple(part.bands[n if len(part.bands) > 1 else 0] for part in parts))
             for n in range(count)
         )
         return _Value(cube, bands, width)
@@ -279,7 +201,7 @@ class _Writer:
         return [
             _Value(
                 merged["from_node"],
-                tuple(_Expression("band", number=offsets[number] + n) for n in range(len(part.bands))),
+                tuple(Expression("band", number=offsets[number] + n) for n in range(len(part.bands))),
                 total,
             )
             if number in offsets
@@ -307,29 +229,27 @@ class _Writer:
             chosen = [self.labels[value.cube][int(band.number)] for band in value.bands]
             if len(set(chosen)) == count:
                 return self.main.add("filter_bands", data=node, bands=chosen)
-        callback = _Graph()
+        callback = Graph()
         if value.width == 0:
             # No dimension of bands: pixel by pixel.
-            bands = [_written(callback, band, {"from_parameter": "x"}) for band in value.bands]
+            bands = [written(callback, band, {"from_parameter": "x"}) for band in value.bands]
             if count == 1:
                 return self.main.add(
                     "apply",
                     data=node,
-                    process={
-                        "process_graph": callback.finished(_numeric(callback, value.bands[0], bands[0]))
-                    },
+                    process={"process_graph": callback.finished(numeric(callback, value.bands[0], bands[0]))},
                 )
             node = self.main.add("add_dimension", data=node, name="bands", label="b0", type="bands")
-            callback = _Graph()
-        written = [_numeric(callback, band, _written(callback, band, None)) for band in value.bands]
+            callback = Graph()
+        found = [numeric(callback, band, written(callback, band, None)) for band in value.bands]
         if count == 1:
             return self.main.add(
                 "reduce_dimension",
                 data=node,
                 dimension="bands",
-                reducer={"process_graph": callback.finished(written[0])},
+                reducer={"process_graph": callback.finished(found[0])},
             )
-        result = callback.add("array_create", data=written)
+        result = callback.add("array_create", data=found)
         return self.main.add(
             "apply_dimension",
             data=node,
@@ -342,139 +262,18 @@ def _refused(step: Step) -> InputError:
     function = getattr(step, "function", None)
     if function is not None:
         return InputError(
-            f"The Python function {function.name} of map() has no place in an openEO graph: write it with arithmetic, or {_WAY_OUT}."
+            f"The Python function {function.name} of map() has no place in an openEO graph: write it with arithmetic, or {WAY_OUT}."
         )
-    return InputError(f"openEO has no process for {step.op.replace('_', ' ')}: {_WAY_OUT}.")
+    return InputError(f"openEO has no process for {step.op.replace('_', ' ')}: {WAY_OUT}.")
 
 
 def _constant(number: float) -> _Value:
-    return _Value(None, (_Expression("number", number=number),), 0)
-
-
-def _expression(step: Step, parts: tuple[_Expression, ...]) -> _Expression:
-    """Return a pointwise step over expressions."""
-    if isinstance(step, Where):
-        return _Expression("where", parts)
-    if isinstance(step, IsIn):
-        return _Expression(
-            "isin", (*parts, *(_Expression("number", number=value) for value in step.values)), boolean=True
-        )
-    name = str(getattr(step, "name", ""))
-    boolean = name in COMPARISONS or name in _LOGICAL or name in ("logical_not", "isnan")
-    return _Expression(name, parts, boolean=boolean)
-
-
-def _written(graph: _Graph, wanted: _Expression, pixel: Argument | None) -> Argument:
-    """Write an expression into a callback, without recursion: chains may be thousands of steps long.
-
-    `pixel` is the value itself where there is no array of bands.
-    """
-    done: dict[int, Argument] = {}
-    todo = [wanted]
-    while todo:
-        one = todo[-1]
-        missing = [part for part in one.parts if id(part) not in done]
-        if missing:
-            todo.extend(missing)
-            continue
-        todo.pop()
-        if id(one) not in done:
-            done[id(one)] = _node(graph, one, [done[id(part)] for part in one.parts], pixel)
-    return done[id(wanted)]
-
-
-def _node(graph: _Graph, one: _Expression, given: list[Argument], pixel: Argument | None) -> Argument:  # noqa: C901, PLR0911, PLR0912 - one case per process
-    if one.kind == "band":
-        whole = {"from_parameter": "data"}
-        return pixel if pixel is not None else graph.add("array_element", data=whole, index=int(one.number))
-    if one.kind == "number":
-        return one.number if math.isfinite(one.number) else _not_finite(graph, one.number)
-    if one.kind in _LOGICAL or one.kind == "logical_not":
-        truths = [_truth(graph, part, value) for part, value in zip(one.parts, given, strict=True)]
-        if one.kind == "logical_not":
-            return graph.add("not", x=truths[0])
-        return graph.add(_LOGICAL[one.kind], x=truths[0], y=truths[1])
-    if one.kind == "where":
-        return _choice(graph, one, given)
-    numbers = [_numeric(graph, part, value) for part, value in zip(one.parts, given, strict=True)]
-    first = numbers[0]
-    if one.kind in COMPARISONS:
-        return graph.add(COMPARISONS[one.kind], x=first, y=numbers[1])
-    if one.kind in SAME:
-        return graph.add(SAME[one.kind], **dict(zip("xy", numbers, strict=False)))
-    if one.kind in ("minimum", "maximum"):
-        return graph.add(one.kind[:3], data=numbers, ignore_nodata=False)
-    if one.kind in ("fmin", "fmax"):
-        return graph.add(one.kind[1:], data=numbers)
-    match one.kind:
-        case "positive":
-            return first
-        case "negative":
-            return graph.add("multiply", x=first, y=-1)
-        case "square":
-            return graph.add("power", base=first, p=2)
-        case "power":
-            return graph.add("power", base=first, p=numbers[1])
-        case "exp2":
-            return graph.add("power", base=2, p=first)
-        case "log10" | "log2":
-            return graph.add("log", x=first, base=10 if one.kind == "log10" else 2)
-        case "arctan2":
-            return graph.add("arctan2", y=first, x=numbers[1])
-        case "rint":
-            return graph.add("round", x=first)
-        case "degrees" | "radians":
-            factor = 180 / math.pi if one.kind == "degrees" else math.pi / 180
-            return graph.add("multiply", x=first, y=factor)
-        case "floor_divide":
-            return graph.add("floor", x=graph.add("divide", x=first, y=numbers[1]))
-        case "isnan":
-            return graph.add("is_nodata", x=first)
-        case "isin":
-            answer = graph.add("eq", x=first, y=numbers[1])
-            for number in numbers[2:]:
-                answer = graph.add("or", x=answer, y=graph.add("eq", x=first, y=number))
-            return answer
-    raise InputError(f"openEO has no process for {one.kind}: {_WAY_OUT}.")
-
-
-def _not_finite(graph: _Graph, number: float) -> Argument:
-    """Return missing data, or an infinity, which JSON has no number for."""
-    if math.isnan(number):
-        return None
-    return graph.add("divide", x=math.copysign(1, number), y=0)
-
-
-def _truth(graph: _Graph, part: _Expression, value: Argument) -> Argument:
-    return value if part.boolean else graph.add("neq", x=value, y=0)
-
-
-def _numeric(graph: _Graph, part: _Expression, value: Argument) -> Argument:
-    """Return 1 and 0 for yes and no, where a number is wanted; what is unknown stays so."""
-    if not part.boolean:
-        return value
-    if part.kind == "isnan":
-        return graph.add("if", value=value, accept=1, reject=0)
-    known = graph.add("if", value=value, accept=1, reject=0)
-    return graph.add("if", value=graph.add("is_nodata", x=value), accept=None, reject=known)
-
-
-def _choice(graph: _Graph, one: _Expression, given: list[Argument]) -> Argument:
-    condition, accept, reject = given
-    chosen, other = (
-        _numeric(graph, part, value) for part, value in zip(one.parts[1:], (accept, reject), strict=True)
-    )
-    truth = _truth(graph, one.parts[0], condition)
-    choice = graph.add("if", value=truth, accept=chosen, reject=other)
-    if other is None:
-        return choice
-    # Where the condition is unknown, so is the result.
-    return graph.add("if", value=graph.add("is_nodata", x=condition), accept=None, reject=choice)
+    return _Value(None, (Expression("number", number=number),), 0)
 
 
 def _over_time(step: Reduce, part: _Value) -> dict[str, Any]:
     """Return the callback of a reduction."""
-    graph, data = _Graph(), {"from_parameter": "data"}
+    graph, data = Graph(), {"from_parameter": "data"}
     how = step.how
     if how == "percentile":
         listed = graph.add("quantiles", data=data, probabilities=[(step.q or 0.0) / 100])
@@ -483,7 +282,7 @@ def _over_time(step: Reduce, part: _Value) -> dict[str, Any]:
         how = "last"
     if how not in _REDUCERS:
         reason = "which divides by n - 1" if how == "std" else "of several bands"
-        raise InputError(f"openEO has no reducer like {step.how} ({reason}): {_WAY_OUT}.")
+        raise InputError(f"openEO has no reducer like {step.how} ({reason}): {WAY_OUT}.")
     return {"process_graph": graph.finished(graph.add(how, data=data))}
 
 
@@ -513,7 +312,7 @@ def _extents(source: Source) -> dict[str, Any]:
             if not isinstance(part, Compare) or part.sign not in signs or part.name in properties:
                 unknown.add("query")
                 break
-            graph = _Graph()
+            graph = Graph()
             result = graph.add(signs[part.sign], x={"from_parameter": "value"}, y=part.value)
             properties[part.name] = {"process_graph": graph.finished(result)}
         arguments["properties"] = properties
