@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from cupola.exceptions import BandError, BodyError, CupolaError, InputError, NotAllowedError, NotFoundError
 from cupola.lab.collections import index
-from cupola.lab.collections.addresses import clean, find_at, searches
 from cupola.lab.collections.conditions import TIMES
 from cupola.lab.collections.footprint import Box, check_box
 from cupola.lab.collections.interval import parse_interval
@@ -19,7 +18,6 @@ from cupola.lab.collections.query import and_also, circle_text, parse_query
 from cupola.lab.collections.records import NEVER
 from cupola.lab.collections.remote import is_address
 from cupola.lab.collections.scan import Found, scan
-from cupola.lab.collections.stac_api import Wish
 from cupola.lab.collections.table import Items, around, moment_of
 from cupola.lab.collections.wording import capital, near
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.chain import Chain
     from cupola.lab.collections.conditions import Condition
     from cupola.lab.collections.items import Item
+    from cupola.lab.collections.stac_api import Wish
 
 __all__ = ["Collection"]
 
@@ -91,6 +90,9 @@ class Collection:
         if found is not None:
             self._state = self._choose(found)
         elif isinstance(source, str) and is_address(source):
+            # What speaks with servers is loaded where there is one: a tile's worker must start quickly.
+            from cupola.lab.collections.addresses import clean, searches
+
             self.source = clean(source)
             # What a server searches is fetched when it is needed: further conditions may come before.
             self._lazy = searches(self.source, self._wish())
@@ -131,11 +133,15 @@ class Collection:
         return path
 
     def _wish(self) -> Wish:
+        from cupola.lab.collections.stac_api import Wish
+
         return Wish(self.bbox_filter, self.datetime_filter, self.query_filter)
 
     def _look(self, *, thorough: bool) -> Found:
         """Look at the folder or the server."""
         if isinstance(self.source, str):
+            from cupola.lab.collections.addresses import find_at
+
             return find_at(self.source, self._wish(), thorough=thorough, progress=self._progress)
         return scan(self.source, thorough=thorough, progress=self._progress)
 
