@@ -38,6 +38,7 @@ __all__ = [
     "body_named",
     "body_of_crs",
     "body_of_tms",
+    "code_of_crs",
     "iau_code",
     "leaflet_crs",
     "tile_matrix_set",
@@ -191,6 +192,21 @@ def iau_code(crs: CRS | None) -> str | None:
     if crs is None or body is None or not body.number or body.name == EARTH.name:
         return None
     return code_of_wkt(crs.to_wkt(), body.number)
+
+
+def code_of_crs(crs: CRS | None) -> str | None:
+    """Return the code of any coordinate system: EPSG's on the Earth, the IAU's elsewhere; nothing if it has none."""
+    if not crs:
+        return None
+    body = body_of_crs(crs)
+    return _code_on_earth(crs.to_wkt()) if body is not None and body.name == EARTH.name else iau_code(crs)
+
+
+@lru_cache(maxsize=512)
+def _code_on_earth(wkt: str) -> str | None:
+    # PROJ looks through its database for what is alike: half a second where nothing is.
+    found = system_of_wkt(wkt).to_authority()
+    return ":".join(found) if found is not None else None
 
 
 def best_projection(box: Sequence[float] | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.bodies import EARTH, SKY
+from cupola.lab.bodies import EARTH, SKY, code_of_crs
 from cupola.lab.chains.provenance import checksum, datalab_version, describe_function, software
 from cupola.lab.collections.footprint import image_box
 from cupola.lab.collections.images import describe
@@ -222,7 +222,7 @@ def _times(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _projection(image: Image) -> dict[str, Any]:
-    """Return the grid, and the coordinate system: by code where it has one, else in full.
+    """Return the grid, and the coordinate system: by code where it has one, in full where that is not EPSG's.
 
     A FITS file has its own description of the sky, which no code stands for.
     """
@@ -234,10 +234,9 @@ def _projection(image: Image) -> dict[str, Any]:
         "proj:code": None,
     }
     if image.crs:
-        authority = image.crs.to_authority()
-        if authority:
-            grid["proj:code"] = ":".join(authority)
-        else:
+        grid["proj:code"] = code = code_of_crs(image.crs)
+        if code is None or not code.startswith("EPSG"):
+            # Few programs know the IAU's codes.
             grid["proj:wkt2"] = image.crs.to_wkt(version="WKT2_2019")
     return grid
 
