@@ -229,6 +229,15 @@ def test_exact_previews_are_the_run_s_values(scene, operations, view):
     assert np.array_equal(found.data, at_places(whole(chain), box), equal_nan=True)
 
 
+@pytest.mark.parametrize("method", ["bilinear", "cubic", "average", "mode", "nearest"])
+def test_resampled_bands_are_the_same_in_a_tile_and_in_a_run(scene, method):
+    chain = scene["fine"] + scene["coarse"].resample(method)
+    run, found = whole(chain)[:, 256:, :256], evaluate.tile(chain, MERCATOR, X, Y + 1, Z).data
+    assert np.allclose(run, found, atol=0.01, equal_nan=True)
+    plain = whole(scene["fine"] + scene["coarse"])[:, 256:, :256]
+    assert np.array_equal(run, plain, equal_nan=True) == (method not in {"bilinear", "cubic"})
+
+
 def test_a_coarse_preview_says_so(scene):
     spacing = evaluation.image_spacing(image_of(scene), scene.body)[0]
     plain = evaluate.tile(scene["fine"], MERCATOR, X // 4, Y // 4, Z - 2)

@@ -1,6 +1,7 @@
 # ruff: noqa: ARG005 - the functions stand for people's own, which take all bands
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -153,3 +154,17 @@ def test_function_of_a_notebook_cell_keeps_its_text(tmp_path, write_image):
     assert "# from a cell" in chain.source
     assert chain.compute().values.max() == 7
     assert notebook.cells[3].outputs[0].text.strip() == "True"
+
+
+def test_store_finds_what_an_earlier_version_kept():
+    """Its JSON was another one, and its tiles are still asked for by that name."""
+    text = (
+        '{"collection":{"bbox":null,"datetime":null,"source":"/x"},"steps":[{"names":["b1"],"op":"bands"}],'
+        '"type":"cupola-chain","version":1}'
+    )
+    name = hashlib.sha256(text.encode()).hexdigest()
+    store.folder().mkdir(parents=True)
+    (store.folder() / f"{name}.json").write_text(text)
+    chain = store.load(name)
+    assert chain.bands == ("b1",)
+    assert chain.hash != name
