@@ -33,7 +33,8 @@ __all__ = ["WINDOW", "Bounds", "Frame", "bounds_of_box", "frame_of", "ring"]
 WINDOW = 512
 """Rows and columns that are computed at once."""
 _LOOKED_AT = 20
-_MESH = 17
+_MESH = 33
+_SMALL_MESH = 3
 
 Bounds = tuple[int, int, int, int]
 """Columns and rows: left, top, right, bottom; the last two are the first beyond."""
@@ -85,7 +86,8 @@ def bounds_of_box(frame: Frame, box: Box) -> Bounds | None:
     """Return the columns and rows that hold a box in degrees."""
     west, south, east, north = box
     east = east + 360 if east < west else east
-    steps = np.linspace(0, 1, _MESH)
+    # A parallel is bent on most maps: the farther apart the points, the more lies beyond a straight line between them.
+    steps = np.linspace(0, 1, _SMALL_MESH if max(east - west, north - south) < 1 else _MESH)
     longitudes, latitudes = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
     return frame.around(longitudes.ravel(), latitudes.ravel())
 

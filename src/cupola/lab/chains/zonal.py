@@ -8,6 +8,7 @@ windows, so that memory holds one window and the statistics; only medians and pe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -19,6 +20,7 @@ from cupola.lab.chains.evaluation import Evaluation
 from cupola.lab.chains.graph.context import ground_spacing
 from cupola.lab.chains.regions import inside, read_regions
 from cupola.lab.chains.tallies import Budget, Tally, check_statistics, needs_values
+from cupola.lab.collections.footprint import check_box
 from cupola.lab.collections.wording import capital
 
 if TYPE_CHECKING:
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
     from cupola.lab.chains.areas import Frame
     from cupola.lab.chains.chain import Chain
     from cupola.lab.chains.grids import Grid
+    from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.items import Item
     from cupola.lab.jobs import Job
     from cupola.lab.jobs.options import Options
 
 __all__ = ["Zonal", "empty", "of_item", "touching", "zonal"]
 
+_MARGIN = 4
+_FEW = 100
+"""Regions that are asked for one by one."""
 _MOST_PIXELS = 20_000_000_000
 """Pixels looked at in all: hours of work."""
 
@@ -51,6 +57,11 @@ class Zonal:
     metres: float | None = None
     by_item: bool = False
     by_area: bool = True
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The items that touch the regions, the newest first."""
+        return touching(self)
 
     def compute(self, *, progress: Callable[[int, int], None] | None = None) -> geopandas.GeoDataFrame:
         """Compute the statistics.
@@ -148,20 +159,20 @@ def _tallied(wanted: Zonal, progress: Callable[[int, int], None] | None) -> Tall
 
     chain = wanted.chain
     shapely.prepare(wanted.regions.geometry.to_numpy())
-    items = touching(wanted)
+    items = wanted.items
     if not items:
         raise NotFoundError(f"No image of {chain.collection} touches the regions.")
     frame = frame_of(chain, items, wanted.metres)
     windows = _windows(wanted, frame, items)
     budget = Budget() if needs_values(wanted.statistics) else None
     tallies: Tallies = {}
-    for done, (bounds, numbers) in enumerate(windows.items(), 1):
+    for done, (bounds, regions) in enumerate(windows.items(), 1):
         grid = frame.window(bounds)
         members = None
         for item, values in _values(wanted, grid):
             if members is None:
                 # Found once there is something to put into the regions.
-                members = _members(wanted, frame, grid, numbers)
+                members = _members(wanted, frame, bounds, regions)
             for number, (place, areas) in members.items():
                 tally = tallies.setdefault((number, item), [Tally() for _ in values])
                 for band, one in zip(values, tally, strict=True):
@@ -175,43 +186,61 @@ def _tallied(wanted: Zonal, progress: Callable[[int, int], None] | None) -> Tall
 
 def touching(wanted: Zonal) -> list[Item]:
     """Return the items whose boxes touch those of the regions, the newest first."""
-    from cupola.lab.collections.footprint import check_box
+    import shapely
 
-    found: dict[str, Item] = {}
-    chosen: set[str] = set()
-    for west, south, east, north in wanted.regions.geometry.bounds.to_numpy():
-        west, east = (-180.0, 180.0) if east - west >= 360 else (_turned(west), _turned(east))  # noqa: PLR2004, PLW2901
-        box = check_box((west, max(south, -90.0), east, min(north, 90.0)))
-        for item in wanted.chain.collection.touching(box):
-            chosen.add(item.id)
-            found[item.id] = item
-    order = {
-        item.id: number for number, item in enumerate(wanted.chain.collection.items) if item.id in chosen
-    }
-    return sorted(found.values(), key=lambda item: order.get(item.id, 0))
+    boxes = wanted.regions.geometry.bounds.to_numpy()
+    collection = wanted.chain.collection
+    if len(boxes) <= _FEW:
+        names = {item.id for box in boxes for item in collection.touching(_asked(box))}
+        return [item for item in collection.touching(_asked(wanted.regions.total_bounds)) if item.id in names]
+    # Thousands of questions to the collection would take longer than the statistics.
+    tree = shapely.STRtree(shapely.box(*boxes.T))
+    found = []
+    for item in collection.touching(_asked(wanted.regions.total_bounds)):
+        if item.bbox is None:
+            continue
+        west, south, east, north = item.bbox
+        east = east + 360 if east < west else east
+        turns = (shapely.box(west + turn, south, east + turn, north) for turn in (-360, 0, 360))
+        if any(tree.query(box).size for box in turns):
+            found.append(item)
+    return found
+
+
+def _asked(bounds: Any) -> Box:
+    """Return the bounds of regions as a box to ask a collection for."""
+    west, south, east, north = (float(number) for number in bounds)
+    ends = (-180.0, 180.0) if east - west >= 360 else (_turned(west), _turned(east))  # noqa: PLR2004 - a turn
+    return check_box((ends[0], max(south, -90.0), ends[1], min(north, 90.0)))
 
 
 def _turned(longitude: float) -> float:
     return longitude if -180 <= longitude <= 180 else (longitude + 180) % 360 - 180  # noqa: PLR2004 - a turn
 
 
-def _windows(wanted: Zonal, frame: Frame, items: Sequence[Item]) -> dict[Bounds, list[int]]:
-    """Return the windows that regions and items share, with the numbers of the regions, in the order of the rows."""
+def _windows(wanted: Zonal, frame: Frame, items: Sequence[Item]) -> dict[Bounds, dict[int, Bounds]]:
+    """Return the windows that regions and items share, in the order of the rows, with where in them which region lies."""
+    import shapely
+
     seen: set[tuple[int, int]] = set()
     for item in items:
         bounds = bounds_of_box(frame, item.bbox) if item.bbox else None
         if bounds is not None:
             seen.update(_tiles(bounds))
-    found: dict[tuple[int, int], list[int]] = {}
+    found: dict[tuple[int, int], dict[int, Bounds]] = {}
     for number, region in enumerate(wanted.regions.geometry):
-        for tile in _tiles_of_region(frame, region):
-            if tile in seen:
-                found.setdefault(tile, []).append(number)
+        # Part by part: one on the other side of the antimeridian lies far away.
+        for part in shapely.get_parts(region):
+            bounds = bounds_of_box(frame, part.bounds) if part.area else None
+            for tile in () if bounds is None else _tiles(bounds):
+                if bounds is not None and tile in seen:
+                    here = found.setdefault(tile, {})
+                    here[number] = _around(here.get(number, bounds), bounds)
     if len(found) * WINDOW * WINDOW > _MOST_PIXELS:
         raise LimitError(
             f"These regions have {len(found) * WINDOW * WINDOW / 1e9:,.0f} billion pixels: give larger ones with metres=."
         )
-    windows: dict[Bounds, list[int]] = {}
+    windows: dict[Bounds, dict[int, Bounds]] = {}
     for row, column in sorted(found):
         left, top = column * WINDOW, row * WINDOW
         clipped = frame.clipped((left, top, left + WINDOW, top + WINDOW))
@@ -220,19 +249,8 @@ def _windows(wanted: Zonal, frame: Frame, items: Sequence[Item]) -> dict[Bounds,
     return windows
 
 
-def _tiles_of_region(frame: Frame, region: Any) -> set[tuple[int, int]]:
-    """Return the windows around a region, part by part: a part on the other side of the antimeridian lies far away."""
-    import shapely
-
-    tiles: set[tuple[int, int]] = set()
-    for part in shapely.get_parts(region):
-        if part.area == 0:
-            continue
-        west, south, east, north = part.bounds
-        bounds = bounds_of_box(frame, (west, south, east, north))
-        if bounds is not None:
-            tiles.update(_tiles(bounds))
-    return tiles
+def _around(one: Bounds, other: Bounds) -> Bounds:
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
 
 def _tiles(bounds: Bounds) -> Iterator[tuple[int, int]]:
@@ -263,9 +281,10 @@ def _values(wanted: Zonal, grid: Grid) -> Iterator[tuple[str | None, NDArray[np.
 
 
 def _members(
-    wanted: Zonal, frame: Frame, grid: Grid, numbers: Sequence[int]
+    wanted: Zonal, frame: Frame, window: Bounds, regions: dict[int, Bounds]
 ) -> dict[int, tuple[Any, NDArray[np.float64]]]:
-    """Return which pixels of a grid belong to which region, and their areas on the ground in square metres."""
+    """Return which pixels of a window belong to which region, and their areas on the ground in square metres."""
+    grid = frame.window(window)
     columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     longitudes, latitudes = (
         np.asarray(part).reshape(columns.shape) for part in grid.lonlat(columns.ravel(), rows.ravel())
@@ -273,9 +292,16 @@ def _members(
     across, down = ground_spacing(grid, frame.body)
     areas = np.broadcast_to(across * down, columns.shape)
     found: dict[int, tuple[Any, NDArray[np.float64]]] = {}
-    for number in numbers:
-        place = np.nonzero(inside(wanted.regions.geometry.iloc[number], longitudes, latitudes))
-        if place[0].size:
+    for number, (left, top, right, bottom) in regions.items():
+        # A few pixels more: what is between the points of an outline may bend outwards.
+        first_row, first_column = max(0, top - window[1] - _MARGIN), max(0, left - window[0] - _MARGIN)
+        here = np.s_[
+            first_row : max(0, bottom - window[1] + _MARGIN),
+            first_column : max(0, right - window[0] + _MARGIN),
+        ]
+        within = np.nonzero(inside(wanted.regions.geometry.iloc[number], longitudes[here], latitudes[here]))
+        if within[0].size:
+            place = within[0] + first_row, within[1] + first_column
             found[number] = place, np.nan_to_num(areas[place])
     return found
 
@@ -303,8 +329,7 @@ def _table(wanted: Zonal, tallies: Tallies) -> geopandas.GeoDataFrame:
     regions = regions.rename(
         columns={name: f"{name}_of_region" for name in found.columns if name in regions.columns}
     )
-    items = touching(wanted)
-    crs = frame_of(wanted.chain, items, wanted.metres).lonlat_crs if items else None
+    crs = frame_of(wanted.chain, wanted.items, wanted.metres).lonlat_crs if wanted.items else None
     joined = pd.concat([regions.drop(columns="geometry"), found], axis=1)
     return geopandas.GeoDataFrame(joined, geometry=list(regions.geometry), crs=crs)
 

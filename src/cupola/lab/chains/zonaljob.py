@@ -24,7 +24,7 @@ from cupola.lab.chains.cog import disk_errors
 from cupola.lab.chains.products import collection_id, write_collection, write_json
 from cupola.lab.chains.provenance import describe_function, describe_inputs, software
 from cupola.lab.chains.run import _new_folder, _root
-from cupola.lab.chains.zonal import Zonal, empty, of_item, touching
+from cupola.lab.chains.zonal import Zonal, empty, of_item
 from cupola.lab.collections.wording import capital
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ class WriteStatistics:
             inputs = _inputs(wanted, folder)
         except NotFoundError:
             table, inputs = empty(wanted), []  # no image touches these regions
-        if not self.by_item:
-            table["region"] += what[0]
         with disk_errors(folder):
             draft = folder / _PARTS / f"{name}.{uuid.uuid4().hex[:8]}.draft"
             try:
@@ -191,7 +189,7 @@ def _inputs(wanted: Zonal, folder: Path) -> list[dict[str, Any]]:
     """Return the items that were read, with the checksums of their files."""
     found = []
     names = dict.fromkeys(wanted.chain.bands)
-    for item in touching(wanted):
+    for item in wanted.items:
         files = {
             band.path: None
             for name in names
@@ -214,7 +212,7 @@ def run(wanted: Zonal, name: str, **options: Unpack[Options]) -> Job:
     title = str(name).strip()
     if not title:
         raise InputError("Give the job a name, such as zonal.run('ndvi-by-field').")
-    items = touching(wanted)
+    items = wanted.items
     if not items:
         raise NotFoundError(f"{capital(wanted.chain.collection)} has no image that touches the regions.")
     for band in wanted.chain.bands:

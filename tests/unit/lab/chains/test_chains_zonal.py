@@ -177,6 +177,23 @@ def test_wrong_use_is_told(field, use, error, words):
         use(field[0])
 
 
+def test_thousands_of_small_regions(field, monkeypatch):
+    chain, arrays = field
+    places = [
+        shapely.box(LEFT + x, TOP - y - 10, LEFT + x + 10, TOP - y)
+        for y in range(0, 400, 10)
+        for x in range(0, 900, 10)
+    ]
+    regions = geopandas.GeoDataFrame(geometry=places, crs=UTM)
+    found = chain.min().zonal(regions, ("mean", "count")).compute()
+    monkeypatch.setattr("cupola.lab.chains.zonal._FEW", 10_000)
+    again = chain.min().zonal(regions[:200], ("mean", "count")).compute()
+    assert set(found["count"]) <= {0, 1}
+    wanted = np.fmin(*arrays.values())[:40].ravel()
+    assert np.allclose(found["mean"], wanted, equal_nan=True)
+    assert np.allclose(again["mean"], wanted[:200], equal_nan=True)
+
+
 def test_medians_of_too_many_values_are_refused(field, monkeypatch):
     monkeypatch.setattr(tallies, "_MOST_KEPT", 1000)
     assert field[0].zonal(areas(), "mean").compute()["mean"][0] > 0
@@ -201,7 +218,8 @@ def test_the_tasks_of_a_job_write_one_table(field, monkeypatch):
             assert not (folder / "statistics.parquet").exists()
             made["task"](part)
         table, direct = geopandas.read_parquet(folder / "statistics.parquet"), wanted.compute()
-        assert list(table["name"]) == list(direct["name"])
+        for name in ("name", "region"):
+            assert list(table[name]) == list(direct[name])
         for name in STATS:
             assert np.allclose(table[name], direct[name], equal_nan=True), name
         assert (folder / "statistics.csv").read_text().count("\n") == len(table) + 1
