@@ -54,6 +54,8 @@ REDUCED_ITEMS = 500
 
 _MOST_AS_IT_LIES = 9
 """Times as many pixels as the grid has: a turned image has its corners outside, and a level may be twice as fine."""
+_LEAST_PINNED = 256 * 256
+"""Pixels that a step with a scale of its own may always compute, of an image in a corner of a view."""
 _STACK_BYTES = 256 * 1024 * 1024
 """Most memory for the images of a median or percentile; the grid is cut into strips beyond."""
 _BANDS_KEPT = 256
@@ -125,6 +127,9 @@ class Evaluation:
             found = self._as_it_lies(section, grid, item)
             if found is not None:
                 return found[0]
+        if section.halo and usual == "nearest" and not _native(grid):
+            # Neighbours on this grid are others than those that a run sees.
+            self.note(centre_spacing(grid, self.body), exact=False)
         return self._computed(section, grid, item, usual)
 
     def _computed(
@@ -273,7 +278,9 @@ class Evaluation:
             lattice = lattice_of(image, found[0], found[1], steps_of(image, self.body, size))
             if lattice is None:
                 return None
-            if lattice.grid.width * lattice.grid.height <= PINNED_PIXELS:
+            # What fills a corner of the view gets a corner of the work.
+            share = float(lattice.inside.mean()) if self.limited else 1.0
+            if lattice.grid.width * lattice.grid.height <= max(PINNED_PIXELS * share, _LEAST_PINNED):
                 break
             size = self.coarser(size, metres)
         self.note(size, exact=size == metres)
@@ -417,6 +424,11 @@ class Evaluation:
 
 def _stacked(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
+
+
+def _native(grid: AnyGrid) -> bool:
+    """Tell whether a grid has the pixels of an image as they are."""
+    return isinstance(grid, ImageGrid) and grid.step == grid.down == 1.0
 
 
 def check_body(items: Sequence[Item], body: Body | None) -> None:

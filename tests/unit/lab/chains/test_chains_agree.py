@@ -248,6 +248,17 @@ def test_a_coarse_preview_says_so(scene):
     assert near.scale == pytest.approx(spacing, rel=0.02)
 
 
+def test_neighbours_on_the_grid_of_a_view_are_no_exact_preview(series):
+    """After a reduction there are no pixels of an image's own: a run has other neighbours."""
+    smooth = series["fine"].mean().map(lambda band: ndimage.maximum_filter(band, 3), halo=1)
+    assert not evaluate.tile(smooth, MERCATOR, X, Y, Z).exact
+    assert evaluate.tile(smooth.at(500), MERCATOR, X, Y, Z).exact
+    coarse = series["coarse"].map(lambda band: ndimage.maximum_filter(band, 3), halo=1)
+    assert evaluate.tile(coarse, MERCATOR, X, Y, Z).exact
+    # Without a pyramid and far out, more of the image's pixels lie here than a view computes.
+    assert not evaluate.tile(coarse, MERCATOR, X // 16, Y // 16, Z - 4, 64).exact
+
+
 def test_exact_previews_have_a_limit(scene, monkeypatch):
     monkeypatch.setattr(evaluation, "EXACT_PIXELS", 1000)
     with pytest.raises(LimitError, match="zoom in, or run the chain"):
@@ -259,6 +270,7 @@ def test_a_scale_that_is_too_fine_for_a_view_is_made_coarser_and_told(scene, mon
     spacing = evaluation.image_spacing(image_of(scene), scene.body)[0]
     chain = scene["fine"].map(lambda band: band, halo=1).at(spacing)
     monkeypatch.setattr(evaluation, "PINNED_PIXELS", 128 * 128)
+    monkeypatch.setattr(evaluation, "_LEAST_PINNED", 1)
     found = evaluate.tile(chain, MERCATOR, X // 2, Y // 2, Z - 1)
     assert (found.exact, found.scale) == (False, pytest.approx(4 * spacing))
     grid = Grid(evaluate._plane(MERCATOR), BOX.left, BOX.top, PIXEL, PIXEL, 256, 256)
