@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -101,13 +102,22 @@ class Angle(Step):
         return f"{self.which} angle"
 
 
-@lru_cache(maxsize=256)
 def _geometry(kernels: str, target: str, time: str, spacecraft: str) -> Geometry:
-    return _kernels(kernels).geometry(target, time, spacecraft or None)
+    """Return a geometry, from memory while the folder (or meta-kernel) does not change: it is asked for each tile."""
+    try:
+        stamp = Path(kernels).stat().st_mtime_ns
+    except OSError:
+        stamp = 0  # said by `Kernels`, in a sentence
+    return _known_geometry(kernels, stamp, target, time, spacecraft)
+
+
+@lru_cache(maxsize=256)
+def _known_geometry(kernels: str, stamp: int, target: str, time: str, spacecraft: str) -> Geometry:
+    return _kernels(kernels, stamp).geometry(target, time, spacecraft or None)
 
 
 @lru_cache(maxsize=8)
-def _kernels(path: str) -> Kernels:
+def _kernels(path: str, _stamp: int) -> Kernels:
     from cupola.lab.planets.spice import Kernels
 
     return Kernels(path)
