@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipyleaflet
 from ipywidgets import Dropdown
 
-from cupola.exceptions import BodyError, CupolaError
+from cupola.exceptions import CupolaError
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.source import Source
 from cupola.lab.collections.images import describe
@@ -17,23 +17,10 @@ if TYPE_CHECKING:
     from cupola.lab.chains.graph.base import Step
     from cupola.lab.maps.map import Map
 
-__all__ = ["chooser", "first_item", "of_item", "refuse_sky", "size"]
+__all__ = ["chooser", "first_item", "of_item", "size"]
 
 MOST = 500
 """Items that the chooser lists."""
-
-
-def refuse_sky(chain: Chain) -> None:
-    """Refuse images of the sky by name.
-
-    Raises
-    ------
-    BodyError
-        The first image lies on the sky.
-    """
-    image = _image(chain)
-    if image is not None and type(getattr(image, "placement", None)).__name__ == "Celestial":
-        raise BodyError(f"The images of {chain.collection} lie on the sky; show them with cupola.SkyMap().")
 
 
 def size(chain: Chain) -> tuple[int, int]:

@@ -315,6 +315,10 @@ class Map(Looking, ipyleaflet.Map):  # type: ignore[misc]
             if not chain.collection.items:
                 return chain
             return self._settle_image(chain)
+        if body.name == bodies.SKY.name:
+            raise BodyError(
+                f"The images of {chain.collection} lie on the sky; show them with cupola.SkyMap()."
+            )
         if self._cupola_view.is_image:
             raise BodyError(
                 f"The map shows an image without a coordinate system, and {chain.collection} shows {body.name}; "
@@ -339,7 +343,6 @@ class Map(Looking, ipyleaflet.Map):  # type: ignore[misc]
 
     def _settle_image(self, chain: Chain) -> Chain:
         """Show columns and rows, for images that have no place on any body."""
-        imagespace.refuse_sky(chain)
         if self._decided and not self._cupola_view.is_image:
             raise BodyError(
                 f"The images of {chain.collection} have no coordinate system, so they have no place on a map of "

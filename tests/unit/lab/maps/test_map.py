@@ -120,6 +120,30 @@ def test_an_image_without_a_place_is_refused_on_the_map_of_a_body(write, shown) 
         shown.add(cupola.open(write("raw.tif", crs=None)))
 
 
+def test_images_of_the_sky_are_sent_to_their_own_map(shown, tmp_path) -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 41.0, "CRPIX1": 8, "CRPIX2": 8,
+         "CDELT1": -0.01, "CDELT2": 0.01}
+    )  # fmt: skip
+    fits.PrimaryHDU(np.ones((16, 16), dtype="float32"), header).writeto(tmp_path / "sky.fits")
+    with pytest.raises(BodyError, match=r"lie on the sky; show them with cupola\.SkyMap\(\)"):
+        shown.add(cupola.open(tmp_path / "sky.fits"))
+
+
+def test_images_around_a_pole_get_a_polar_map(write, shown) -> None:
+    polar = "+proj=stere +lat_0=-90 +lon_0=0 +R=1737400 +units=m +no_defs"
+    shown.add(cupola.open(write("pole.tif", crs=polar, left=-32_000, top=32_000)))
+    assert shown.crs["name"] == "Moon2015spolar"
+    assert shown.center[0] == pytest.approx(-90, abs=0.1)
+    # What was asked for counts more.
+    flat = cupola.Map(projection="eqc").add(
+        cupola.open(write("pole.tif", crs=polar, left=-32_000, top=32_000))
+    )
+    assert flat.crs["name"] == "Moon2015eqc"
+    flat.close()
+
+
 def test_a_cell_that_is_run_again_replaces_its_layer(write, shown) -> None:
     image = cupola.open(write("a.tif"))
 

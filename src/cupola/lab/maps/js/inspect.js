@@ -5,6 +5,7 @@ class Inspector {
   constructor(ctx) {
     this.ctx = ctx;
     this.latest = new Latest(ctx.signal);
+    this.latestArea = new Latest(ctx.signal);
     this.mode = null;
     this.points = [];
     this.shape = null;
@@ -231,7 +232,7 @@ class Inspector {
       this.ctx.say("draw", "There is no visible layer to look at in this area.");
       return;
     }
-    const signal = this.latest.next();
+    const signal = this.latestArea.next();
     this.card.hidden = false;
     const close = button("×", "Close the statistics", () => this.clear());
     const head = element("div", "cupola-card-head");
@@ -284,7 +285,7 @@ class Inspector {
   }
 
   clear() {
-    this.latest.next();
+    this.latestArea.next();
     this.card.hidden = true;
     this.shape?.remove();
     this.shape = null;
@@ -296,6 +297,7 @@ class Inspector {
 
   end() {
     this.latest.next();
+    this.latestArea.next();
     this.ctx.leaflet.off(this.handlers);
     this.ctx.leaflet.getContainer().removeEventListener("keydown", this.keys);
     this.ctx.leaflet.getContainer().classList.remove("cupola-drawing");

@@ -125,5 +125,7 @@ function own(box) {
 function keepingFocus(root, change) {
   const key = root.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   change();
-  if (key) root.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+  const made = key && root.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  // A layer that has come to the top cannot go further up; its row is where the keyboard was.
+  if (made) (made.disabled ? made.parentElement.querySelector(":enabled") : made)?.focus();
 }
