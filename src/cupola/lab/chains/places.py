@@ -26,7 +26,7 @@ __all__ = ["Lying", "image_pixels", "lying", "same_pixels"]
 
 Floats = Any  # NDArray[np.float64], written short
 
-_NETS = (9, 17, 33, 65)
+_NETS = (9, 17, 33, 65, 129)
 """Control points along each side: a finer net is taken where the one before is not good enough for most meshes."""
 _FEW = 0.05
 """Share of bad meshes that are computed place by place rather than on a finer net."""

@@ -95,8 +95,9 @@ class Swath:
     latitude: str = ""
     """Names of the arrays within the file; empty for ground control points."""
 
-    @cached_property
+    @property
     def _net(self) -> Any:
+        # Not kept here: descriptions of thousands of swaths stay in memory, their arrays must not.
         from cupola.lab.collections.formats.swath import net_of
 
         return net_of(self)
@@ -127,7 +128,7 @@ class Celestial:
     width: int
     height: int
 
-    @cached_property
+    @property
     def _coordinates(self) -> Any:
         from cupola.lab.collections.formats.celestial import coordinates_of
 

@@ -32,8 +32,9 @@ _BEYOND = 3.0
 """How far beyond its edge a swath goes on, in meshes of the coarse index."""
 _MISS = 0.05
 """How far beside the swath's surface a place may end, in meshes: more means that the steps went astray."""
-_KEPT = 6
-"""Swaths whose geolocation stays in memory: 24 bytes for each pixel."""
+_KEPT = 8
+"""Swaths whose geolocation stays in memory: 12 bytes for each pixel."""
+_MANY = 100_000
 
 
 def unit_vectors(longitudes: Floats, latitudes: Floats) -> Floats:
@@ -89,7 +90,9 @@ class Net:
         vectors[~good] = np.nan
         if not good.all():
             _extend(vectors, good)
-        self.vectors: NDArray[np.float64] = np.ascontiguousarray(vectors)
+        # In single precision a place is half a metre off, and an orbit takes half of the memory.
+        precision = np.float32 if longitudes.size > _MANY else np.float64
+        self.vectors: NDArray[Any] = np.ascontiguousarray(vectors, dtype=precision)
         self.rows, self.columns = longitudes.shape
         self._at_rows, self._at_columns = at_rows, at_columns
 
@@ -180,8 +183,8 @@ class Net:
         column = np.clip(np.floor(v), 0, self.columns - 2).astype(np.intp)
         s, t = (u - row)[:, np.newaxis], (v - column)[:, np.newaxis]
         flat, first = self.vectors.reshape(-1, 3), row * self.columns + column
-        a, b = flat[first], flat[first + 1]
-        c, d = flat[first + self.columns], flat[first + self.columns + 1]
+        corners = first, first + 1, first + self.columns, first + self.columns + 1
+        a, b, c, d = (flat[corner].astype(np.float64, copy=False) for corner in corners)
         along_u = (c - a) * (1 - t) + (d - b) * t
         along_v = (b - a) * (1 - s) + (d - c) * s
         here = a + s * (c - a) + t * along_v
