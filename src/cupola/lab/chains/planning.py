@@ -47,7 +47,7 @@ _MOST_PIECES = 100_000
 """As many inputs as a job takes."""
 _MOST_CELLS = 200_000
 """Most pieces looked at, with and without data."""
-_LOOKED_AT = 32
+_LOOKED_AT = 200
 """Most items whose files are opened to choose a grid."""
 _NARROW = 12.0
 """Degrees of longitude over which a transverse Mercator system is not yet a nuisance."""
