@@ -80,10 +80,6 @@ def stars(server):
     return path, [wcs.pixel_to_world(x, y).icrs for x, y in STARS]
 
 
-def ready(page):
-    page.wait_for_selector("[data-ready=true]")
-
-
 def outside(requests, server):
     """Return the requests that left the session's server."""
     return [url for url in requests if not url.startswith((server.url, "data:", "blob:"))]
@@ -119,7 +115,6 @@ def test_stars_are_drawn_where_they_are(chromium, server, stars, picture):
     collection = cupola.open(str(path))
     sky.add(collection[collection.bands[0]].resample("bilinear"), vmin=0, vmax=100, name="stars")
     page, requests, complaints = show(chromium, server, sky)
-    ready(page)
     # The map went to its first layer by itself.
     wait_until(page, lambda: page.evaluate("model.get('placed')"), "the map to look at its layer")
     assert page.evaluate("model.get('center')") == pytest.approx(CENTRE, abs=0.01)
@@ -154,7 +149,6 @@ def test_m31_under_a_catalogue(chromium, server, shared_data, picture):
     sky.add(table, name="sources")
     sky.add_footprints(cupola.open(str(shared_data / "fits" / "m31.fits")), name="outline")
     page, requests, complaints = show(chromium, server, sky, dark=True)
-    ready(page)
     wait_until(page, lambda: drawn(page), "the galaxy")
     page.wait_for_timeout(1500)
     shot = pixels(page, picture("map"))
@@ -202,7 +196,6 @@ def test_layers_are_ruled_from_the_browser_and_the_kernel(chromium, server, star
     sky.add(collection[collection.bands[0]], vmin=0, vmax=100, name="below")
     sky.add(collection[collection.bands[0]].map(lambda band: 100 - band), vmin=0, vmax=100, name="above")
     page, requests, complaints = show(chromium, server, sky)
-    ready(page)
     x, y = on_screen(page, places[0])
 
     def shade():
@@ -253,7 +246,6 @@ def test_a_survey_out_of_reach_is_told(chromium, server, stars):
     sky = cupola.SkyMap(center=CENTRE, fov=0.12, survey="CDS/P/DSS2/color")
     sky.add(str(path), name="stars")
     page, requests, _ = show(chromium, server, sky, offline=True)
-    ready(page)
     page.get_by_text("cannot be reached from here").wait_for()
     assert outside(requests, server)
     page.get_by_role("combobox", name="survey below the layers").select_option("")

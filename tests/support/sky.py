@@ -28,7 +28,7 @@ __all__ = ["OPTIONS", "Server", "pixels", "run_server", "show", "wait_until"]
 
 OPTIONS = ("--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 BASE = "/user/ada/lab-1/"
-SECONDS = 90
+SECONDS = 60
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>sky</title><style>%(css)s
 body {margin: 0; background: %(background)s}</style><link rel="icon" href="data:,"></head>
@@ -137,6 +137,15 @@ def show(browser, server, sky, *, dark=False, offline=False):
         )
     page.goto(f"{server.url}sky-page.html")
     page.wait_for_function("window.begun")
+    told = page.locator("[data-ready=true], .cupola-sky-problem:not([hidden])").first
+    with contextlib.suppress(Exception):
+        told.wait_for()
+    words = (
+        page.locator(".cupola-sky-problem").all_inner_texts()
+        if page.locator("[data-ready=true]").count() == 0
+        else []
+    )
+    assert page.locator("[data-ready=true]").count(), (words, complaints, requests)
     return page, requests, complaints
 
 

@@ -109,7 +109,7 @@ class Entry {
 class Layers {
   constructor(A, view, base, told) {
     Object.assign(this, { A, view, base, told, survey: "", address: null, here: [], waiting: new Map(), count: 0 });
-    view.on("stackChanged", ({ change, layer }) => change === "added" && this.settle(layer.layer));
+    view.on("stackChanged", ({ change, layer }) => change === "added" && this.settle(layer?.layer));
   }
 
   settle(key) {

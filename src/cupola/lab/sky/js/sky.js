@@ -48,7 +48,7 @@ class Sky {
       return;
     }
     if (this.end.signal.aborted) return;
-    this.view = A.aladin(this.frame, {
+    this.view = this.draw(A, {
       // No survey, no list of surveys, no reports: nothing outside of the session is asked unless somebody wants it.
       survey: [], hipsList: [], log: false, samp: false,
       target: `${ra} ${dec}`, fov: this.model.get("fov"), projection: this.model.get("projection"),
@@ -57,6 +57,7 @@ class Sky {
       showStatusBar: false, showSettingsControl: false, showShareControl: false, showContextMenu: false,
       showProjectionControl: true, showFullscreenControl: true, showZoomControl: true, expandLayersControl: false,
     });
+    if (!this.view) return;
     // Otherwise Aladin fetches its usual survey where no layer can be shown.
     this.view.view.empty = false;
     this.layers = new Layers(A, this.view, this.base, (text) => this.tell(text));
@@ -66,6 +67,15 @@ class Sky {
     this.redraw();
     this.frame.cupolaSky = this.view;
     this.root.dataset.ready = "true";
+  }
+
+  draw(A, options) {
+    try {
+      return A.aladin(this.frame, options);
+    } catch (error) {
+      this.tell(`The sky cannot be drawn: this browser gives no WebGL 2 (${error.message || error}); close other maps of the page, or switch on hardware acceleration.`);
+      return null;
+    }
   }
 
   controls() {
