@@ -198,11 +198,12 @@ class ProblemHandler(ChainHandler):
     @web.authenticated
     @authorized
     def get(self, chain: str) -> None:
-        """Answer with the last problem, or with null."""
+        """Answer with the last problem, or with null, and how often tiles that lacked images have become whole."""
         problem = self.service.problems.last(chain)
         self.set_header("Cache-Control", "no-store")
         tiles = self.service.problems.count(chain)
-        self.finish(json.dumps({"problem": problem.to_json() if problem else None, "tiles": tiles}))
+        told = {"problem": problem.to_json() if problem else None, "tiles": tiles}
+        self.finish(json.dumps({**told, "fresher": self.service.fresher.get(chain, 0)}))
 
 
 def _wanted(text: str) -> bool:

@@ -83,6 +83,10 @@ class TileService:
         self.disk = Disk()
         self._cache = Cache(CACHE_BYTES)
         self._stretches: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._short: set[str] = set()
+        """Chains of which tiles were sent that lack some of their items."""
+        self.fresher: dict[str, int] = {}
+        """How often tiles of a chain that lacked items have become whole: a map then draws them again."""
         self._overviews: OrderedDict[tuple[str, str, str], asyncio.Task[Any]] = OrderedDict()
 
     async def tile(self, address: TileAddress, style: Style, kind: Kind) -> Rendered:
@@ -174,7 +178,9 @@ class TileService:
         if work in {"tile", "view"} and header.get("seconds") is not None:
             pixels = options["size"] ** 2 if work == "tile" else options["width"] * options["height"]
             self.costs.add(chain, work, pixels, header["seconds"])
-        if not rendered.partial:
+        if rendered.partial:
+            self._short.add(chain)
+        else:
             self._cache.put(key, rendered)
             if self.disk.keeps(request["revision"]) and header.get("seconds", 0.0) >= SLOW_SECONDS:
                 await self.disk.put(key, rendered.body, told)
@@ -247,6 +253,12 @@ class TileService:
         self._overviews[key] = asyncio.ensure_future(self.pool.alone(asked, patience=PATIENCE["overview"]))
         while len(self._overviews) > OVERVIEWS:
             self._overviews.popitem(last=False)[1].cancel()
+
+    def _made(self, chain: str) -> None:
+        """Take note that the overview of a chain's collection is there."""
+        if chain in self._short:
+            self._short.discard(chain)
+            self.fresher[chain] = self.fresher.get(chain, 0) + 1
 
     @staticmethod
     def refused(error: CupolaError) -> Rendered:

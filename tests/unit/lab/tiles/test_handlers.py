@@ -18,9 +18,12 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import rasterio
 from PIL import Image
+from rasterio.transform import from_origin
 
 from cupola.lab.chains import store
+from cupola.lab.collections import open as open_collection
 from support.ports import free_port
 
 if TYPE_CHECKING:
@@ -281,7 +284,7 @@ def test_the_error_of_a_function_is_told_with_its_line(server: Server, scene: Co
         return band["red"]
 
     chain = scene["one"].map(wrong)
-    assert server.problem(chain) == {"problem": None, "tiles": 0}
+    assert server.problem(chain) == {"problem": None, "tiles": 0, "fresher": 0}
     picture = server.tile(chain, vmin=0, vmax=1)
     assert picture.status_code == 500
     assert Image.open(io.BytesIO(picture.content)).size == (256, 256)
@@ -353,6 +356,34 @@ def test_a_browser_that_hangs_up_frees_the_worker(server: Server, scene: Collect
     assert not os.path.exists(ended)  # noqa: PTH110
     assert worker.is_running()
     assert server.http.get(f"cupola/tiles/{name}/problem").json()["problem"] is None
+
+
+def test_a_tile_of_many_images_becomes_whole(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(20):
+        with rasterio.open(
+            folder / f"{number:02}.tif", "w", driver="GTiff", width=64, height=64, count=1, dtype="uint8",
+            crs="EPSG:3857", transform=from_origin(number * 20_000, 40_000, 250, 250),
+        ) as file:  # fmt: skip
+            file.write(np.full((64, 64), number + 1, dtype=np.uint8), 1)
+    chain = open_collection(folder)["b1"]
+    place = "WebMercatorQuad/6/32/31"
+    first = server.tile(chain, place, vmin=0, vmax=20, v="1")
+    assert first.headers["x-cupola-overview"] == "wanted"
+    assert first.headers["cache-control"] == "no-store"
+    assert "etag" not in first.headers
+    end = time.monotonic() + 60
+    while not server.problem(chain)["fresher"] and time.monotonic() < end:
+        time.sleep(0.05)
+    whole = server.tile(chain, place, vmin=0, vmax=20, v="1")
+    assert whole.headers["x-cupola-overview"] == "used"
+    assert "immutable" in whole.headers["cache-control"]
+    drawn = [
+        np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGBA"))[..., 3]
+        for answer in (first, whole)
+    ]
+    assert drawn[1].sum() == pytest.approx(drawn[0].sum() * 20 / 16, rel=0.05)
 
 
 def test_nothing_is_told_to_strangers(server: Server, scene: Collection) -> None:
