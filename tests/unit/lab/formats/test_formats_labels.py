@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cupola.exceptions import ImageError
-from cupola.lab import collections
+from cupola.lab import bodies, collections
 from cupola.lab.chains.evaluate import tile
 from cupola.lab.chains.fullres import write_product
-from cupola.lab.collections.images import describe, open_image
+from cupola.lab.collections.images import Band, describe, open_image, physical
 
 
 @pytest.fixture
@@ -53,3 +53,61 @@ def test_label_that_is_no_product_is_refused_at_once(tmp_path):
     path.write_text("<settings/>")
     with pytest.raises(ImageError, match=r"settings\.xml is not an image that Cupola can read: use GeoTIFF"):
         describe(str(path))
+
+
+ISIS2_LABEL = """CCSD3ZF0000100000001NJPL3IF0PDS200000001 = SFDU_LABEL
+RECORD_TYPE = FIXED_LENGTH
+RECORD_BYTES = 512
+FILE_RECORDS = 8
+LABEL_RECORDS = 4
+FILE_STATE = CLEAN
+^QUBE = 5
+OBJECT = QUBE
+  AXES = 3
+  AXIS_NAME = (SAMPLE,LINE,BAND)
+  CORE_ITEMS = (8,6,1)
+  CORE_ITEM_BYTES = 2
+  CORE_ITEM_TYPE = SUN_INTEGER
+  CORE_BASE = 10.0
+  CORE_MULTIPLIER = 0.5
+  SUFFIX_BYTES = 4
+  SUFFIX_ITEMS = (0,0,0)
+  CORE_NULL = -32768
+  GROUP = IMAGE_MAP_PROJECTION
+    MAP_PROJECTION_TYPE = "SINUSOIDAL"
+    TARGET_NAME = MARS
+    A_AXIS_RADIUS = 3396.19
+    B_AXIS_RADIUS = 3396.19
+    C_AXIS_RADIUS = 3396.19
+    CENTER_LONGITUDE = 0.0
+    CENTER_LATITUDE = 0.0
+    MAP_SCALE = 1.0
+    POSITIVE_LONGITUDE_DIRECTION = EAST
+    LINE_PROJECTION_OFFSET = 1.0
+    SAMPLE_PROJECTION_OFFSET = 1.0
+  END_GROUP = IMAGE_MAP_PROJECTION
+END_OBJECT = QUBE
+END
+"""
+
+
+def test_cube_of_isis2(tmp_path):
+    """Base and multiplier, five special pixels, and a projection without a name of its own."""
+    raw = np.arange(48, dtype=">i2").reshape(6, 8)
+    raw[0, :5] = range(-32768, -32763)
+    path = tmp_path / "old.cub"
+    path.write_bytes(
+        ISIS2_LABEL.replace("\n", "\r\n").encode().ljust(2048) + raw.tobytes().ljust(2048, b"\0")
+    )
+    image = describe(str(path))
+    assert (image.driver, image.body.name) == ("ISIS2", "Mars")
+    assert bodies.iau_code(image.crs) == "IAU_2015:49920"
+    with open_image(str(path)) as dataset:
+        values = physical(dataset.read(1), Band("b1", str(path)), image)
+    assert np.isnan(values[0]).tolist() == [True] * 5 + [False] * 3
+    assert np.array_equal(values[1:], raw[1:] * 0.5 + 10)
+    collection = collections.open(path)
+    west, _, _, north = collection.bbox
+    grid = bodies.tile_matrix_set("Mars2015eqc")
+    found = grid.tile(west + 0.03, north - 0.03, 11)
+    assert tile(collection["b1"], "Mars2015eqc", found.x, found.y, found.z).valid.any()
