@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!cupola\b).*"),  # described elsewhere, and the build must work without a network
     (
         r"py:.*",
-        r"cupola\.(.*\._.*|models\.base\.Thing|platform\..*|lab\.chains\.(graph|methods)\..*)",
+        r"cupola\.(.*\._.*|models\.base\.Thing|platform\..*|lab\.(chains\.(graph|methods)|maps\.(looking|vectors)|explorers\.base|tiles\.styles)\..*)",
     ),  # what annotations name of our inside
 ]
 
