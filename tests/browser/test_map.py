@@ -10,7 +10,19 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from support.map_lab import MARKS, Lab, browser, lab, page, picture, run_all, tiles, wait_for, wait_for_tiles
+from support.map_lab import (
+    MARKS,
+    Lab,
+    browser,
+    lab,
+    page,
+    picture,
+    rewrite,
+    run_all,
+    tiles,
+    wait_for,
+    wait_for_tiles,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -135,15 +147,6 @@ def test_tiles_come_while_the_kernel_is_busy(page: Page, lab: Lab, quarters: Pat
     assert after - before
     assert "computed at" in page.locator(".cupola-note").inner_text()
     assert page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").count()
-
-
-def rewrite(page: Page, number: int, text: str) -> None:
-    """Replace the text of a cell and run it."""
-    page.locator(".jp-CodeCell .cm-content").nth(number).click()
-    page.keyboard.press("Control+A")
-    # Pasted as one piece: typed lines would be indented and closed by the editor.
-    page.keyboard.insert_text(text)
-    page.keyboard.press("Shift+Enter")
 
 
 def test_a_function_without_end_is_told_and_the_map_recovers(page: Page, lab: Lab, quarters: Path) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "lab",
     "page",
     "picture",
+    "rewrite",
     "run_all",
     "tiles",
     "wait_for",
@@ -184,3 +185,12 @@ def picture(page: Page, lab: Lab, name: str) -> np.ndarray:
     body = page.locator(".leaflet-container").screenshot(path=lab.pictures / f"{name}-map.png")
     page.add_style_tag(content=".leaflet-control-container {visibility: visible !important}")
     return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+
+
+def rewrite(page: Page, number: int, text: str) -> None:
+    """Replace the text of a cell and run it."""
+    page.locator(".jp-CodeCell .cm-content").nth(number).click()
+    page.keyboard.press("Control+A")
+    # Pasted as one piece: typed lines would be indented and closed by the editor.
+    page.keyboard.insert_text(text)
+    page.keyboard.press("Shift+Enter")
