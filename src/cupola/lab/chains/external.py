@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +42,9 @@ DRIVERS = {".tif": "GTiff", ".cub": "ISIS3", ".vic": "VICAR", ".img": "HFA", ".b
 
 _ISIS_NULL = -3.4028226550889045e38
 _FIELD = re.compile(r"\{(input|output|folder|item)\}")
+_PREFIX = "cupola-command-"
+_STALE = 7 * 86_400
+"""Seconds; no program runs so long without writing."""
 _KEPT = 2
 """Results of whole images that are kept at once: a run goes through one image after another."""
 
@@ -115,7 +122,7 @@ def over_arrays(
         When it gives another number of rows or columns.
     """
     count, rows, columns = values.shape
-    with TemporaryDirectory(prefix="cupola-command-") as folder:
+    with TemporaryDirectory(prefix=_PREFIX) as folder:
         with disk_errors(Path(folder)):
             plain = _plain_file(Path(folder), (count, rows, columns), place)
             with rasterio.open(plain, "r+") as file:
@@ -153,7 +160,8 @@ def over_item(program: Program, step: Step, key: str, item: Item, window: Window
     with _lock:
         found = _results.get(known)
         if found is None:
-            folder = TemporaryDirectory(prefix="cupola-command-")
+            _sweep()
+            folder = TemporaryDirectory(prefix=_PREFIX)
             try:
                 found = folder, _made(program, step, item, Path(folder.name))
             except BaseException:
@@ -163,6 +171,14 @@ def over_item(program: Program, step: Step, key: str, item: Item, window: Window
             while len(_results) > _KEPT:
                 _results.popitem(last=False)[1][0].cleanup()
         return _read(describe(str(found[1])), window)
+
+
+def _sweep() -> None:
+    """Remove what killed processes left in the temporary folder more than a week ago."""
+    for folder in Path(gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and time.time() - folder.stat().st_mtime > _STALE:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _made(program: Program, step: Step, item: Item, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -123,6 +124,19 @@ def test_a_program_of_isis_gets_a_cube_by_its_parameters(image, program, tmp_pat
     monkeypatch.delenv("ISISDATA")
     with pytest.raises(ProgramError, match="ISISDATA is not set"):
         (chain + 3).command(["fakefx", *LINE], input=".cub").compute()
+
+
+def test_what_a_killed_process_left_is_swept(image, program, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    program("twice", TWICE)
+    old, new = tmp_path / "cupola-command-old", tmp_path / "cupola-command-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "input.tif").write_bytes(b"")
+    os.utime(old, (1, 1))
+    (image[0] + 11).command(["twice", *LINE]).compute()
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_changed_image_is_computed_again(image, program, write_image, tmp_path):
