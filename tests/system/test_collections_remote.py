@@ -89,6 +89,7 @@ def store(archive, monkeypatch):
 
 def computes(opened, archive, tmp_path):
     """Tile and product of the scene with an item, from afar, are those of the file."""
+    assert opened.only("one").preview().bands == ("pixels",)
     doubled = opened.only("one")["pixels"] * 2
     x, y = 8622, 5887
     from morecantile import tms

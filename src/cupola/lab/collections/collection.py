@@ -13,6 +13,7 @@ from cupola.exceptions import BandError, BodyError, CupolaError, InputError, Not
 from cupola.lab.collections import index
 from cupola.lab.collections.conditions import TIMES
 from cupola.lab.collections.footprint import Box, check_box
+from cupola.lab.collections.images import local_path
 from cupola.lab.collections.interval import parse_interval
 from cupola.lab.collections.query import and_also, circle_text, parse_query
 from cupola.lab.collections.records import NEVER
@@ -386,17 +387,21 @@ class Collection:
         if not self.items:
             return self["data"]
         item = self.items[0]
-        for wanted in (("visual",), ("red", "green", "blue"), ("data",)):
-            try:
-                bands = [band for name in wanted for band in item.band(name)]
-            except CupolaError:
-                continue
-            if all(Path(band.path).is_file() for band in bands):
-                return self[wanted]
+        # Files of this machine first: the same item may name copies elsewhere.
+        for at_hand in (_is_here, _is_named):
+            for wanted in (("visual",), ("red", "green", "blue"), ("data",)):
+                try:
+                    bands = [band for name in wanted for band in item.band(name)]
+                except CupolaError:
+                    continue
+                if all(at_hand(band.path) for band in bands):
+                    return self[wanted]
+            names = [name for name in item.bands if at_hand(item.band(name)[0].path)]
+            if names:
+                return self[names[0]]
         if not item.bands:
             raise BandError(f"{capital(item)} has no images to show.")
-        at_hand = [name for name in item.bands if Path(item.band(name)[0].path).is_file()]
-        return self[(at_hand or item.bands)[0]]
+        return self[item.bands[0]]
 
     @override
     def __str__(self) -> str:
@@ -445,3 +450,14 @@ class Collection:
             f"<div><strong>{html.escape(self.title or self.id)}</strong><table>{body_rows}</table>"
             f"<details><summary>Items</summary><ul>{listed}{more}</ul></details></div>"
         )
+
+
+def _is_here(path: str) -> bool:
+    """Tell whether a file is on this machine."""
+    local = local_path(path)
+    return local is not None and Path(local).exists()
+
+
+def _is_named(path: str) -> bool:
+    """Tell whether a file is on this machine, or on a server that may be asked for it."""
+    return local_path(path) is None or _is_here(path)

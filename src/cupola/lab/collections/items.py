@@ -22,7 +22,8 @@ from cupola.exceptions import CupolaError, ImageError, InputError
 from cupola.lab import bodies
 from cupola.lab.collections.bands import band_names, find_bands
 from cupola.lab.collections.footprint import Box, footprint, image_box
-from cupola.lab.collections.images import describe, is_image_name, local_path
+from cupola.lab.collections.formats.address import split
+from cupola.lab.collections.images import describe, is_image_name, local_path, part_address
 from cupola.lab.collections.remote import join
 
 if TYPE_CHECKING:
@@ -53,16 +54,19 @@ class Asset:
         """A local path, or an address: as written, relative to the item, or a file of that name beside the item."""
         if self.address:
             return join(self.address, self.written)
-        parts = urlsplit(self.written)
+        written, part = split(self.written)
+        parts = urlsplit(written)
         if parts.scheme in ("", "file"):
-            path = Path(os.path.normpath(self.folder / unquote(parts.path)))
-            if path.is_file():
-                return str(path)
+            # In the name of a file here, a number sign is a letter like any other.
+            text = f"{parts.path}#{parts.fragment}" if parts.fragment else parts.path
+            path = Path(os.path.normpath(self.folder / unquote(text)))
+            if path.exists():
+                return part_address(str(path), part)
             named, otherwise = path.name, str(path)
         else:
-            named, otherwise = PurePosixPath(unquote(parts.path)).name, self.written
+            named, otherwise = PurePosixPath(unquote(parts.path)).name, written
         beside = self.folder / named
-        return str(beside) if named and beside.is_file() else otherwise
+        return part_address(str(beside) if named and beside.is_file() else otherwise, part)
 
     @cached_property
     def reachable(self) -> bool:

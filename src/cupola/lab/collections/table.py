@@ -21,7 +21,7 @@ from cupola.lab.collections.circles import box_distances, touches
 from cupola.lab.collections.conditions import Column
 from cupola.lab.collections.footprint import Box, BoxIndex
 from cupola.lab.collections.items import Item
-from cupola.lab.collections.records import NEVER, Record, box_geometry
+from cupola.lab.collections.records import NEVER, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["FilePart", "Items", "Light", "Piece", "RecordsPart", "Table", "address_of", "around", "moment_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FULL = 360.0
+_SAME = 1e-9
 _GROUPS_KEPT = 4
 """Groups of packed documents that stay in memory."""
 
@@ -403,13 +405,10 @@ class Table:
 
     def _is_box(self, row: int, geometry: Any) -> bool:
         """Tell whether a footprint is nothing but its box, whose edges are parallels and no great circles."""
-        box = self.light.boxes[row].tolist()
-        drawn = box_geometry((box[0], box[1], box[2], box[3]))
-        if drawn is None or drawn["type"] != geometry.geom_type:
-            return False
-        import shapely
-
-        return bool(shapely.equals(shapely.from_geojson(json.dumps(drawn)), geometry))
+        west, south, east, north = self.light.boxes[row].tolist()
+        width = east - west if abs(east - west) >= _FULL else (east - west) % _FULL
+        # Nothing within a box has its area but the box, whichever way it is cut.
+        return bool(abs(geometry.area - width * (north - south)) <= _SAME * max(1.0, width * (north - south)))
 
     def within(self, start: datetime | None, end: datetime | None) -> NDArray[np.bool_]:
         """Tell which items touch a span of time; one without a time passes only where no span is asked."""
