@@ -203,7 +203,8 @@ class ProblemHandler(ChainHandler):
         self.set_header("Cache-Control", "no-store")
         tiles = self.service.problems.count(chain)
         told = {"problem": problem.to_json() if problem else None, "tiles": tiles}
-        self.finish(json.dumps({**told, "fresher": self.service.fresher.get(chain, 0)}))
+        fresh = {"fresher": self.service.fresher.get(chain, 0), "waiting": chain in self.service.short}
+        self.finish(json.dumps(told | fresh))
 
 
 def _wanted(text: str) -> bool:

@@ -83,7 +83,7 @@ class TileService:
         self.disk = Disk()
         self._cache = Cache(CACHE_BYTES)
         self._stretches: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._short: set[str] = set()
+        self.short: set[str] = set()
         """Chains of which tiles were sent that lack some of their items."""
         self.fresher: dict[str, int] = {}
         """How often tiles of a chain that lacked items have become whole: a map then draws them again."""
@@ -179,7 +179,7 @@ class TileService:
             pixels = options["size"] ** 2 if work == "tile" else options["width"] * options["height"]
             self.costs.add(chain, work, pixels, header["seconds"])
         if rendered.partial:
-            self._short.add(chain)
+            self.short.add(chain)
         else:
             self._cache.put(key, rendered)
             if self.disk.keeps(request["revision"]) and header.get("seconds", 0.0) >= SLOW_SECONDS:
@@ -256,8 +256,8 @@ class TileService:
 
     def _made(self, chain: str) -> None:
         """Take note that the overview of a chain's collection is there."""
-        if chain in self._short:
-            self._short.discard(chain)
+        if chain in self.short:
+            self.short.discard(chain)
             self.fresher[chain] = self.fresher.get(chain, 0) + 1
 
     @staticmethod

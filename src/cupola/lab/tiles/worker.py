@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["die_with", "main"]
 
 CHAINS_KEPT = 16
+BACKGROUND_NICE = 10
+"""A tenth of a processor where others want it: less, and on a busy machine nothing would ever be done."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -38,7 +40,7 @@ def main(args: list[str] | None = None) -> int:
     memory_mib, parent = int(numbers[0]), int(numbers[1])
     die_with(parent)
     if "background" in numbers:
-        os.nice(19)
+        os.nice(BACKGROUND_NICE)
     source, sink = _private_pipes()
     _limit(memory_mib)
     faulthandler.enable()

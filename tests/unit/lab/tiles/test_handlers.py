@@ -284,7 +284,7 @@ def test_the_error_of_a_function_is_told_with_its_line(server: Server, scene: Co
         return band["red"]
 
     chain = scene["one"].map(wrong)
-    assert server.problem(chain) == {"problem": None, "tiles": 0, "fresher": 0}
+    assert server.problem(chain) == {"problem": None, "tiles": 0, "fresher": 0, "waiting": False}
     picture = server.tile(chain, vmin=0, vmax=1)
     assert picture.status_code == 500
     assert Image.open(io.BytesIO(picture.content)).size == (256, 256)
@@ -373,7 +373,9 @@ def test_a_tile_of_many_images_becomes_whole(server: Server, tmp_path: Path) -> 
     assert first.headers["x-cupola-overview"] == "wanted"
     assert first.headers["cache-control"] == "no-store"
     assert "etag" not in first.headers
-    end = time.monotonic() + 60
+    told = server.problem(chain)
+    assert told["waiting"] or told["fresher"]
+    end = time.monotonic() + 120
     while not server.problem(chain)["fresher"] and time.monotonic() < end:
         time.sleep(0.05)
     whole = server.tile(chain, place, vmin=0, vmax=20, v="1")

@@ -148,6 +148,10 @@ class Entry {
     try {
       const told = await ask(`${parts.root}/problem`, this.signal);
       this.drawProblem(told.problem);
+      // Tiles of very many images lack some of them until the session has made an overview.
+      if (this.fresher !== undefined && told.fresher > this.fresher) (await this.drawn())?.redraw?.();
+      this.fresher = told.fresher;
+      this.waiting = told.waiting;
     } catch {
       // As above.
     }

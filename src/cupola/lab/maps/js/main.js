@@ -153,7 +153,7 @@ async function start({ model, map, root, el, signal, cleanup }) {
   const timer = setInterval(() => {
     if (document.hidden) return;
     for (const entry of ctx.entries) {
-      if (entry.layer.get("loading")) entry.look();
+      if (entry.layer.get("loading") || entry.waiting) entry.look();
       freshen(entry.layer);
     }
   }, POLL_MS);
