@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from cupola.lab.chains.graph.base import Step
     from cupola.lab.chains.look import Look
     from cupola.lab.chains.planning import OutputGrid
+    from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.items import Item
 
-__all__ = ["GridSource", "piece_name", "restricted", "write_piece"]
+__all__ = ["Candidate", "GridSource", "candidates", "piece_name", "restricted", "write_piece"]
 
 _HELD = 220_000_000
 """Bytes that the images of one window may take together."""
@@ -130,7 +131,7 @@ class _Places(NamedTuple):
     inner: Window
 
 
-class _Candidate(NamedTuple):
+class Candidate(NamedTuple):
     """An item that touches the piece, and its files that are read."""
 
     item: Item
@@ -151,7 +152,7 @@ class GridSource:
         """The same, over some of the items alone."""
         self.frame = grid.part(*piece)
         self.coordinates = coordinates_of_grid(self.frame) if used.body == SKY else None
-        self._candidates = _candidates(used, self.frame)
+        self._candidates = candidates(used, self.frame.box)
         self._used: dict[str, None] = {}
         self.state = state_of(
             sorted((one.item.id, one.files) for ones in self._candidates.values() for one in ones)
@@ -203,17 +204,16 @@ class GridSource:
         """Return the items that were used."""
         return [one.item for one in self._used_ones()]
 
-    def _used_ones(self) -> list[_Candidate]:
+    def _used_ones(self) -> list[Candidate]:
         return [one for ones in self._candidates.values() for one in ones if one.item.id in self._used]
 
 
-def _candidates(chain: Chain, frame: OutputGrid) -> dict[str, list[_Candidate]]:
-    """Return the items of each collection that touch a grid, the newest first, with the files that are read."""
-    box = frame.box
+def candidates(chain: Chain, box: Box | None) -> dict[str, list[Candidate]]:
+    """Return the items of each collection that touch a box, the newest first, with the files that are read."""
     bands: dict[str, dict[str, None]] = {}
     for step in chain.program.of_kind(Bands):
         bands.setdefault(step.source.key, {}).update(dict.fromkeys(step.names))
-    found: dict[str, list[_Candidate]] = {}
+    found: dict[str, list[Candidate]] = {}
     for source in chain.sources:
         ones = found[source.key] = []
         for item in source.collection.touching(box) if box else []:
@@ -223,5 +223,5 @@ def _candidates(chain: Chain, frame: OutputGrid) -> dict[str, list[_Candidate]]:
                 )
             except BandError:
                 continue  # an item without the bands adds nothing; where none has them the evaluator says so
-            ones.append(_Candidate(item, list(files)))
+            ones.append(Candidate(item, list(files)))
     return found

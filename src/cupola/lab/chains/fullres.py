@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from cupola.lab.chains import planning
-from cupola.lab.chains.composite import GridSource, restricted
+from cupola.lab.chains.composite import Candidate, GridSource, candidates, restricted
 from cupola.lab.chains.look import look_of
 from cupola.lab.chains.packing import Packing
+from cupola.lab.chains.products import KEPT
 from cupola.lab.chains.provenance import describe_inputs, state_of
 from cupola.lab.chains.skyfile import coordinates_of_image
 from cupola.lab.chains.whole import Whole, windows
@@ -105,10 +106,16 @@ def _of_swath(chain: Chain, whole: Whole) -> GridSource:
     return GridSource(restricted(chain, [item.id]), grid, (0, 0), said=chain)
 
 
+def _others(chain: Chain, item: Item) -> list[Candidate]:
+    own = chain.per_item.key if chain.per_item is not None else ""
+    if all(source.key == own for source in chain.sources):
+        return []
+    found = candidates(chain, item.bbox)
+    return [one for source, ones in found.items() if source != own for one in ones]
+
+
 class ItemSource:
     """The pixels of one item, on the grid of its finest band."""
-
-    early = True
 
     def __init__(self, chain: Chain, whole: Whole) -> None:
         self.chain = chain
@@ -118,7 +125,12 @@ class ItemSource:
         placement = whole.grid.placement
         self.coordinates = coordinates_of_image(placement) if isinstance(placement, Celestial) else None
         self._bands = sum(len(item.band(name)) for name in chain.bands)
-        self.state = state_of([(item.id, self.whole.files)])
+        self._others = _others(chain, item)
+        """Items of other collections that the chain reads there, such as the terrain that masks a scene."""
+        self.early = True
+        self.state = state_of(
+            [(item.id, self.whole.files), *sorted((one.item.id, one.files) for one in self._others)]
+        )
         self.extra: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -146,9 +158,11 @@ class ItemSource:
         """Return names, units and colours of the bands."""
         return look_of(self.chain, self.item, count, packing)
 
-    def inputs(self, folder: Path) -> list[dict[str, Any]]:  # noqa: ARG002 - each file is an input of one product
-        """Return the item and the checksums of its files."""
-        return [describe_inputs(self.item, self.whole.files)]
+    def inputs(self, folder: Path) -> list[dict[str, Any]]:
+        """Return the item, those of other collections, and the checksums of their files."""
+        # The item's own files are inputs of this product alone, those of others of many.
+        others = [describe_inputs(one.item, one.files, folder / KEPT) for one in self._others]
+        return [describe_inputs(self.item, self.whole.files), *others]
 
     def items(self) -> list[Item]:
         """Return the item."""
