@@ -285,3 +285,24 @@ def test_images_without_a_place_have_no_slope(tmp_path, write_image):
     path = write_image(tmp_path / "raw.tif", np.ones((8, 8), "float32"), crs=None)
     with pytest.raises(InputError, match="without a coordinate system"):
         opened(path).slope().compute()
+
+
+@pytest.mark.parametrize(
+    ("file", "steepest"),
+    [
+        ("WAC_GLD100_V1.0_GLOBAL_with_LOLA_30M_POLE.16bit.reduced.cub", 25),  # radii, 12.8 km
+        ("ldem_4_reduced.cub", 30),  # radii, 22.7 km
+        ("ulcn2005_lpo_downsampled.cub", 40),  # radii, 25 km
+        ("vest64_dtm_specialpixels_downsampled.cub", 60),  # radii of a body that is no sphere
+    ],
+)
+def test_models_of_other_bodies_have_slopes_as_they_are_known(data, file, steepest):
+    dem = opened(data / "isis3" / file)
+    slope, shade = dem.slope().compute().values, dem.hillshade().compute().values
+    assert np.isfinite(slope).any()
+    # Beside the poles, rows of such grids have pixels of a few metres, and what was spread along them becomes steep.
+    middle = slope[0, slope.shape[1] // 6 : -slope.shape[1] // 6]
+    assert 0 <= np.nanmin(middle) < np.nanmax(middle) < steepest
+    assert np.nanmedian(middle) < 15
+    assert 1 <= np.nanmin(shade) < 160 < np.nanmax(shade) <= 255
+    assert np.array_equal(np.isfinite(slope), np.isfinite(dem.compute().values))
