@@ -96,6 +96,8 @@ class Whole {
         else this.shown();
       };
       this.image.image.addEventListener("load", loaded, { once: true });
+      // Nearer by or further away the other way may be the cheaper one.
+      this.ctx.stack.choose(this.entry);
     } catch (error) {
       if (error.name !== "AbortError") this.entry.say(sentence(null));
     }
