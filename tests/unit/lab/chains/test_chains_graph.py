@@ -152,6 +152,8 @@ BANDS = {"op": "bands", "collection": 0, "names": ["a"]}
         ([BANDS, {"op": "isin", "inputs": [0], "values": "12"}], "list of numbers"),
         ([BANDS, {"op": "map", "inputs": [0], "halo": 9999, "function": {"name": "", "pickle": ""}}], "halo"),
         ([BANDS, {"op": ["x"]}], "no step"),
+        ([BANDS, BANDS, {"op": "reduce", "inputs": [0, 1], "how": "mean"}], "takes 1 input, not 2"),
+        ([BANDS, {"op": "where", "inputs": [0]}], "takes 3 inputs, not 1"),
         (["bands"], "Step 0"),
     ],
 )

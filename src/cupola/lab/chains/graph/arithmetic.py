@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -21,7 +21,7 @@ __all__ = ["UFUNCS", "Ufunc", "Where"]
 
 UFUNCS = frozenset(
     {
-        "absolute", "add", "arccos", "arcsin", "arctan", "arctan2", "cbrt", "ceil", "cos", "cosh", "degrees",
+        "absolute", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt", "ceil", "cos", "cosh", "degrees",
         "divide", "equal", "exp", "exp2", "expm1", "fabs", "floor", "floor_divide", "fmax", "fmin", "greater",
         "greater_equal", "hypot", "isfinite", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2",
         "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative",
@@ -89,6 +89,8 @@ class Ufunc(Step):
 @dataclass(frozen=True, eq=False)
 class Where(Step):
     """The second input where the first holds, the third elsewhere, NaN where the first is unknown."""
+
+    arity: ClassVar[int | None] = 3
 
     @classmethod
     @override

@@ -74,6 +74,8 @@ class Select(Step):
 
     index: int = 0
 
+    arity: ClassVar[int | None] = 1
+
     @override
     def compute(self, parts: Sequence[Value], context: Context) -> NDArray[np.float32]:
         array: NDArray[np.float32] = parts[0]

@@ -49,6 +49,8 @@ class Step:
 
     op: ClassVar[str] = ""
     """Its name in the JSON; given by `step`."""
+    arity: ClassVar[int | None] = None
+    """How many inputs it takes; nothing where any number goes, or it looks at them itself."""
     leaf: ClassVar[bool] = False
     """Whether the evaluation stops here and fetches the value in a way of its own, instead of calling `compute`."""
     writes: ClassVar[bool] = False

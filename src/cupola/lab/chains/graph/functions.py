@@ -33,6 +33,7 @@ class Map(Step):
     halo: int = 0
 
     writes: ClassVar[bool] = True
+    arity: ClassVar[int | None] = 1
 
     @override
     def options(self) -> dict[str, Any]:

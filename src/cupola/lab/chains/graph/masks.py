@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -36,6 +36,8 @@ class IsIn(Step):
 
     values: tuple[float, ...] = ()
 
+    arity: ClassVar[int | None] = 1
+
     @classmethod
     @override
     def made(cls, inputs: tuple[Part, ...], options: dict[str, Any]) -> Self:
@@ -65,6 +67,8 @@ class Bits(Step):
     """1 where any of these bits is set, 0 elsewhere, NaN where the value is unknown."""
 
     bits: tuple[int, ...] = ()
+
+    arity: ClassVar[int | None] = 1
 
     @classmethod
     @override

@@ -395,6 +395,8 @@ def _step(said: dict[str, Any], earlier: Sequence[Step], sources: Sequence[Sourc
         said["source"] = sources[number]
     elif not any(isinstance(part, Step) for part in inputs):
         raise ValueError(f"{op} needs an earlier step")
+    if kind.arity is not None and len(inputs) != kind.arity:
+        raise ValueError(f"{op} takes {kind.arity} input{"s"[: kind.arity > 1]}, not {len(inputs)}")
     return kind.made(inputs, said)
 
 

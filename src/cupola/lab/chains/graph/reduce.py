@@ -35,6 +35,7 @@ class Reduce(Step):
     """Of a percentile, 0 to 100."""
 
     leaf: ClassVar[bool] = True
+    arity: ClassVar[int | None] = 1
 
     @override
     def options(self) -> dict[str, Any]:

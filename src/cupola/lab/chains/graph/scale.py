@@ -25,6 +25,7 @@ class At(Step):
     """On the ground per pixel; arcseconds on the sky, pixels of an image without a coordinate system."""
 
     leaf: ClassVar[bool] = True
+    arity: ClassVar[int | None] = 1
 
     @classmethod
     @override
