@@ -28,10 +28,12 @@ __all__ = ["OPTIONS", "Server", "pixels", "run_server", "show", "wait_until"]
 
 OPTIONS = ("--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 BASE = "/user/ada/lab-1/"
+DARK = "--jp-ui-font-color1: #eee; --jp-layout-color1: #222; --jp-border-color1: #777"
+"""What a dark Lab says of its colours."""
 SECONDS = 60
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>sky</title><style>%(css)s
-body {margin: 0; background: %(background)s}</style><link rel="icon" href="data:,"></head>
+body {margin: 0; background: %(background)s; %(theme)s}</style><link rel="icon" href="data:,"></head>
 <body><div id="here" style="width: 900px"></div><script id="state" type="application/json">%(state)s</script>
 <script type="module">
 const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
@@ -128,7 +130,12 @@ def show(browser, server, sky, *, dark=False, offline=False):
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    html = PAGE % {"css": sky._css, "state": state_of(sky), "background": "#111" if dark else "#fff"}
+    html = PAGE % {
+        "css": sky._css,
+        "state": state_of(sky),
+        "background": "#111" if dark else "#fff",
+        "theme": DARK if dark else "",
+    }
     page.route("**/sky-page.html", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.route("**/sky-widget.js", lambda route: route.fulfill(body=sky._esm, content_type="text/javascript"))
     if offline:

@@ -108,13 +108,27 @@ class Entry {
 // The layers of Aladin, kept as the model wants them, one change after the other.
 class Layers {
   constructor(A, view, base, told) {
-    Object.assign(this, { A, view, base, told, survey: "", address: null, here: [], waiting: new Map(), count: 0 });
+    Object.assign(this, { A, view, base, told, survey: "", address: null, here: [], waiting: new Map(), tries: new Map(), count: 0 });
     view.on("stackChanged", ({ change, layer }) => change === "added" && this.settle(layer?.layer));
   }
 
   settle(key) {
     this.waiting.get(key)?.();
     this.waiting.delete(key);
+  }
+
+  // A busy machine may have been too slow: a layer that did not come is asked for again, a few times.
+  failed(key, address) {
+    this.settle(key);
+    const tries = (this.tries.get(address) || 0) + 1;
+    this.tries.set(address, tries);
+    if (tries > TRIES) return;
+    setTimeout(() => {
+      const entry = this.here.find((one) => one.key === key);
+      if (!entry) return;
+      entry.address = "";
+      this.show(this.layers);
+    }, AGAIN_MS);
   }
 
   show(layers) {
@@ -127,8 +141,12 @@ class Layers {
     while (this.again) {
       this.again = false;
       const below = this.address ? [{ id: "survey", name: this.survey, address: this.address, opacity: 1 }] : [];
-      const own = this.layers.filter((layer) => layer.visible);
-      await this.lay([...below, ...own.map((layer) => ({ ...layer, address: hips(this.base, layer) }))]);
+      const own = this.layers.map((layer) => ({
+        ...layer, address: hips(this.base, layer), opacity: layer.visible ? layer.opacity : 0,
+      }));
+      // What was seen once stays, clear: it comes back at once, and Aladin need not load it anew.
+      const drawn = (layer) => this.here.some((known) => known.id === layer.id && known.address === layer.address);
+      await this.lay([...below, ...own.filter((layer) => layer.visible || drawn(layer))]);
     }
   }
 
@@ -157,7 +175,7 @@ class Layers {
     const key = `${id}#${this.count}`;
     const settled = new Promise((resolve) => this.waiting.set(key, resolve));
     const made = this.A.imageHiPS(address, {
-      name, opacity, requestCredentials: "same-origin", errorCallback: () => this.settle(key),
+      name, opacity, requestCredentials: "same-origin", errorCallback: () => this.failed(key, address),
       ...(id === "survey" ? {} : { imgFormat: "png" }),
     });
     this.view.setOverlayImageLayer(made, key);

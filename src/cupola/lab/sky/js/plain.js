@@ -14,6 +14,8 @@ const SURVEYS = {
   "CDS/P/Fermi/color": "Fermi colour",
 };
 const REACH_MS = 5000;
+const AGAIN_MS = 4000;
+const TRIES = 5;
 const DIRECTORY = "https://alasky.cds.unistra.fr/MocServer/query";
 
 let loading = null;
