@@ -396,7 +396,7 @@ def _step(said: dict[str, Any], earlier: Sequence[Step], sources: Sequence[Sourc
     elif not any(isinstance(part, Step) for part in inputs):
         raise ValueError(f"{op} needs an earlier step")
     if kind.arity is not None and len(inputs) != kind.arity:
-        raise ValueError(f"{op} takes {kind.arity} input{"s"[: kind.arity > 1]}, not {len(inputs)}")
+        raise ValueError(f"{op} takes {kind.arity} input{'s'[: kind.arity > 1]}, not {len(inputs)}")
     return kind.made(inputs, said)
 
 
