@@ -190,3 +190,51 @@ def test_narrow_track_is_not_lost_on_a_world_map(tmp_path):
     lit = np.flatnonzero(found.valid.any(axis=1))
     assert np.array_equal(lit, np.arange(lit[0], lit[-1] + 1))
     assert len(lit) > 100
+
+
+def test_full_size_orbit_in_the_groups_of_sentinel5p(tmp_path):
+    """3245 scanlines of 450 pixels over the pole, each pixel telling its number."""
+    import h5netcdf
+
+    longitudes, latitudes = orbit(3245, 450, span=(-60.0, 110.0), node=150.0)
+    numbers = np.arange(longitudes.size, dtype=np.float32).reshape(1, *longitudes.shape)
+    numbers[0, :, 200] = 9.96921e36
+    path = tmp_path / "S5P_OFFL_L2__NO2.nc"
+    with h5netcdf.File(path, "w") as file:
+        file.attrs.update(
+            time_coverage_start="2020-03-03T01:35:47Z", time_coverage_end="2020-03-03T03:17:17Z"
+        )
+        product = file.create_group("PRODUCT")
+        product.dimensions = {"time": 1, "scanline": 3245, "ground_pixel": 450}
+        every = ("time", "scanline", "ground_pixel")
+        for name, values, units in (
+            ("longitude", longitudes, "degrees_east"),
+            ("latitude", latitudes, "degrees_north"),
+        ):
+            variable = product.create_variable(name, every, "f4", data=values[np.newaxis].astype(np.float32))
+            variable.attrs.update(units=units, standard_name=name)
+        product.create_variable(
+            "nitrogendioxide_tropospheric_column", every, "f4", data=numbers, fillvalue=np.float32(9.96921e36)
+        )
+        quality = np.full(numbers.shape, 100, np.uint8)
+        quality[0, :, :50] = 30
+        found = product.create_variable("qa_value", every, "u1", data=quality, fillvalue=np.uint8(255))
+        found.attrs.update(scale_factor=np.float32(0.01), add_offset=np.float32(0))
+    collection = collections.open(path)
+    assert collection.bbox[0::2] == (-180, 180)
+    assert collection.bbox[3] == 90
+    column = collection["nitrogendioxide_tropospheric_column"].where(collection["qa_value"] > 0.75)
+    pixels = tile(column, "Earth2015npolar", 0, 0, 0)
+    row, number = np.divmod(pixels.data[0][pixels.valid].astype(np.int64), 450)
+    assert pixels.valid.mean() > 0.05
+    assert number.min() >= 50
+    assert 200 not in number
+    # Each pixel of the tile lies within the one of the swath that it shows.
+    box = bodies.tile_matrix_set("Earth2015npolar").xy_bounds(0, 0, 0)
+    steps = (np.arange(256) + 0.5) / 256
+    x, y = np.meshgrid(box.left + (box.right - box.left) * steps, box.top - (box.top - box.bottom) * steps)
+    from cupola.lab.chains.evaluate import _plane
+
+    places = unit_vectors(*_plane("Earth2015npolar").inverse(x[pixels.valid], y[pixels.valid]))
+    apart = np.linalg.norm(places - unit_vectors(longitudes, latitudes)[row, number], axis=1)
+    assert np.degrees(apart.max()) < 0.06
