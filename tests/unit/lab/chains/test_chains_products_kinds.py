@@ -144,6 +144,23 @@ def test_many_bands_are_stored_one_after_another(tmp_path, write_image):
         assert product.overviews(6) == [2, 4]
 
 
+def test_what_another_collection_adds_is_an_input_too(scene, tmp_path, write_image):
+    land = collections.open(write_image(tmp_path / "land" / "land.tif", np.tri(100, dtype="uint8")))
+    chain = scene["t"].mask(land["b1"].mosaic() > 0)
+    path = write_product(chain, scene.items[0], tmp_path / "out")
+    with rasterio.open(path) as product:
+        kept = np.tri(100) > 0
+        kept[0, 0] = False  # no data in the scene
+        assert np.array_equal(np.isfinite(product.read(1)), kept)
+    assert [one["item"] for one in said_of(path)["properties"]["cupola:inputs"]] == ["one", "land"]
+    assert reproduce(path).identical
+    before = path.stat().st_ino
+    write_product(chain, scene.items[0], tmp_path / "out", keep=True)
+    assert path.stat().st_ino == before
+    write_image(tmp_path / "land" / "land.tif", np.ones((100, 100), "uint8"))
+    assert reproduce(path).state == "inputs-changed"
+
+
 # Swaths and the sky
 
 
