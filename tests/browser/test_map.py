@@ -145,7 +145,7 @@ def test_tiles_come_while_the_kernel_is_busy(page: Page, lab: Lab, quarters: Pat
     wait_for_tiles(page)
     after = {str(tile["url"]) for tile in tiles(page)}
     assert after - before
-    assert "computed at" in page.locator(".cupola-note").inner_text()
+    assert "computed at" in page.locator(".cupola-layer .cupola-note").first.inner_text()
     assert page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").count()
 
 

@@ -89,6 +89,12 @@ class Panel {
     }
     const row = box.appendChild(element("div", "cupola-row"));
     row.append(this.slider(`Opacity of ${legend.name}`, layer.get("opacity"), `${legend.model}-opacity`, (wanted) => save("opacity", wanted)));
+    const spreads = ["linear", "sqrt", "log", "asinh"].map((name) => [name, name]);
+    const spread = choice(spreads, entry.parts()?.query.get("scale") || "linear", `How the values of ${legend.name} are spread`, (wanted) => {
+      entry.restyle({ scale: wanted === "linear" ? null : wanted });
+    });
+    spread.dataset.key = `${legend.model}-spread`;
+    row.append(spread);
     const names = Object.keys(model.get("cmaps"));
     const own = entry.cmap.toLowerCase();
     const known = names.find((name) => name.toLowerCase() === own);
