@@ -205,8 +205,12 @@ class Look:
                 found.update(map(base_name, hrefs))
         return found
 
+    def path(self, name: str) -> Path | None:  # noqa: ARG002 - of a folder on this machine alone
+        """Return where a file lies on this machine; nothing where it does not."""
+        return None
+
     def _take(self, name: str, text: bytes, stamp: tuple[int, int]) -> None:
-        record = record_of_text(text, name, stamp, keep=self.keeps_documents)
+        record = record_of_text(text, name, stamp, keep=self.keeps_documents, path=self.path(name))
         if record is None:
             self.others[name] = [*stamp, _NO_ITEM]
             return
@@ -276,6 +280,10 @@ class FolderLook(Look):
     ) -> None:
         super().__init__(str(folder), has_head=has_head, progress=progress)
         self.folder = folder
+
+    @override
+    def path(self, name: str) -> Path | None:
+        return self.folder / name
 
     @override
     def list(self) -> Listing:

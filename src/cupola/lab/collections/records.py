@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -17,10 +18,11 @@ from cupola.lab import bodies
 from cupola.lab.collections.footprint import Box, footprint, image_box
 from cupola.lab.collections.formats.address import file_of
 from cupola.lab.collections.images import describe
-from cupola.lab.collections.items import parse_time
+from cupola.lab.collections.items import item_from_text, parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from cupola.lab.collections.images import Image
 
@@ -89,13 +91,25 @@ def micros(moment: datetime | None) -> int:
     return NEVER if moment is None else round(moment.timestamp() * 1e6)
 
 
-def record_of_text(text: bytes, name: str, stamp: tuple[int, int], *, keep: bool = False) -> Record | None:
-    """Return the record of a STAC item's text; nothing if it is none. With `keep` the document stays with it."""
+def record_of_text(
+    text: bytes, name: str, stamp: tuple[int, int], *, keep: bool = False, path: Path | None = None
+) -> Record | None:
+    """Return the record of a STAC item's text; nothing if it is none.
+
+    With `keep` the document stays with it. An item that does not say where it is, as those of the sky often do not (GeoJSON
+    is for bodies), is where its images are: `path` says where the item's own file lies.
+    """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return record_of_document(document, name, stamp, keep=keep)
+    record = record_of_document(document, name, stamp, keep=keep)
+    if record is not None and record.box is None and path is not None:
+        item = item_from_text(text, path, stamp)
+        with contextlib.suppress(CupolaError):
+            record.box = item.bbox if item is not None else None
+            record.geometry = record.geometry or box_geometry(record.box)
+    return record
 
 
 def record_of_document(

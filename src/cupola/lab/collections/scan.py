@@ -152,7 +152,7 @@ def _scan_json(path: Path, thorough: bool, progress: Callable[[int, int], object
     if document is not None:
         return _scan_folder(path.parent, path, thorough, progress)
     item = read_item(path)
-    record = None if item is None else record_of_text(path.read_bytes(), str(path), item.stamp)
+    record = None if item is None else record_of_text(path.read_bytes(), str(path), item.stamp, path=path)
     if item is None or record is None:
         raise ImageError(f"{path} is neither an image nor a STAC item, collection or catalog.")
     table = Table.of_records(str(path.parent), [record])
