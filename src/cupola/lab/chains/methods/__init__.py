@@ -15,4 +15,14 @@ from cupola.lab.chains.methods.reductions import Reductions
 from cupola.lab.chains.methods.scale import Scale
 from cupola.lab.chains.methods.terrain import Terrain
 
-__all__ = ["Areas", "Arithmetic", "Exchange", "Masks", "Methods", "Planetary", "Reductions", "Scale", "Terrain"]
+__all__ = [
+    "Areas",
+    "Arithmetic",
+    "Exchange",
+    "Masks",
+    "Methods",
+    "Planetary",
+    "Reductions",
+    "Scale",
+    "Terrain",
+]
