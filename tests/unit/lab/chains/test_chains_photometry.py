@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.exceptions import InputError
@@ -33,6 +33,7 @@ def test_the_moon_lies_between_lambert_and_lommel_seeliger():
     assert photometry.model("lunar-lambert", 60, 0, weight=0.25) == pytest.approx(0.25 * 2 / 3 + 0.75 * 0.5)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(photometry.MODELS), angles, angles, angles)
 def test_normalising_takes_the_model_out(name, incidence, emission, phase):
     albedo = np.array([[0.1, 0.35]], "float32")

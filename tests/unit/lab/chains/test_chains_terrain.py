@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
@@ -26,6 +26,7 @@ def plane(right, up, across, down):
 slopes = st.floats(-2, 2).map(lambda number: round(number, 3))
 
 
+@settings(max_examples=40, deadline=None)
 @given(slopes, slopes, st.sampled_from([(1.0, 1.0), (30.0, 25.0), (463.0, 231.5)]))
 def test_a_plane_has_one_slope_up_to_its_edges(right, up, spacing):
     across, down = spacing

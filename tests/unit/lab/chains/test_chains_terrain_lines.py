@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -128,15 +128,14 @@ def test_higher_targets_are_seen_beyond_the_horizon():
     assert np.nansum(views.seen_from(level(), 25, 1e5, height=10, target=10)) > 3 * near
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.integers(5, 40), st.floats(3, 30))
 def test_a_wall_hides_what_lies_behind_it(place, high):
     heights = level(121)
     heights[:, 60 + place] = high
-    seen = views.seen_from(heights, 10, 1e9, height=2)
-    row = seen[60]
+    row = views.seen_from(heights, 10, 1e9, height=2)[60]
     assert row[: 60 + place + 1].min() == 1
-    if high > 2.0 and np.isfinite(row[60 + place + 1 :]).any():
-        assert np.nanmax(row[60 + place + 1 :]) == 0
+    assert np.nanmax(row[60 + place + 1 :]) == 0
 
 
 def test_a_top_sees_all_of_its_own_slope_and_a_hollow_sees_its_rim():

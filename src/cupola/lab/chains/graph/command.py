@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from typing_extensions import override
 
@@ -35,6 +35,8 @@ class Command(Step):
     output: str = ".tif"
     pointwise: bool = False
     timeout: float = 3600.0
+
+    arity: ClassVar[int | None] = 1
 
     @property
     @override

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -30,6 +30,8 @@ class Kernel(Step):
 
     weights: tuple[tuple[float, ...], ...] = ((1.0,),)
     factor: float = 1.0
+
+    arity: ClassVar[int | None] = 1
 
     @property
     @override

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -44,6 +44,8 @@ class Angle(Step):
     """Folder of SPICE kernels."""
     spacecraft: str = ""
     """Name of the observer for SPICE."""
+
+    arity: ClassVar[int | None] = 1
 
     @classmethod
     @override
@@ -167,6 +169,8 @@ class Photometry(Step):
     weight: float | None = None
     reference: tuple[float, float, float] = (0.0, 0.0, 0.0)
     steepest: float = 85.0
+
+    arity: ClassVar[int | None] = 4
 
     @classmethod
     @override

@@ -8,7 +8,7 @@ then as large as it is at that radius.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -95,6 +95,8 @@ def north_on_map(context: Context) -> Any:
 
 class _OfHeights(Step):
     """A step that looks at a pixel and its eight neighbours, band by band."""
+
+    arity: ClassVar[int | None] = 1
 
     @property
     @override
