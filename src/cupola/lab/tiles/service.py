@@ -172,15 +172,14 @@ class TileService:
             return Rendered(problem=answer.problem)
         header = answer.header
         told = {name: header[name] for name in TOLD if header.get(name) is not None}
-        if header.get("overview") == "wanted":
-            self._make_overview(chain, request)
+        coming = header.get("overview") == "wanted" and self._make_overview(chain, request)
         rendered = Rendered(answer.body, None, told, bool(header.get("partial")))
         if work in {"tile", "view"} and header.get("seconds") is not None:
             pixels = options["size"] ** 2 if work == "tile" else options["width"] * options["height"]
             self.costs.add(chain, work, pixels, header["seconds"])
-        if rendered.partial:
+        if rendered.partial and coming:
             self.short.add(chain)
-        else:
+        elif not rendered.partial:
             self._cache.put(key, rendered)
             if self.disk.keeps(request["revision"]) and header.get("seconds", 0.0) >= SLOW_SECONDS:
                 await self.disk.put(key, rendered.body, told)
@@ -243,16 +242,22 @@ class TileService:
                 return looked
         return self.costs.way(chain, width, height, self.pool.slots)
 
-    def _make_overview(self, chain: str, request: dict[str, Any]) -> None:
-        """Have the overview of a chain's collection made in the background, once for each of its revisions."""
+    def _make_overview(self, chain: str, request: dict[str, Any]) -> bool:
+        """Have the overview of a chain's collection made in the background, once for each of its revisions.
+
+        Returns whether it is under way.
+        """
         said = request["revision"]
         key = (chain, "" if said.startswith("~") else said, request["tms"])
         if key in self._overviews:
-            return
+            return not self._overviews[key].done()
         asked = {"do": "overview", "chain": chain, "revision": request["revision"], "tms": request["tms"]}
-        self._overviews[key] = asyncio.ensure_future(self.pool.alone(asked, patience=PATIENCE["overview"]))
+        making = asyncio.ensure_future(self.pool.alone(asked, patience=PATIENCE["overview"]))
+        making.add_done_callback(lambda _task: self._made(chain))
+        self._overviews[key] = making
         while len(self._overviews) > OVERVIEWS:
             self._overviews.popitem(last=False)[1].cancel()
+        return True
 
     def _made(self, chain: str) -> None:
         """Take note that the overview of a chain's collection is there."""

@@ -378,6 +378,7 @@ def test_a_tile_of_many_images_becomes_whole(server: Server, tmp_path: Path) -> 
     end = time.monotonic() + 120
     while not server.problem(chain)["fresher"] and time.monotonic() < end:
         time.sleep(0.05)
+    assert server.problem(chain) == {"problem": None, "tiles": 0, "fresher": 1, "waiting": False}
     whole = server.tile(chain, place, vmin=0, vmax=20, v="1")
     assert whole.headers["x-cupola-overview"] == "used"
     assert "immutable" in whole.headers["cache-control"]
