@@ -235,7 +235,9 @@ def _label_of(path: str) -> str | None:
         return None
     place, kinds = Path(path), (".xml", ".lbl")
     try:
-        beside = [other for other in place.parent.iterdir() if other.suffix.lower() in kinds and other != place]
+        beside = [
+            other for other in place.parent.iterdir() if other.suffix.lower() in kinds and other != place
+        ]
     except OSError:
         return None
     for other in beside:
