@@ -19,6 +19,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -63,6 +64,15 @@ class HipsHandler(ChainHandler):
     kind = "json"
     """What they answer with, a key of `cupola.lab.tiles.base.TYPES`."""
     look: Look
+
+    @override
+    def get_argument(self, name: str, *rest: Any, **options: Any) -> Any:
+        """Return an argument; the word that a hub wants with a script's requests stands in the path, as the look does."""
+        if name == "_xsrf" and len(self.path_args) > 1:
+            found = dict(parse_qsl(self.path_args[1])).get(name)
+            if found:
+                return found
+        return super().get_argument(name, *rest, **options)
 
     @property
     @override
@@ -274,7 +284,7 @@ class VendorHandler(ChainHandler):
 def handlers(base_url: str) -> list[tuple[str, type]]:
     """Return the addresses and their handlers, for a Jupyter server at `base_url`."""
     cupola = f"{base_url.rstrip('/')}/cupola"
-    root = rf"{cupola}/hips/([0-9a-f]{{64}})/([^/]{{1,400}})"
+    root = rf"{cupola}/hips/([0-9a-f]{{64}})/([^/]{{1,900}})"
     return [
         (rf"{root}/properties", PropertiesHandler),
         (rf"{root}/Moc\.fits", MocHandler),

@@ -154,3 +154,22 @@ def test_nobody_without_the_token(server, chain):
     assert len(module.content) > 1_000_000
     again = server.get("cupola/vendor/aladin.js", headers={"If-None-Match": module.headers["etag"]})
     assert again.status_code == 304
+
+
+def test_the_word_of_a_hub_stands_in_the_path(server, chain):
+    from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+    from cupola.lab.tiles.hips import HipsHandler
+
+    handler = HipsHandler.__new__(HipsHandler)
+    handler.request = HTTPServerRequest(
+        start_line=RequestStartLine("GET", "/", "HTTP/1.1"), headers=HTTPHeaders()
+    )
+    handler.path_args = [chain.hash, "cmap=gray&_xsrf=2|ab=c|d"]
+    assert handler.get_argument("_xsrf", None) == "2|ab=c|d"
+    assert handler.get_argument("v", None) is None
+    handler.path_args = [chain.hash, "-"]
+    assert handler.get_argument("_xsrf", None) is None
+    # The address with the word is answered as that without it.
+    root = f"cupola/hips/{chain.hash}/{LOOK}"
+    assert server.get(f"{root}&_xsrf=2%7Cab%3Dc%7Cd/Norder3/Dir0/Npix5.png").status_code == 200
