@@ -46,12 +46,11 @@ class _Flight:
         self.task: asyncio.Task[None] | None = None
         self.worker: Worker | None = None
         self.began: float | None = None
-        self.interrupted = False
+        self.interrupted: float | None = None
 
     def start_over(self) -> None:
         """Be as if it was never begun."""
-        self.task = self.worker = self.began = None
-        self.interrupted = False
+        self.task = self.worker = self.began = self.interrupted = None
 
 
 class Pool:
@@ -290,12 +289,11 @@ class Pool:
             now = asyncio.get_running_loop().time()
             if now < flight.began + self.limits.soft_seconds:
                 self._again(flight.began + self.limits.soft_seconds, self._abandon, flight)
-            elif now < flight.began + self.limits.grace_seconds:
-                if not flight.interrupted:
-                    flight.interrupted = True
-                    flight.worker.interrupt()
-                self._again(flight.began + self.limits.grace_seconds, self._abandon, flight)
-            elif flight.task.cancelling():
+            elif flight.interrupted is None:
+                flight.interrupted = now
+                flight.worker.interrupt()
+                self._again(now + self.limits.grace_seconds, self._abandon, flight)
+            elif now < flight.interrupted + self.limits.grace_seconds or flight.task.cancelling():
                 return
             elif self._may_kill(now):
                 flight.task.cancel()

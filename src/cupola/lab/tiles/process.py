@@ -35,7 +35,7 @@ class WorkerLimits:
     soft_seconds: float = 0.3
     """A tile that nobody waits for any more may still run this long, then it is interrupted: cheap work is kept."""
     grace_seconds: float = 2.0
-    """One that does not hear the interrupt is killed when it has run so long."""
+    """One that does not hear the interrupt is killed so long after it."""
     idle_seconds: float = 300.0
     """A worker that has nothing to do for so long ends."""
     memory_mib: int = 2048

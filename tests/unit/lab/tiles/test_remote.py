@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.system, pytest.mark.usefixtures("runtime")]
 
-LIMITS = WorkerLimits(workers=1, seconds=20, soft_seconds=0.1, grace_seconds=1)
+LIMITS = WorkerLimits(workers=1, seconds=20, soft_seconds=0.1, grace_seconds=20)
 
 
 async def until(condition: Callable[[], bool]) -> None:
