@@ -42,7 +42,9 @@ def session(portal, archive, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["earth", "mars", "moon-pole", "planetary-steps", "sky-images", "swath", "terrain"])
+@pytest.mark.parametrize(
+    "name", ["earth", "mars", "moon-pole", "planetary-steps", "sky-images", "swath", "terrain"]
+)
 def test_its_blocks_run_one_after_the_other(name, capsys):
     names = {"__name__": "__main__"}
     blocks = BLOCK.findall((HOWTOS / f"{name}.md").read_text(encoding="utf-8"))

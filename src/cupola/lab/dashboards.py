@@ -55,10 +55,13 @@ class LoadVoila(JupyterHandler):
         except ImportError as error:
             text = "Voilà is not installed in this version of the Lab: choose another version to show dashboards."
             raise web.HTTPError(NotFoundError.status, text) from error
+        server = self.serverapp
+        if server is None:
+            raise web.HTTPError(NotFoundError.status, "There is no Jupyter server around this page.")
         if not self._matcher.loaded:
             # Voilà's own page asks other machines for icons that the widgets bring along.
-            self.serverapp.config.VoilaConfiguration.template = _template()
-            server_extension._load_jupyter_server_extension(self.serverapp)  # noqa: SLF001 - what Jupyter itself calls
+            server.config.VoilaConfiguration.template = _template()
+            server_extension._load_jupyter_server_extension(server)  # noqa: SLF001 - what Jupyter itself calls
             self._matcher.loaded = True
         self.redirect(self.request.uri or self.base_url)
 

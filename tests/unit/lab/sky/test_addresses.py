@@ -163,7 +163,7 @@ def test_the_word_of_a_hub_stands_in_the_path(server, chain):
 
     handler = HipsHandler.__new__(HipsHandler)
     handler.request = HTTPServerRequest(
-        start_line=RequestStartLine("GET", "/", "HTTP/1.1"), headers=HTTPHeaders()
+        start_line=RequestStartLine("GET", "/", "HTTP/1.1"), headers=HTTPHeaders({"Host": "here"})
     )
     handler.path_args = [chain.hash, "cmap=gray&_xsrf=2|ab=c|d"]
     assert handler.get_argument("_xsrf", None) == "2|ab=c|d"
