@@ -36,7 +36,7 @@ BROWSER = 6
 TARGET_MS = 500
 LEVELS = (11, 12, 13, 14)
 BUSY = "while True:\n    sum(range(100000))\n"
-STYLE = {"cmap": "rdylgn", "vmin": -1, "vmax": 1}
+STYLE: dict[str, object] = {"cmap": "rdylgn", "vmin": -1, "vmax": 1}
 EDGE = 20037508.342789244
 
 
@@ -128,8 +128,8 @@ def address(side: str, addresses: Addresses, tile: tuple[int, int, int], revisio
             "url": str(addresses.image), "expression": "(b4-b1)/(b4+b1)", "rescale": "-1,1", "colormap_name": "rdylgn",
         }  # fmt: skip
         return f"/tiles/WebMercatorQuad/{z}/{x}/{y}.png?{urlencode(query)}"
-    query = {**STYLE, "v": revision}
-    return f"/cupola/tiles/{addresses.chains['ndvi']}/WebMercatorQuad/{z}/{x}/{y}.png?{urlencode(query)}"
+    style = {**STYLE, "v": revision}
+    return f"/cupola/tiles/{addresses.chains['ndvi']}/WebMercatorQuad/{z}/{x}/{y}.png?{urlencode(style)}"
 
 
 def view_address(addresses: Addresses, view: tuple[int, float, float], revision: str) -> str:
@@ -166,7 +166,7 @@ class BusyKernel:
 
     def start(self, runtime: Path) -> None:
         """Start it, and its loop."""
-        from jupyter_client import BlockingKernelClient
+        from jupyter_client.blocking.client import BlockingKernelClient
 
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
         connection.request("POST", "/api/kernels", body=b"{}", headers=self.server.headers)
