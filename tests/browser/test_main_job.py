@@ -17,6 +17,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = Path("/usr/bin/chromium")
 SECOND = 1000
+DRAWN = "img.leaflet-tile-loaded[src*='/cupola/'], img.leaflet-image-layer[src*='/cupola/']"
+"""What a chain looks like on a map: tiles, or one image of the viewport where tiles would take longer."""
 
 pytestmark = [
     pytest.mark.browser,
@@ -104,7 +106,7 @@ def run_the_tour(page, keep):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     first_map = page.locator(".leaflet-container").first
     first_map.wait_for(timeout=90 * SECOND)
-    page.locator(".leaflet-tile-loaded").nth(3).wait_for(timeout=90 * SECOND, state="attached")
+    page.locator(DRAWN).first.wait_for(timeout=90 * SECOND, state="attached")
     page.get_by_text("largest difference").wait_for(timeout=180 * SECOND, state="attached")
     page.locator(".leaflet-container").nth(1).wait_for(timeout=90 * SECOND, state="attached")
     page.get_by_role("heading", name="Where to go next").scroll_into_view_if_needed()
@@ -115,8 +117,8 @@ def run_the_tour(page, keep):
     first_map.evaluate("map => map.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(4 * SECOND)
     keep("map")
-    assert page.locator(".leaflet-container").first.locator(".leaflet-tile-loaded").count() > 3
-    page.locator(".cupola-job, .cupola-panel").first.scroll_into_view_if_needed()
+    assert page.locator(".leaflet-container").first.locator(DRAWN).count() > 0
+    page.locator(".cupola-job").first.scroll_into_view_if_needed()
     page.wait_for_timeout(1 * SECOND)
     keep("panel")
-    assert "6" in page.locator(".cupola-job, .cupola-panel").first.inner_text()
+    assert "6" in page.locator(".cupola-job").first.inner_text()
