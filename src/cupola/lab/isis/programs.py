@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import logging
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,10 @@ def _isis(
     import kalasiris
 
     chosen = {name: str(value) for name, value in parameters.items() if value is not None}
+    if not hasattr(kalasiris, program):
+        # It knows the programs that were there when it was loaded; ISIS may have come, or moved, since.
+        importlib.reload(sys.modules["kalasiris.kalasiris"])
+        kalasiris = importlib.reload(kalasiris)
     # kalasiris keeps the environment of its first import; a notebook may have changed it since.
     path = f"{os.environ['ISISROOT']}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     words: dict[str, Any] = {"_check": False, "_env": {**os.environ, "PATH": path}, "_timeout": timeout}
