@@ -29,6 +29,8 @@ JOBS = {
     "ps": "your jobs",
     "logs": "what a job's program printed",
     "stop": "end jobs",
+    "reproduce": "a product once more, and whether it is the same",
+    "crate": "a folder of products as an RO-Crate",
 }
 """Verbs of `cupola.cli`."""
 

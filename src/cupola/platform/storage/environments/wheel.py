@@ -19,7 +19,7 @@ __all__ = ["package_files", "source_digest", "write_wheel"]
 
 PARTS = ("client", "lab", "models")
 """What a session needs. Hub and portal stay out: a change of theirs makes no new version."""
-VERBS = ("__init__", "__main__", "logs", "options", "ps", "run", "stop")
+VERBS = ("__init__", "__main__", "crate", "logs", "options", "ps", "reproduce", "run", "stop")
 """Modules of the command line that a session has: those of jobs. The others are for whoever runs the platform."""
 EPOCH = (2020, 1, 1, 0, 0, 0)
 """The time of every file in the wheel, so that the same sources give the same wheel."""
