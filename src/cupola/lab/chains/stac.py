@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupola.lab.bodies import EARTH, SKY, code_of_crs
 from cupola.lab.chains.provenance import checksum, datalab_version, describe_function, software
-from cupola.lab.collections.footprint import image_box
+from cupola.lab.collections.footprint import box_geometry, image_box
 from cupola.lab.collections.images import describe
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from cupola.lab.chains.look import Look
     from cupola.lab.chains.packing import Packing
     from cupola.lab.chains.statistics import Statistics
-    from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.items import Item
 
@@ -110,7 +109,7 @@ def item_document(pixels: Path, final: Path, collection: str, made: Made) -> dic
         "stac_extensions": [*_EXTENSIONS, *([_CLASSES] if classes else []), *([_SSYS] if foreign else [])],
         "id": final.stem,
         "collection": collection,
-        "geometry": _geometry(box),
+        "geometry": box_geometry(box),
         "properties": {
             "title": _title(made),
             **_times(made.items),
@@ -239,18 +238,3 @@ def _projection(image: Image) -> dict[str, Any]:
             # Few programs know the IAU's codes.
             grid["proj:wkt2"] = image.crs.to_wkt(version="WKT2_2019")
     return grid
-
-
-def _geometry(box: Box | None) -> dict[str, Any] | None:
-    """Return a box as GeoJSON, cut in two at the antimeridian."""
-    if box is None:
-        return None
-    west, south, east, north = box
-    if west <= east:
-        return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
-    parts = [_ring(west, south, 180.0, north), _ring(-180.0, south, east, north)]
-    return {"type": "MultiPolygon", "coordinates": [[part] for part in parts]}
-
-
-def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
-    return [[west, south], [east, south], [east, north], [west, north], [west, south]]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cupola.lab.collections.formats.image import Image
     from cupola.lab.collections.placement import Placement
 
-__all__ = ["Box", "BoxIndex", "check_box", "footprint", "image_box", "outline_box"]
+__all__ = ["Box", "BoxIndex", "box_geometry", "check_box", "footprint", "image_box", "outline_box"]
 
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees; west > east where the box crosses the antimeridian."""
@@ -174,3 +174,18 @@ def _widths(west: NDArray[np.float64], east: NDArray[np.float64]) -> NDArray[np.
     """Return how far the boxes reach eastwards, in degrees."""
     width = east - west
     return np.where(np.abs(width) >= _FULL, _FULL, width % _FULL)
+
+
+def box_geometry(box: Box | None) -> dict[str, Any] | None:
+    """Return a box as GeoJSON, cut in two at the antimeridian."""
+    if box is None:
+        return None
+    west, south, east, north = box
+    if west <= east:
+        return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
+    parts = [_ring(west, south, 180.0, north), _ring(-180.0, south, east, north)]
+    return {"type": "MultiPolygon", "coordinates": [[part] for part in parts]}
+
+
+def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cupola.lab.collections.conditions import TIMES, Column
+from cupola.lab.collections.footprint import box_geometry
 from cupola.lab.collections.items import parse_time
-from cupola.lab.collections.records import NEVER, box_geometry, micros
+from cupola.lab.collections.records import NEVER, micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ import numpy as np
 
 from cupola.exceptions import CupolaError, InputError
 from cupola.lab import bodies
-from cupola.lab.collections.footprint import Box, footprint, image_box
+from cupola.lab.collections.footprint import Box, box_geometry, footprint, image_box
 from cupola.lab.collections.formats.address import file_of
 from cupola.lab.collections.images import describe
 from cupola.lab.collections.items import item_from_text, parse_time
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "NEVER",
     "Record",
-    "box_geometry",
     "micros",
     "record_of_document",
     "record_of_image",
@@ -211,18 +210,3 @@ def _outline(image: Image, box: Box | None) -> dict[str, Any] | None:
     longitudes = (longitudes - middle + 180.0) % 360.0 - 180.0 + middle
     ring = [[round(float(x), 7), round(float(y), 7)] for x, y in zip(longitudes, latitudes, strict=True)]
     return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-
-
-def box_geometry(box: Box | None) -> dict[str, Any] | None:
-    """Return a box as GeoJSON, cut in two at the antimeridian."""
-    if box is None:
-        return None
-    west, south, east, north = box
-    if west <= east:
-        return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
-    parts = [_ring(west, south, 180.0, north), _ring(-180.0, south, east, north)]
-    return {"type": "MultiPolygon", "coordinates": [[part] for part in parts]}
-
-
-def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
-    return [[west, south], [east, south], [east, north], [west, north], [west, south]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cupola.lab.collections.footprint import box_geometry
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,16 +23,10 @@ def footprints(items: Iterable[Item]) -> dict[str, Any]:
     for item in items:
         if item.bbox is None:
             continue
-        west, south, east, north = item.bbox
-        parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-        rings = [
-            [[[left, south], [right, south], [right, north], [left, north], [left, south]]]
-            for left, right in parts
-        ]
         features.append(
             {
                 "type": "Feature",
-                "geometry": {"type": "MultiPolygon", "coordinates": rings},
+                "geometry": box_geometry(item.bbox),
                 "properties": {
                     "item": item.id,
                     "time": f"{item.datetime:%Y-%m-%d %H:%M}" if item.datetime else "",
