@@ -158,12 +158,11 @@ class HTCondorPool(Pool):
 
     def daemons(self, name: str) -> list[psutil.Process]:
         """Return the living daemons of a name, as ``schedd``, ``negotiator``, ``collector``, ``startd``, ``shadow``."""
-        found = []
+        children = []
         for file in [self.folder / "pid", *self.folder.glob("node-*/pid")]:
             with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
-                children = psutil.Process(int(file.read_text())).children(recursive=True)
-                found += [child for child in children if child.name() == f"condor_{name}"]
-        return found
+                children += psutil.Process(int(file.read_text())).children(recursive=True)
+        return [child for child in children if _name(child) == f"condor_{name}"]
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> list[int]:
         """Send a signal to all daemons of a name and return their pids; the master starts what it killed again in 2 s."""
@@ -223,6 +222,14 @@ class SlurmPool(Pool):
     def node_kill(self, name: str, number: str = "KILL") -> None:
         """End a further node at once, with all that runs there."""
         self.script("node-kill", name, number)
+
+
+def _name(process: psutil.Process) -> str:
+    """Return the name of a process; one that has just ended, as a pool's short tasks do all the time, has none."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 @contextlib.contextmanager
