@@ -58,7 +58,7 @@ with rasterio.Env(GDAL_CACHEMAX=256 * 1024 * 1024):
 OURS = """
 import sys
 from cupola.lab import collections
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.runs.fullres import write_product
 
 source, folder = sys.argv[1:]
 image = collections.open(source)

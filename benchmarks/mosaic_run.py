@@ -31,8 +31,8 @@ TARGET = 2.0
 OURS = """
 import sys
 from cupola.lab import collections
-from cupola.lab.chains.composite import write_piece
-from cupola.lab.chains.planning import plan
+from cupola.lab.chains.runs.composite import write_piece
+from cupola.lab.chains.runs.planning import plan
 
 source, folder, how = sys.argv[1:]
 chain = getattr(collections.open(source)["b1"], how)()
@@ -68,7 +68,7 @@ WHOLE = """
 import sys
 import numpy as np
 from cupola.lab import collections
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.runs.fullres import write_product
 
 source, folder, bands = sys.argv[1:]
 image = collections.open(source)

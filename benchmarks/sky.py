@@ -62,7 +62,7 @@ OURS = """
 import json, sys, time
 import numpy as np
 from cupola.lab import collections
-from cupola.lab.chains import evaluate
+from cupola.lab.chains.compute import evaluate
 from cupola.lab.sky import coverage, hips
 
 image, folder, times, views = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])

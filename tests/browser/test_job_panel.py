@@ -256,7 +256,9 @@ def keeps_its_widgets(file):
     """Say whether the state of each widget that a cell shows is in the file: an earlier save may have had less."""
     try:
         notebook = nbformat.read(file, 4)
-    except nbformat.reader.NotJSONError:  # It is being written this moment: Jupyter writes into the file itself.
+    except (
+        nbformat.reader.NotJSONError
+    ):  # It is being written this moment: Jupyter writes into the file itself.
         return False
     kind = "application/vnd.jupyter.widget-{}+json"
     shown = [

@@ -11,7 +11,8 @@ from rasterio.transform import from_origin
 
 from cupola.exceptions import ImageError, InputError, NotFoundError, UnavailableError
 from cupola.lab import collections
-from cupola.lab.chains import evaluate, fullres
+from cupola.lab.chains.compute import evaluate
+from cupola.lab.chains.runs import fullres
 from cupola.lab.collections import addresses, index, remote, servers, stac_api
 from cupola.lab.collections.images import open_image
 from cupola.lab.collections.items import Item

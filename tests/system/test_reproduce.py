@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 
 from cupola import cli
 from cupola.lab import collections
-from cupola.lab.chains.reproduce import reproduce
+from cupola.lab.chains.runs.reproduce import reproduce
 from support.jobs_portal import DIGEST, Portal
 
 pytestmark = pytest.mark.system

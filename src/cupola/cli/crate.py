@@ -37,7 +37,7 @@ def crate(
     as_json: JsonOption = False,
 ) -> None:
     """Describe a folder of products as an RO-Crate, which archives take: every file, and how it was made."""
-    from cupola.lab.chains.crate import write_crate
+    from cupola.lab.chains.products.crate import write_crate
 
     path = write_crate(folder.expanduser(), licence=licence or None, author=author or None)
     typer.echo(json.dumps({"crate": str(path)}) if as_json else str(path))

@@ -43,8 +43,8 @@ def reproduce(
     """
     if folder is not None and len(items) > 1:
         raise InputError("--folder is for one item: leave it out, or name one item.")
-    from cupola.lab.chains.reproduce import reproduce as again
-    from cupola.lab.chains.reproduce import worst
+    from cupola.lab.chains.runs.reproduce import reproduce as again
+    from cupola.lab.chains.runs.reproduce import worst
 
     reports = []
     for item in items:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import xarray
 
     from cupola.lab.bodies import Body
+    from cupola.lab.chains.compute.probing import Area, Probe
     from cupola.lab.chains.functions import Function
     from cupola.lab.chains.graph.base import Step
-    from cupola.lab.chains.probing import Area, Probe
     from cupola.lab.collections.collection import Collection
     from cupola.lab.jobs import Job
     from cupola.lab.jobs.options import Options
@@ -252,7 +252,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         LimitError
             When it is more than a kernel should hold.
         """
-        from cupola.lab.chains.run import compute
+        from cupola.lab.chains.runs.run import compute
 
         return compute(self, item, bbox=bbox)
 
@@ -270,7 +270,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         InputError
             When they are no numbers.
         """
-        from cupola.lab.chains.probing import probe
+        from cupola.lab.chains.compute.probing import probe
 
         return probe(self, longitude, latitude)
 
@@ -292,7 +292,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         LimitError
             When there are too many pixels of this size.
         """
-        from cupola.lab.chains.probing import area
+        from cupola.lab.chains.compute.probing import area
 
         return area(self, geometry, metres)
 
@@ -347,7 +347,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         UnavailableError
             When the platform does not answer.
         """
-        from cupola.lab.chains.run import run
+        from cupola.lab.chains.runs.run import run
 
         return run(
             self,

@@ -189,7 +189,7 @@ class Sentinel2Explorer(Explorer):
 
     def show_series(self, longitude: float, latitude: float) -> None:
         """Plot the index, or the bands of the picture, of all days at a place in degrees."""
-        from cupola.lab.chains.evaluate import probe
+        from cupola.lab.chains.compute.evaluate import probe
 
         name = self.what.value
         chain = view(self.collection, name, clouds=self.clouds.value)

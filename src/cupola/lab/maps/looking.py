@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cupola.lab.chains import Chain
-    from cupola.lab.chains.probing import Area, Probe
+    from cupola.lab.chains.compute.probing import Area, Probe
     from cupola.lab.maps.controls import Controls
     from cupola.lab.maps.features import Feature
     from cupola.lab.maps.layers import ChainLayer
@@ -125,7 +125,7 @@ class Looking:
         BandError, ImageError
             A layer cannot be read there.
         """
-        from cupola.lab.chains import probing
+        from cupola.lab.chains.compute import probing
 
         return {
             str(layer.name): probing.probe(layer.chain, longitude, latitude)
@@ -160,7 +160,7 @@ class Looking:
         InputError
             No area was drawn or given, or it is none.
         """
-        from cupola.lab.chains import probing
+        from cupola.lab.chains.compute import probing
 
         shape = self.drawn if geometry is None else _geometry(geometry)
         if shape is None:

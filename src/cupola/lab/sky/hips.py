@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cupola.lab.chains import Chain
-    from cupola.lab.chains.evaluate import Pixels
+    from cupola.lab.chains.compute.evaluate import Pixels
     from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.images import Image
     from cupola.lab.tiles.styles import Style
@@ -79,8 +79,8 @@ def work(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def compute(chain: Chain, order: int, pixel: int, size: int = SIZE) -> Pixels:
     """Compute one tile: the cell `pixel` of `order` in `size` rows and columns, the first row on top."""
-    from cupola.lab.chains.evaluate import on_grid
-    from cupola.lab.chains.sampling import HipsGrid
+    from cupola.lab.chains.compute.evaluate import on_grid
+    from cupola.lab.chains.pixels.sampling import HipsGrid
 
     return on_grid(chain, HipsGrid(order, pixel, size))
 

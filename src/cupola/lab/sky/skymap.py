@@ -391,7 +391,7 @@ class SkyMap(anywidget.AnyWidget):
 
     def probe(self, ra: float, dec: float) -> dict[str, Any]:
         """Return the values of all visible layers at a place, by name of the layer; `on_click` brings places."""
-        from cupola.lab.chains import evaluate
+        from cupola.lab.chains.compute import evaluate
 
         return {layer.name: evaluate.probe(layer.chain, ra, dec) for layer in self._layers if layer.visible}
 

@@ -33,14 +33,14 @@ from morecantile import Tile
 
 from cupola.exceptions import BandError, CupolaError, InputError
 from cupola.lab import bodies
-from cupola.lab.chains.evaluate import IMAGE_SPACE, Pixels
-from cupola.lab.chains.evaluation import Evaluation, check_body
+from cupola.lab.chains.compute.evaluate import IMAGE_SPACE, Pixels
+from cupola.lab.chains.compute.evaluation import Evaluation, check_body
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.context import NOWHERE
 from cupola.lab.chains.graph.program import compute
-from cupola.lab.chains.grids import tile_grid
-from cupola.lab.chains.ground import centre_spacing, image_spacing
-from cupola.lab.chains.sampling import Sampler
+from cupola.lab.chains.pixels.grids import tile_grid
+from cupola.lab.chains.pixels.ground import centre_spacing, image_spacing
+from cupola.lab.chains.pixels.sampling import Sampler
 from cupola.lab.collections.images import describe, fingerprint
 from cupola.lab.collections.wording import capital
 from cupola.lab.projection import lonlat_of_wkt
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cupola.lab.chains import Chain
-    from cupola.lab.chains.grids import Grid
+    from cupola.lab.chains.pixels.grids import Grid
     from cupola.lab.collections import Item
 
 __all__ = ["FEW", "build", "tile", "work"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cupola.lab import bodies
-from cupola.lab.chains import evaluate
+from cupola.lab.chains.compute import evaluate
 from cupola.lab.collections.images import describe
 from cupola.lab.tiles.encode import RGB
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cupola.lab.chains import Chain
-    from cupola.lab.chains.evaluate import Pixels
+    from cupola.lab.chains.compute.evaluate import Pixels
 
 __all__ = ["coarse_tiles", "of_view", "stretch"]
 

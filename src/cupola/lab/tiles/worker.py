@@ -95,7 +95,8 @@ class Worker:
 
     def __init__(self, memory_mib: int) -> None:
         # What is slow to load is loaded before the first tile's time begins.
-        from cupola.lab.chains import evaluate, store  # noqa: F401
+        from cupola.lab.chains import store
+        from cupola.lab.chains.compute import evaluate  # noqa: F401
         from cupola.lab.tiles import encode, overview  # noqa: F401
 
         self._store = store

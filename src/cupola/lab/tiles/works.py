@@ -16,7 +16,7 @@ from cupola.exceptions import InputError
 
 if TYPE_CHECKING:
     from cupola.lab.chains import Chain
-    from cupola.lab.chains.evaluate import Pixels
+    from cupola.lab.chains.compute.evaluate import Pixels
 
 __all__ = ["WORKS", "Work", "draw", "find"]
 
@@ -72,7 +72,7 @@ def tile(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     The header says whether an ``overview`` of the collection was used, or is wanted, and whether the tile is
     ``partial``: one made with an overview shows more.
     """
-    from cupola.lab.chains import evaluate
+    from cupola.lab.chains.compute import evaluate
     from cupola.lab.tiles import overview
 
     z, x, y = request["tile"]
@@ -93,7 +93,7 @@ def tile(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def view(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Make one image of a whole viewport: ``tms``, ``box``, ``width``, ``height``, ``kind``, ``style``, ``exact``."""
-    from cupola.lab.chains import evaluate
+    from cupola.lab.chains.compute import evaluate
 
     box = tuple(request["box"])
     pixels = evaluate.viewport(
@@ -118,14 +118,14 @@ def stretch(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], byte
 
 def probe(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Tell a chain's values at a place: ``lon`` and ``lat`` in degrees."""
-    from cupola.lab.chains import evaluate
+    from cupola.lab.chains.compute import evaluate
 
     return {}, _json(evaluate.probe(chain, request["lon"], request["lat"]))
 
 
 def area(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Tell a chain's statistics in an area: ``geometry`` (GeoJSON) and, where said, ``metres`` per pixel."""
-    from cupola.lab.chains import evaluate
+    from cupola.lab.chains.compute import evaluate
 
     return {}, _json(evaluate.area(chain, request["geometry"], request.get("metres")))
 

@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from cupola.exceptions import BodyError, InputError, LimitError
 from cupola.lab import bodies, collections
-from cupola.lab.chains import evaluate, evaluation
-from cupola.lab.chains.grids import Grid
-from cupola.lab.chains.whole import Whole
+from cupola.lab.chains.compute import evaluate, evaluation
+from cupola.lab.chains.compute.whole import Whole
+from cupola.lab.chains.pixels.grids import Grid
 
 MERCATOR = "WebMercatorQuad"
 X, Y, Z = 500, 300, 10

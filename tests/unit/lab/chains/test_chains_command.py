@@ -11,9 +11,10 @@ import pytest
 from cupola.exceptions import InputError, LimitError, ProgramError
 from cupola.lab import collections
 from cupola.lab.bodies import tile_matrix_set
-from cupola.lab.chains import Chain, external
-from cupola.lab.chains.evaluate import tile
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains import Chain
+from cupola.lab.chains.compute import external
+from cupola.lab.chains.compute.evaluate import tile
+from cupola.lab.chains.runs.fullres import write_product
 
 SCRIPT = """#!{python}
 import sys
@@ -69,7 +70,7 @@ LINE = ("from={input}", "to={output}")
 def test_a_program_sees_the_whole_image_once(image, program, tmp_path, monkeypatch):
     chain, array = image
     calls = program("demean", MINUS_MEAN)
-    monkeypatch.setattr("cupola.lab.chains.whole._WINDOW", 32)
+    monkeypatch.setattr("cupola.lab.chains.compute.whole._WINDOW", 32)
     made = (chain + 1).command(["demean", *LINE, "id={item}"])
     values = (made * 2).compute().values[0]
     assert np.allclose(values, 2 * (array - np.nanmean(array)), atol=1e-3, equal_nan=True)

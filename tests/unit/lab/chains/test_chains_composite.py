@@ -14,8 +14,8 @@ from rasterio.merge import merge
 
 from cupola.exceptions import BodyError, InputError, LimitError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.chains.composite import write_piece
-from cupola.lab.chains.planning import OutputGrid, box_around, pieces_with_items, plan
+from cupola.lab.chains.runs.composite import write_piece
+from cupola.lab.chains.runs.planning import OutputGrid, box_around, pieces_with_items, plan
 
 SIZE = 300
 BODY = "+proj=eqc +R=3396190 +units=m +no_defs"
@@ -222,8 +222,8 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from cupola.lab import collections
-from cupola.lab.chains.composite import write_piece
-from cupola.lab.chains.planning import plan
+from cupola.lab.chains.runs.composite import write_piece
+from cupola.lab.chains.runs.planning import plan
 
 first, second = map(Path, sys.argv[3:])
 

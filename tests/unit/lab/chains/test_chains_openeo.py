@@ -105,8 +105,8 @@ def same(chain, s2, *, rtol=1e-4):
 
 
 def values(chain, item=None):
-    from cupola.lab.chains.areas import frame_of
-    from cupola.lab.chains.evaluate import on_grid
+    from cupola.lab.chains.compute.areas import frame_of
+    from cupola.lab.chains.compute.evaluate import on_grid
 
     with np.errstate(all="ignore"):
         if item is None:

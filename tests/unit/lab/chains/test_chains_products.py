@@ -21,9 +21,9 @@ from scipy import ndimage
 
 from cupola.exceptions import ImageError, InputError, LimitError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.chains.fullres import write_product
-from cupola.lab.chains.packing import Packing
-from cupola.lab.chains.whole import Whole, windows
+from cupola.lab.chains.compute.whole import Whole, windows
+from cupola.lab.chains.products.packing import Packing
+from cupola.lab.chains.runs.fullres import write_product
 
 
 def ndvi(red, nir):
@@ -347,7 +347,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from cupola.lab import collections
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.runs.fullres import write_product
 
 def slow(band):
     Path(sys.argv[3]).touch()

@@ -16,10 +16,10 @@ from rasterio.transform import from_origin
 
 from cupola.exceptions import InputError, LimitError
 from cupola.lab import bodies, collections
-from cupola.lab.chains.composite import write_piece
-from cupola.lab.chains.fullres import write_product
-from cupola.lab.chains.planning import pieces_with_items, plan
-from cupola.lab.chains.reproduce import reproduce
+from cupola.lab.chains.runs.composite import write_piece
+from cupola.lab.chains.runs.fullres import write_product
+from cupola.lab.chains.runs.planning import pieces_with_items, plan
+from cupola.lab.chains.runs.reproduce import reproduce
 from cupola.lab.collections.images import describe
 from cupola.lab.samples import sentinel5p
 
@@ -301,8 +301,8 @@ def test_bands_that_change_their_number_are_told(tmp_path, monkeypatch):
     values = np.ones((40, 50), "float32")
     values[0, 0] = 2
     image = collections.open(stars(tmp_path / "in" / "field.fits", values))
-    monkeypatch.setattr("cupola.lab.chains.fullres._HELD", 1)
-    monkeypatch.setattr("cupola.lab.chains.fullres._WINDOWS", (16,))
+    monkeypatch.setattr("cupola.lab.chains.runs.fullres._HELD", 1)
+    monkeypatch.setattr("cupola.lab.chains.runs.fullres._WINDOWS", (16,))
     chain = image[image.bands[0]].map(lambda band: (band, band) if np.nanmax(band) > 1 else band)
     with pytest.raises(InputError, match="2 bands for one window and 1 for another"):
         write_product(chain, image.items[0], tmp_path / "out")
@@ -314,7 +314,7 @@ PEAK = """
 import sys
 import numpy as np
 from cupola.lab import collections
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.runs.fullres import write_product
 
 image = collections.open(sys.argv[1])
 chain = image[tuple(f"b{number}" for number in range(1, 61))].map(lambda *bands: np.stack(bands) + 1)

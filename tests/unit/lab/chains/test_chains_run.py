@@ -14,7 +14,7 @@ import rasterio
 from cupola.exceptions import BandError, InputError, LimitError, NotFoundError, UnavailableError
 from cupola.lab import collections, jobs
 from cupola.lab.chains import Chain
-from cupola.lab.chains.run import ItemInput
+from cupola.lab.chains.runs.run import ItemInput
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from rasterio.crs import CRS
 from cupola.exceptions import InputError
 from cupola.lab import collections
 from cupola.lab.bodies import tile_matrix_set
-from cupola.lab.chains import Chain, relief
-from cupola.lab.chains.evaluate import tile
+from cupola.lab.chains import Chain
+from cupola.lab.chains.compute.evaluate import tile
+from cupola.lab.chains.graph import relief
 from cupola.lab.projection import lonlat_of_wkt
 
 ROWS, COLUMNS = np.mgrid[0:21, 0:31].astype("float64")

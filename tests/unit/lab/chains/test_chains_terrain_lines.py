@@ -9,7 +9,7 @@ from pyproj import Geod
 
 from cupola.exceptions import InputError, LimitError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.chains import contours, views
+from cupola.lab.chains.analysis import contours, views
 
 MOON = 1_737_400.0
 DEGREE = np.pi * MOON / 180

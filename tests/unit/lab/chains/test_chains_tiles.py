@@ -13,7 +13,7 @@ from scipy import ndimage
 from cupola.exceptions import BandError, BodyError, ImageError, InputError, NotFoundError
 from cupola.lab import bodies, collections
 from cupola.lab.chains import Chain
-from cupola.lab.chains.evaluate import tile
+from cupola.lab.chains.compute.evaluate import tile
 
 MERCATOR = "WebMercatorQuad"
 

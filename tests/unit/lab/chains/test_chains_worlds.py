@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cupola.exceptions import InputError, LimitError
 from cupola.lab import bodies, collections
-from cupola.lab.chains import evaluate
+from cupola.lab.chains.compute import evaluate
 from cupola.lab.samples import sentinel5p
 
 MERCATOR = "WebMercatorQuad"

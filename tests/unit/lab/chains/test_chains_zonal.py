@@ -9,7 +9,7 @@ import shapely
 
 from cupola.exceptions import BodyError, InputError, LimitError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.chains import tallies, zonaljob
+from cupola.lab.chains.analysis import tallies, zonaljob
 
 UTM = "EPSG:32632"
 LEFT, TOP, PIXEL = 500_000, 5_000_000, 10
@@ -76,7 +76,7 @@ def test_statistics_of_each_image_are_those_of_brute_force(field):
 
 def test_all_images_together_are_the_newest_over_the_others(field, monkeypatch):
     chain, arrays = field
-    monkeypatch.setattr("cupola.lab.chains.zonal.WINDOW", 32)
+    monkeypatch.setattr("cupola.lab.chains.analysis.zonal.WINDOW", 32)
     said = []
     wanted = chain.zonal(areas(), STATS, by_area=False)
     table = wanted.compute(progress=lambda done, of: said.append((done, of)))
@@ -186,7 +186,7 @@ def test_thousands_of_small_regions(field, monkeypatch):
     ]
     regions = geopandas.GeoDataFrame(geometry=places, crs=UTM)
     found = chain.min().zonal(regions, ("mean", "count")).compute()
-    monkeypatch.setattr("cupola.lab.chains.zonal._FEW", 10_000)
+    monkeypatch.setattr("cupola.lab.chains.analysis.zonal._FEW", 10_000)
     again = chain.min().zonal(regions[:200], ("mean", "count")).compute()
     assert set(found["count"]) <= {0, 1}
     wanted = np.fmin(*arrays.values())[:10].ravel()

@@ -9,8 +9,8 @@ import pytest
 
 from cupola.exceptions import BodyError, ImageError
 from cupola.lab import bodies, collections
-from cupola.lab.chains.evaluate import IMAGE_SPACE, tile
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.compute.evaluate import IMAGE_SPACE, tile
+from cupola.lab.chains.runs.fullres import write_product
 from cupola.lab.collections.images import describe, open_image, physical
 from cupola.lab.projection import lonlat_of_wkt
 

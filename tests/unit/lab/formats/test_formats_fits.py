@@ -11,8 +11,8 @@ from astropy.wcs import WCS
 
 from cupola.exceptions import BandError, ImageError
 from cupola.lab import bodies, collections
-from cupola.lab.chains.evaluate import on_grid, tile
-from cupola.lab.chains.sampling import HipsGrid, Sampler
+from cupola.lab.chains.compute.evaluate import on_grid, tile
+from cupola.lab.chains.pixels.sampling import HipsGrid, Sampler
 from cupola.lab.collections.images import Band, describe, open_image, physical
 
 

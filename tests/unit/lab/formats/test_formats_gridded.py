@@ -12,8 +12,8 @@ from scipy.io import netcdf_file
 
 from cupola.exceptions import BandError, ImageError
 from cupola.lab import bodies, collections
-from cupola.lab.chains.evaluate import tile
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.compute.evaluate import tile
+from cupola.lab.chains.runs.fullres import write_product
 from cupola.lab.collections.images import Band, describe, is_image_name, open_image, parts, physical
 from cupola.lab.collections.placement import Swath
 from cupola.lab.samples import sentinel5p

@@ -7,8 +7,8 @@ import pytest
 
 from cupola.exceptions import ImageError
 from cupola.lab import bodies, collections
-from cupola.lab.chains.evaluate import tile
-from cupola.lab.chains.fullres import write_product
+from cupola.lab.chains.compute.evaluate import tile
+from cupola.lab.chains.runs.fullres import write_product
 from cupola.lab.collections.images import Band, describe, open_image, physical
 
 

@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from cupola.exceptions import ImageError, InputError
 from cupola.lab import collections
-from cupola.lab.chains.grids import Grid, ImageGrid
-from cupola.lab.chains.places import image_pixels
-from cupola.lab.chains.resampling import between, gather
-from cupola.lab.chains.sampling import Sampler
+from cupola.lab.chains.pixels.grids import Grid, ImageGrid
+from cupola.lab.chains.pixels.places import image_pixels
+from cupola.lab.chains.pixels.resampling import between, gather
+from cupola.lab.chains.pixels.sampling import Sampler
 from cupola.lab.collections.images import describe
 from cupola.lab.projection import lonlat_of_wkt
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cupola.exceptions import ImageError
 from cupola.lab import bodies, collections
-from cupola.lab.chains.evaluate import tile
+from cupola.lab.chains.compute.evaluate import tile
 from cupola.lab.collections.formats.swath import Net, unit_vectors
 from cupola.lab.collections.images import describe
 
@@ -233,7 +233,7 @@ def test_full_size_orbit_in_the_groups_of_sentinel5p(tmp_path):
     box = bodies.tile_matrix_set("Earth2015npolar").xy_bounds(0, 0, 0)
     steps = (np.arange(256) + 0.5) / 256
     x, y = np.meshgrid(box.left + (box.right - box.left) * steps, box.top - (box.top - box.bottom) * steps)
-    from cupola.lab.chains.evaluate import _plane
+    from cupola.lab.chains.compute.evaluate import _plane
 
     places = unit_vectors(*_plane("Earth2015npolar").inverse(x[pixels.valid], y[pixels.valid]))
     apart = np.linalg.norm(places - unit_vectors(longitudes, latitudes)[row, number], axis=1)

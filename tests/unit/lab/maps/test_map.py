@@ -11,8 +11,8 @@ import pytest
 import cupola
 from cupola.exceptions import BodyError, InputError, NotFoundError
 from cupola.lab.chains import store
-from cupola.lab.chains.fullres import write_product
-from cupola.lab.chains.products import write_collection
+from cupola.lab.chains.products.files import write_collection
+from cupola.lab.chains.runs.fullres import write_product
 from cupola.lab.maps.layers import base_url
 
 if TYPE_CHECKING:

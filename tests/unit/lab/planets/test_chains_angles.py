@@ -6,7 +6,7 @@ import pytest
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab import bodies, collections
 from cupola.lab.chains import Chain
-from cupola.lab.chains.evaluate import tile
+from cupola.lab.chains.compute.evaluate import tile
 from cupola.lab.planets import Kernels, photometry
 
 MOON = "IAU_2015:30110"

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 
 import cupola
-from cupola.lab.chains import fullres
+from cupola.lab.chains.runs import fullres
 
 TOUR = Path(__file__).parents[4] / "environments" / "lab" / "notebooks" / "tour.ipynb"
 

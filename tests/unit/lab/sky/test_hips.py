@@ -15,7 +15,7 @@ from PIL import Image
 
 import cupola
 from cupola.exceptions import BodyError
-from cupola.lab.chains import sampling
+from cupola.lab.chains.pixels import sampling
 from cupola.lab.sky import coverage, hips
 from cupola.lab.tiles.styles import Style
 

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
-from cupola.lab.chains import evaluate
+from cupola.lab.chains.compute import evaluate
 from cupola.lab.collections import open as open_collection
 from cupola.lab.tiles import overview
 

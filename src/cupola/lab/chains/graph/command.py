@@ -47,7 +47,7 @@ class Command(Step):
     @classmethod
     @override
     def made(cls, inputs: tuple[Part, ...], options: dict[str, Any]) -> Self:
-        from cupola.lab.chains.external import DRIVERS
+        from cupola.lab.chains.compute.external import DRIVERS
 
         made = super().made(inputs, options)
         if (
@@ -79,7 +79,7 @@ class Command(Step):
     def compute(self, parts: Sequence[Value], context: Context) -> NDArray[np.float32]:
         from rasterio.windows import Window
 
-        from cupola.lab.chains import external
+        from cupola.lab.chains.compute import external
 
         program = external.Program(self.command, self.input, self.output, float(self.timeout))
         grid, item = context.grid, context.item

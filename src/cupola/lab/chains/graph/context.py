@@ -24,7 +24,7 @@ _EVEN = 0.005
 
 
 class AnyGrid(Protocol):
-    """Where pixels lie: any of the grids of `cupola.lab.chains.sampling`."""
+    """Where pixels lie: any of the grids of `cupola.lab.chains.pixels.sampling`."""
 
     @property
     def width(self) -> int:

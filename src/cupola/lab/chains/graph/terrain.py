@@ -1,6 +1,6 @@
 """Steps over heights: hillshade, slope, aspect, curvature, roughness, contour lines.
 
-What they compute is in `cupola.lab.chains.relief`. Here is what they stand on: the true size of the pixels on the ground,
+What they compute is in `cupola.lab.chains.graph.relief`. Here is what they stand on: the true size of the pixels on the ground,
 on any body and grid. Heights may also be radii from the body's centre, as in many planetary models of terrain: a pixel is
 then as large as it is at that radius.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import override
 
 from cupola.exceptions import InputError
-from cupola.lab.chains import relief
+from cupola.lab.chains.graph import relief
 from cupola.lab.chains.graph.base import Part, Step, Value, step
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray
 
-    from cupola.lab.chains.zonal import Zonal
+    from cupola.lab.chains.analysis.zonal import Zonal
 
 __all__ = ["Areas"]
 
@@ -61,7 +61,7 @@ class Areas(Methods):
         InputError
             When there is no such statistic, or the regions cannot be read.
         """
-        from cupola.lab.chains.zonal import zonal
+        from cupola.lab.chains.analysis.zonal import zonal
 
         return zonal(self, regions, stats, metres=metres, by=by, by_area=by_area)  # type: ignore[arg-type]
 
@@ -100,7 +100,7 @@ class Areas(Methods):
         InputError
             When the interval is not positive, or the chain has several bands.
         """
-        from cupola.lab.chains.contours import contours
+        from cupola.lab.chains.analysis.contours import contours
 
         what = "The interval of contour lines is a positive number in the unit of the values"
         return contours(
@@ -134,7 +134,7 @@ class Areas(Methods):
         LimitError
             When the line is too long for the size of the pixels.
         """
-        from cupola.lab.chains.views import profile
+        from cupola.lab.chains.analysis.views import profile
 
         return profile(self, line, metres=metres)  # type: ignore[arg-type]
 
@@ -181,7 +181,7 @@ class Areas(Methods):
         LimitError
             When there are too many pixels.
         """
-        from cupola.lab.chains.views import viewshed
+        from cupola.lab.chains.analysis.views import viewshed
 
         return viewshed(
             self,  # type: ignore[arg-type]

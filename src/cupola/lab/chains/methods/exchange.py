@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
-    from cupola.lab.chains.zonal import Zonal
+    from cupola.lab.chains.analysis.zonal import Zonal
 
 __all__ = ["Exchange"]
 

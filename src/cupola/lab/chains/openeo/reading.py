@@ -15,8 +15,8 @@ from cupola.lab.chains.openeo.numbers import NUMBERS, Labelled, OverTime, Proper
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cupola.lab.chains.analysis.zonal import Zonal
     from cupola.lab.chains.chain import Chain
-    from cupola.lab.chains.zonal import Zonal
 
 __all__ = ["from_openeo"]
 

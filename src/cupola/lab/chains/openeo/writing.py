@@ -20,10 +20,10 @@ from cupola.lab.chains.graph.scale import At
 from cupola.lab.chains.openeo.callbacks import WAY_OUT, Expression, Graph, expression, numeric, written
 
 if TYPE_CHECKING:
+    from cupola.lab.chains.analysis.zonal import Zonal
     from cupola.lab.chains.chain import Chain
     from cupola.lab.chains.graph.base import Step
     from cupola.lab.chains.graph.source import Source
-    from cupola.lab.chains.zonal import Zonal
 
 __all__ = ["to_openeo", "zonal_graph"]
 
