@@ -5,8 +5,10 @@ import json
 import pytest
 
 from cupola.models.job import JobAction, TaskFailure, TaskGrid, TaskPlan, TaskState
-from cupola.platform.services.jobs.figures import Failures, Kept, Rate, figures, hints, inputs_of
+from cupola.platform.services.jobs.failures import Failures
+from cupola.platform.services.jobs.figures import Kept, figures, hints, inputs_of
 from cupola.platform.services.jobs.progress import Progress
+from cupola.platform.services.jobs.rate import Rate
 from cupola.platform.storage.files.jobs import JobFolder
 from support import made_up
 

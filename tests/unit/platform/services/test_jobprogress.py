@@ -6,7 +6,8 @@ import pytest
 
 from cupola.lab.jobs.journal import WHOLE_JOB, Journal
 from cupola.models.job import TaskFailure, TaskPlan, TaskState
-from cupola.platform.services.jobs.progress import Progress, group_failures
+from cupola.platform.services.jobs.failures import Failures
+from cupola.platform.services.jobs.progress import Progress
 from cupola.platform.storage.files.jobs import JobFolder
 
 PLAN = TaskPlan(tag="job-1", name="test", inputs=10, chunk=2, tasks=5)
@@ -120,7 +121,7 @@ def test_alike_failures_are_told_together_the_most_frequent_first(folder):
     fail(folder, 1, "KeyError")
     for number in (2, 5, 7):
         fail(folder, number)
-    groups = group_failures(folder, {1, 2, 5, 7, 9})
+    groups = Failures(folder).groups({1, 2, 5, 7, 9})
     assert [(group.error, group.count, group.inputs) for group in groups] == [
         ("ValueError", 3, [2, 5, 7]),
         ("KeyError", 1, [1]),

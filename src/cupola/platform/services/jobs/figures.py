@@ -1,4 +1,4 @@
-"""What people want to know of a job beyond its counts: rate, time left, hints, failures by their cause; all of it cheap.
+"""What people want to know of a job beyond its counts: time left, hints, the inputs of a task; all of it cheap.
 
 The panel in a notebook and the page of a job ask every second, so nothing here reads a file twice.
 """
@@ -7,65 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
-import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from cupola.models.job import JobState, TaskFailureGroup, TaskInputs, TaskState
+from cupola.models.job import JobState, TaskInputs, TaskState
+from cupola.platform.services.jobs.failures import MOST_INPUTS_TOLD
+from cupola.platform.services.jobs.rate import ENOUGH
 
 if TYPE_CHECKING:
-    from cupola.models.job import Job, TaskFailure, TaskGrid
+    from cupola.models.job import Job, TaskGrid
     from cupola.platform.services.jobs.progress import Progress
-    from cupola.platform.storage.files.jobs import JobFolder
 
-__all__ = ["Failures", "Kept", "Rate", "figures", "hints", "inputs_of"]
+__all__ = ["Kept", "figures", "hints", "inputs_of"]
 
-MOST_INPUTS_TOLD = 1000
-ENOUGH = 3
-"""Inputs (or tasks) that must have ended before they say something about the others."""
-WINDOW = 60.0
-"""Seconds over which a rate is taken, or longer where fewer than `ENOUGH` inputs were settled in them."""
-_APART = 1.0
 _ROOM, _TIGHT, _WORTH = 1.2, 0.9, 0.75
 """Memory: what to ask for beyond the most that was used, when it is nearly too little, what change is worth a hint."""
 _BUSY, _WAITS = 0.6, 0.3
 _LONG_ENOUGH = 2.0
 """Seconds that a task must last on average: a shorter one mostly starts its interpreter."""
-
-
-class Rate:
-    """How many inputs get settled, lately: a job that was held or retried goes at another rate than before."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def take(self, settled: int, at: float | None = None) -> None:
-        """Take how many inputs are settled now."""
-        at = time.monotonic() if at is None else at
-        samples = self._samples
-        if samples and settled < samples[-1][1]:  # a retry
-            samples.clear()
-        if len(samples) > 1 and at - samples[-2][0] < _APART:
-            samples.pop()
-        samples.append((at, settled))
-        while len(samples) > 2 and at - samples[1][0] >= WINDOW and settled - samples[1][1] >= ENOUGH:  # noqa: PLR2004
-            samples.popleft()
-
-    def clear(self) -> None:
-        """Begin anew: the job stands still for a reason."""
-        self._samples.clear()
-
-    @property
-    def per_minute(self) -> float | None:
-        """Inputs per minute to two digits, so that it stays the same while nothing changes much."""
-        if len(self._samples) < 2:  # noqa: PLR2004
-            return None
-        (start, before), (end, after) = self._samples[0], self._samples[-1]
-        if after - before < ENOUGH or end <= start:
-            return None
-        rate = 60 * (after - before) / (end - start)
-        return round(rate, max(0, 1 - math.floor(math.log10(rate))))
 
 
 def figures(grid: TaskGrid, job: Job, progress: Progress, *, frozen: bool) -> TaskGrid:
@@ -172,60 +131,6 @@ def inputs_of(progress: Progress, task: int, *, active: bool) -> TaskInputs:
         labels=[labels[number] if number < len(labels) else str(number) for number in told],
         failed=[number for number in told if number in progress.settled.failed],
     )
-
-
-class Failures:
-    """Failures by their cause: each file is read once, however often one looks.
-
-    Parameters
-    ----------
-    folder
-        The job's folder.
-    """
-
-    def __init__(self, folder: JobFolder) -> None:
-        self._folder = folder
-        self._causes: dict[int, tuple[str, str]] = {}
-        self._examples: dict[tuple[str, str], TaskFailure] = {}
-        self._lock = threading.Lock()
-
-    def groups(self, failed: set[int]) -> list[TaskFailureGroup]:
-        """Put failures together that have the same error at the same line, the most frequent first.
-
-        Parameters
-        ----------
-        failed
-            The inputs that failed.
-        """
-        with self._lock:
-            for number in self._causes.keys() - failed:
-                del self._causes[number]
-            self._examples = {
-                cause: example for cause, example in self._examples.items() if example.input in self._causes
-            }
-            for number in sorted(failed - self._causes.keys()):
-                failure = self._folder.failure(number)
-                if failure is not None:  # else taken away by a retry at this moment
-                    self._causes[number] = failure.error, failure.line
-                    self._examples.setdefault(self._causes[number], failure)
-            inputs: dict[tuple[str, str], list[int]] = {}
-            for number in sorted(self._causes):
-                inputs.setdefault(self._causes[number], []).append(number)
-            found = [self._group(cause, numbers) for cause, numbers in inputs.items()]
-        return sorted((group for group in found if group is not None), key=lambda group: -group.count)
-
-    def _group(self, cause: tuple[str, str], numbers: list[int]) -> TaskFailureGroup | None:
-        example = self._examples.get(cause) or self._folder.failure(numbers[0])
-        if example is None:
-            return None
-        self._examples[cause] = example
-        return TaskFailureGroup(
-            error=cause[0],
-            line=cause[1],
-            example=example,
-            inputs=numbers[:MOST_INPUTS_TOLD],
-            count=len(numbers),
-        )
 
 
 class Kept:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from cupola.models.base import now
 from cupola.models.job import JobCounts, TaskEvent, TaskGrid, TaskPlan, TaskState
-from cupola.platform.services.jobs.figures import Failures, Rate
+from cupola.platform.services.jobs.failures import Failures
+from cupola.platform.services.jobs.rate import Rate
 from cupola.platform.storage.files.jobs import EventReader, JobFolder, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cupola.models.base import Time
-    from cupola.models.job import TaskFailureGroup
 
-__all__ = ["Progress", "group_failures"]
+__all__ = ["Progress"]
 
 CLOCK_STEP_NS = 50_000_000
 """File times move in steps of some milliseconds: a newer one does not prove that nothing came after it."""
@@ -215,8 +215,3 @@ def _seconds(begun: Time, ended: Time) -> float:
 def _if_quiet(changed: int) -> int | None:
     """Return the time of a change, or nothing where it is so young that another one could have the same."""
     return changed if time.time_ns() - changed > CLOCK_STEP_NS else None
-
-
-def group_failures(folder: JobFolder, failed: set[int]) -> list[TaskFailureGroup]:
-    """Put failures together that have the same error at the same line, as `Failures` does for who looks often."""
-    return Failures(folder).groups(failed)
