@@ -2,14 +2,12 @@
 
 Values leave this module as float32, with the file's scale and offset applied and NaN where there is no data:
 the nodata value, a mask or alpha band, or one of the ISIS special pixels (NULL, LRS, LIS, HIS, HRS), of which
-GDAL itself masks only the first.
+GDAL itself masks only the first. A band may say that saturated ones (all but NULL) are kept.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import stat
 import warnings
 from functools import lru_cache
@@ -27,6 +25,13 @@ from cupola.lab.collections import remote
 from cupola.lab.collections.formats.address import file_of, join, split
 from cupola.lab.collections.formats.image import Band, Image
 from cupola.lab.collections.formats.points import is_lattice
+from cupola.lab.collections.formats.special import (
+    ISIS_DRIVERS,
+    ISIS_NULL,
+    ISIS_VALID,
+    is_isis_null,
+    special_pixels,
+)
 from cupola.lab.collections.placement import Swath
 
 if TYPE_CHECKING:
@@ -62,24 +67,8 @@ IMAGE_SUFFIXES = (
 )
 """Endings of files that are taken for images where no STAC item names them; that of a Zarr store is a folder's."""
 
-_ISIS_DRIVERS = frozenset({"ISIS3", "ISIS2"})
-_ISIS_NULL = np.float32(-3.4028226550889045e38)
-"""The largest of the five special values of real cubes: 0xFF7FFFFB; LRS, LIS, HIS and HRS lie below it."""
-_ISIS_VALID: dict[str, tuple[int, int]] = {
-    "uint8": (1, 254),
-    "int16": (-32752, 32767),
-    "uint16": (3, 65522),
-    "int32": (-2147483632, 2147483647),
-    "uint32": (3, 4294967282),
-}
-"""Smallest and largest valid number of cubes that store integers."""
-
-
 _MOST_LABELS = 100
 _LABEL_BYTES = 65536
-
-_SPECIAL_CONSTANTS = re.compile(r"<(?:\w+:)?Special_Constants>(.*?)</(?:\w+:)?Special_Constants>", re.DOTALL)
-_CONSTANT = re.compile(r"<(?:\w+:)?\w+_(?:constant|saturation)\b[^>]*>\s*([^<\s]+)\s*<")
 
 
 def is_image_name(name: str) -> bool:
@@ -297,6 +286,7 @@ def _describe_raster(path: str, mtime: int, size: int) -> Image:
         kept = [n for n in dataset.indexes if n != alpha]
         flags = {flag for band in dataset.mask_flag_enums for flag in band}
         transform, crs, curved = _place_of(dataset, (mtime, size))
+        special, saturation = special_pixels(path, dataset.driver, dataset.dtypes[0], dataset.nodatavals[0])
         return Image(
             path=path,
             driver=dataset.driver,
@@ -314,7 +304,8 @@ def _describe_raster(path: str, mtime: int, size: int) -> Image:
             overviews=tuple(dataset.overviews(1)),
             alpha=alpha,
             masked=alpha is not None or MaskFlags.per_dataset in flags,
-            special=_special_constants(path) if dataset.driver == "PDS4" else (),
+            special=special,
+            saturation=saturation,
             wkt=crs.to_wkt() if crs else "",
             curved=curved,
             units=tuple(dataset.units[n - 1] for n in kept),
@@ -329,20 +320,6 @@ def _place_of(dataset: Any, revision: tuple[int, int]) -> tuple[Any, Any, Swath 
     if is_lattice(points):
         return dataset.transform, None, Swath(dataset.name, revision, dataset.width, dataset.height)
     return from_gcps(points), system, None
-
-
-def _special_constants(label: str) -> tuple[float, ...]:
-    """Return the numbers of a PDS4 label that stand for missing or saturated pixels; GDAL takes only the first."""
-    try:
-        text = Path(label).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ()
-    numbers: set[float] = set()
-    for block in _SPECIAL_CONSTANTS.findall(text):
-        for number in _CONSTANT.findall(block):
-            with contextlib.suppress(ValueError):
-                numbers.add(float(number))
-    return tuple(sorted(numbers))
 
 
 def physical(
@@ -380,6 +357,8 @@ def physical(
     nodata = image.nodata[number] if image.nodata[number] is not None else band.nodata
     for bad in _missing(raw, nodata, image):
         values[bad] = np.nan
+    if band.saturated is not None and image.saturation is not None:
+        image.saturation.put(values, raw, band.saturated, (scale, offset), image.path)
     if mask is not None:
         values[mask == 0] = np.nan
     return values
@@ -397,13 +376,9 @@ def _missing(raw: NDArray[Any], nodata: float | None, image: Image) -> Sequence[
             found.append(np.isin(raw, np.array(image.special).astype(raw.dtype)))
     if nodata is not None and not np.isnan(nodata):
         found.append(raw == nodata)
-    if raw.dtype == np.float32 and (image.driver in _ISIS_DRIVERS or _is_isis_null(nodata)):
-        found.append(raw <= _ISIS_NULL)
-    elif image.driver in _ISIS_DRIVERS and raw.dtype.name in _ISIS_VALID:
-        least, most = _ISIS_VALID[raw.dtype.name]
+    if raw.dtype == np.float32 and (image.driver in ISIS_DRIVERS or is_isis_null(nodata)):
+        found.append(raw <= ISIS_NULL)
+    elif image.driver in ISIS_DRIVERS and raw.dtype.name in ISIS_VALID:
+        least, most = ISIS_VALID[raw.dtype.name]
         found.append((raw < least) | (raw > most))
     return found
-
-
-def _is_isis_null(nodata: float | None) -> bool:
-    return nodata is not None and np.float32(nodata) == _ISIS_NULL

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
     from cupola.lab.bodies import Body
+    from cupola.lab.collections.formats.special import Kept, Saturation
 
 __all__ = ["Band", "Image"]
 
@@ -33,6 +34,8 @@ class Band:
     """From the STAC item; it counts only where the file itself gives none."""
     offset: float | None = None
     nodata: float | None = None
+    saturated: Kept | None = None
+    """What becomes of saturated pixels where a chain keeps them; they are missing where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class Image:
     masked: bool
     """Whether the file has a mask of its own beside the nodata value."""
     special: tuple[float, ...] = ()
-    """Further numbers that stand for no data, from the label of a PDS4 product."""
+    """Further numbers that stand for no data, from the label of a PDS product."""
+    saturation: Saturation | None = None
+    """Which numbers stand for saturated pixels, where the format has such numbers."""
     wkt: str = field(default="", compare=False)
     curved: Swath | Celestial | None = None
     """Where the pixels lie that have no coordinate system of a plane."""
