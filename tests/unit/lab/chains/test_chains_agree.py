@@ -19,6 +19,7 @@ from cupola.lab import bodies, collections
 from cupola.lab.chains.compute import evaluate, evaluation
 from cupola.lab.chains.compute.whole import Whole
 from cupola.lab.chains.pixels.grids import Grid
+from cupola.lab.chains.runs.planning import plan
 
 MERCATOR = "WebMercatorQuad"
 X, Y, Z = 500, 300, 10
@@ -257,6 +258,59 @@ def test_neighbours_on_the_grid_of_a_view_are_no_exact_preview(series):
     assert evaluate.tile(coarse, MERCATOR, X, Y, Z).exact
     # Without a pyramid and far out, more of the image's pixels lie here than a view computes.
     assert not evaluate.tile(coarse, MERCATOR, X // 16, Y // 16, Z - 4, 64).exact
+
+
+def smoothed(band):
+    return ndimage.maximum_filter(np.nan_to_num(band), 5)
+
+
+@pytest.mark.parametrize("how", ["mean", "median", "mosaic"])
+@pytest.mark.parametrize("bands", [["fine"], ["fine", "coarse"]])
+def test_exact_previews_after_a_reduction_are_the_run_s_values(series, how, bands):
+    """Also for neighbours, whose pixels are those of the grid that a run writes."""
+    reduced = getattr(series[tuple(bands)], how)()[0]
+    chain = reduced.map(smoothed, halo=2) * 2
+    grid = plan(chain)
+    run = evaluate.on_grid(chain, grid.window(Window(0, 0, grid.width, grid.height)), max_items=None)
+    box = (PART[0] - 10 * PIXEL, PART[1] - 150 * PIXEL, PART[2] + 120 * PIXEL, PART[3])
+    found = evaluate.viewport(chain, MERCATOR, box, 64, 64, exact=True)
+    assert found.exact
+    spacing = evaluation.image_spacing(image_of(series), series.body)[0]
+    assert found.scale == pytest.approx(spacing * len(bands), rel=0.02)
+    columns, rows = (np.floor(part).astype(int) for part in places(grid, box))
+    assert np.array_equal(found.data, run.data[:, rows[:, np.newaxis], columns], equal_nan=True)
+    assert found.items[0] == "day4"
+    assert set(found.items) <= set(run.items)
+    coarse = evaluate.viewport(chain, MERCATOR, box, 64, 64)
+    assert not coarse.exact
+    assert not np.array_equal(found.data, coarse.data, equal_nan=True)
+
+
+def places(grid, box):
+    """Return columns and rows of the middles of 64 x 64 pixels of a box in a run's grid."""
+    left, bottom, right, top = box
+    steps = (np.arange(64) + 0.5) / 64
+    x, y = left + (right - left) * steps, top - (top - bottom) * steps
+    return (x - grid.left) / grid.step_x, (grid.top - y) / grid.step_y
+
+
+def test_a_scale_of_its_own_is_the_same_in_an_exact_preview(series):
+    """`at` says the pixels, whoever asks: the finest there are would be others."""
+    for chain in (series["fine"].mean().at(700), series["fine"].map(smoothed, halo=2).median().at(700)):
+        plain, exact = (evaluate.tile(chain, MERCATOR, X, Y, Z, exact=wanted) for wanted in (False, True))
+        assert np.array_equal(plain.data, exact.data, equal_nan=True)
+        assert (exact.exact, exact.scale) == (True, pytest.approx(700))
+
+
+def test_an_exact_preview_of_many_images_has_a_limit(series, monkeypatch):
+    chain = series["fine"].mean().map(smoothed, halo=2)
+    monkeypatch.setattr(evaluation, "EXACT_PIXELS", 4 * 256 * 256)
+    assert evaluate.tile(chain, MERCATOR, X, Y, Z, exact=True).exact
+    with pytest.raises(LimitError, match=r"of 4 images, .*zoom in, or run the chain"):
+        evaluate.tile(chain, MERCATOR, X // 2, Y // 2, Z - 1, exact=True)
+    monkeypatch.setattr(evaluation, "REDUCED_ITEMS", 3)
+    with pytest.raises(LimitError, match="of 4 images"):
+        evaluate.tile(series["fine"].mosaic(), MERCATOR, X * 4, Y * 4, Z + 2, exact=True)
 
 
 def test_exact_previews_have_a_limit(scene, monkeypatch):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.graph.source import Source
     from cupola.lab.chains.pixels.grids import AnyGrid
 
-__all__ = ["PINNED_PIXELS", "pinned_whole"]
+__all__ = ["PINNED_PIXELS", "pinned_whole", "places_in"]
 
 PINNED_PIXELS = 2048 * 2048
 """Most pixels that a step with a scale of its own computes for one preview; it is computed more coarsely beyond."""
@@ -47,7 +47,7 @@ def pinned_whole(
     size = metres
     while True:
         whole = _frame(step.source, step.names, size)
-        columns, rows = _places(whole, grid)
+        columns, rows = places_in(whole, grid)
         inside = np.isfinite(columns) & np.isfinite(rows)
         if not inside.any():
             return None
@@ -83,7 +83,7 @@ def _in_image_space(
     return None if values is None else lattice.bring(values)
 
 
-def _places(whole: Grid, grid: AnyGrid) -> tuple[Any, Any]:
+def places_in(whole: Grid, grid: AnyGrid) -> tuple[Any, Any]:
     """Return columns and rows of a grid's places in another."""
     columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     if isinstance(grid, Grid) and grid.plane is whole.plane:

@@ -12,6 +12,7 @@ from morecantile import Tile
 from cupola.exceptions import InputError
 from cupola.lab import bodies
 from cupola.lab.chains.compute.evaluation import Evaluation
+from cupola.lab.chains.compute.exact import exact_whole
 from cupola.lab.chains.compute.probing import area, probe
 from cupola.lab.chains.pixels.grids import Grid, ImageGrid, tile_grid
 from cupola.lab.projection import lonlat_of_wkt
@@ -220,7 +221,7 @@ def _computed(
     program = chain.program
     evaluation = Evaluation(program, body, exact=exact, limited=max_items is not None)
     if program.source is None:
-        data = evaluation.values(program.last, grid)
+        data = exact_whole(evaluation, grid) if exact else evaluation.values(program.last, grid)
         found = None if data is None else (data, _seen(data))
     else:
         found = _layered(evaluation, program.source, grid, max_items)

@@ -123,14 +123,23 @@ class Evaluation:
         if isinstance(step, At):
             return self._pinned(place, step.metres, grid, item)
         section = self.program.section(place)
-        if item is not None and (section.halo or self.full):
-            found = self._as_it_lies(section, grid, item)
+        # At a scale of its own the pixels are that scale's, as a run has them.
+        full = self.full and usual == "nearest"
+        if item is not None and (section.halo or full):
+            found = self._as_it_lies(section, grid, item, full=full)
             if found is not None:
                 return found[0]
         if section.halo and usual == "nearest" and not _native(grid):
             # Neighbours on this grid are others than those that a run sees.
             self.note(centre_spacing(grid, self.body), exact=False)
         return self._computed(section, grid, item, usual)
+
+    def of_a_run(self, grid: AnyGrid) -> NDArray[np.float32] | None:
+        """Return the result on a grid that has the pixels of a run: neighbours are those that the run sees."""
+        last = self.program.last
+        if isinstance(self.program.lines[last].step, Reduce):
+            return self._reduced(last, grid, "nearest")
+        return self._computed(self.program.section(last), grid, None, "nearest")
 
     def _computed(
         self, section: Section, grid: AnyGrid, item: Item | None, usual: str
@@ -139,7 +148,7 @@ class Evaluation:
         frame = self._frame(grid, section.halo)
         lines = self.program.lines
         read = {
-            place: [band for name in step.names for band in self.band(item, name)]
+            place: [step.taken(band) for name in step.names for band in self.band(item, name)]
             for place in section.leaves
             if isinstance(step := lines[place].step, Bands) and item is not None
         }
@@ -233,7 +242,7 @@ class Evaluation:
         return sorted(images, key=lambda image: math.prod(image_spacing(image, self.body)))
 
     def _as_it_lies(
-        self, section: Section, grid: AnyGrid, item: Item
+        self, section: Section, grid: AnyGrid, item: Item, *, full: bool
     ) -> tuple[NDArray[np.float32] | None] | None:
         """Compute a section on the image's own pixels; nothing where that would be far more than the grid has."""
         images = self.images(section.target, item)
@@ -246,17 +255,17 @@ class Evaluation:
         if found is None:
             return (None,)
         columns, rows, factor = found
-        step = 1.0 if self.full else max((n for n in image.overviews if n <= factor * 1.0001), default=1)
+        step = 1.0 if full else max((n for n in image.overviews if n <= factor * 1.0001), default=1)
         lattice = lattice_of(image, columns, rows, (float(step), float(step)))
         if lattice is None:
             return (None,)
         pixels = lattice.grid.width * lattice.grid.height
-        if self.full and self.limited and pixels > EXACT_PIXELS:
+        if full and self.limited and pixels > EXACT_PIXELS:
             raise LimitError(
                 f"An exact preview would compute {pixels / 1e6:,.0f} million pixels of {item}, and at most "
                 f"{EXACT_PIXELS / 1e6:.0f} million are: zoom in, or run the chain."
             )
-        if not self.full and pixels > _MOST_AS_IT_LIES * grid.width * grid.height:
+        if not full and pixels > _MOST_AS_IT_LIES * grid.width * grid.height:
             return None
         values = self._computed(section, lattice.grid, item, "nearest")
         return (None if values is None else lattice.bring(values),)

@@ -76,7 +76,9 @@ class Whole:
             step = program.lines[place].step
             if not isinstance(step, Bands) or step.source != self.chain.per_item:
                 continue
-            bands = [band for name in step.names for band in self._evaluation.band(self.item, name)]
+            bands = [
+                step.taken(band) for name in step.names for band in self._evaluation.band(self.item, name)
+            ]
             plain = step.resampling in {None, "nearest"}
             if all(
                 _offset(image, self.grid) is not None and (plain or image.placement == self.grid.placement)

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.items import Item
 
-__all__ = ["PIECE", "OutputGrid", "bands_read", "box_around", "choose_grid", "pieces_with_items", "plan"]
+__all__ = [
+    "PIECE",
+    "OutputGrid",
+    "bands_read",
+    "box_around",
+    "choose_grid",
+    "chosen",
+    "pieces_with_items",
+    "plan",
+]
 
 _PIECES = (256, 16_384)
 _MOST_PIECES = 100_000
@@ -75,8 +84,20 @@ def plan(
     Where a chain reads several collections, that of the smallest extent says where and how finely: a global terrain
     model that masks some scenes does not make the result global.
     """
+    return chosen(bands_read(chain), grid=grid, resolution=resolution, bbox=bbox, piece=piece)
+
+
+def chosen(
+    read: Iterable[tuple[Collection, list[str]]],
+    *,
+    grid: str | None = None,
+    resolution: float | None = None,
+    bbox: Iterable[float] | None = None,
+    piece: int | None = None,
+) -> OutputGrid:
+    """Return the grid that a run writes which reads these bands of these collections; see `plan`."""
     boxed: list[tuple[float, int, Collection, list[str], Box | None]] = []
-    for collection, names in bands_read(chain):
+    for collection, names in read:
         box = collection.bbox_filter or box_around([item.bbox for item in collection.items])
         area = ((box[2] - box[0]) % 360 or 360) * (box[3] - box[1]) if box else float("inf")
         boxed.append((area, len(boxed), collection, names, box))
