@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import operator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from typing_extensions import override
@@ -217,7 +218,7 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
                     f"it has {', '.join(known)}" if known else "computed bands go by number, such as chain[0]"
                 )
                 raise InputError(f"The chain has no band {band!r}: {hint}.")
-            return self._next(Bands((), self.step.source, (band,), self.step.resampling))
+            return self._next(replace(self.step, names=(band,)))
         try:
             return self._next(Select((self.step,), operator.index(band)))
         except TypeError as error:

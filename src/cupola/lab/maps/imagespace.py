@@ -43,7 +43,7 @@ def of_item(chain: Chain, item: str) -> Chain:
     def changed(step: Step) -> Step:
         if not isinstance(step, Bands):
             return step
-        return Bands((), Source.of(step.source.collection.only(item)), step.names, step.resampling)
+        return step.of(Source.of(step.source.collection.only(item)))
 
     return chain._rebuilt(changed)  # noqa: SLF001 - as its own methods do
 

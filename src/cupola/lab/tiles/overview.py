@@ -186,7 +186,10 @@ def _bands(chain: Chain) -> tuple[str, ...] | None:
         return None
     if any(line.step.op not in POINTWISE for line in program.lines):
         return None
-    if any(step.resampling not in {None, "nearest"} for step in program.of_kind(Bands)):
+    if any(
+        step.resampling not in {None, "nearest"} or step.saturated is not None
+        for step in program.of_kind(Bands)
+    ):
         return None
     return tuple(sorted(program.bands(program.source)))
 

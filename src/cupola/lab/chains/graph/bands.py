@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cupola.lab.chains.graph.context import Context
+    from cupola.lab.collections.formats.image import Band
+    from cupola.lab.collections.formats.special import Kept
 
 __all__ = ["RESAMPLINGS", "Bands", "Select", "Stack"]
 
@@ -34,6 +38,8 @@ class Bands(Step):
     names: tuple[str, ...]
     resampling: str | None = None
     """One of `RESAMPLINGS`; nothing for the usual one: the nearest pixel, and averages for a coarser `At`."""
+    saturated: Kept | None = None
+    """What becomes of saturated pixels at the low and the high end; nothing where they are missing."""
 
     leaf: ClassVar[bool] = True
 
@@ -44,7 +50,9 @@ class Bands(Step):
 
     @override
     def options(self) -> dict[str, Any]:
-        said = {"resampling": self.resampling} if self.resampling else {}
+        said: dict[str, Any] = {"resampling": self.resampling} if self.resampling else {}
+        if self.saturated is not None:
+            said["saturated"] = list(self.saturated)
         return {"names": list(self.names), **said}
 
     @classmethod
@@ -55,16 +63,41 @@ class Bands(Step):
             raise ValueError("bands are a list of names")
         if resampling is not None and resampling not in RESAMPLINGS:
             raise ValueError(f"there is no resampling {resampling!r}")
-        return cls((), source, tuple(str(name) for name in names), resampling)
+        saturated = options.get("saturated")
+        return cls(
+            (),
+            source,
+            tuple(str(name) for name in names),
+            resampling,
+            None if saturated is None else _kept(saturated),
+        )
+
+    def of(self, source: Source) -> Bands:
+        """Return the same choice of bands of another collection."""
+        return dataclasses.replace(self, source=source)
+
+    def taken(self, band: Band) -> Band:
+        """Return a band of an item as this step reads it."""
+        return band if self.saturated is None else dataclasses.replace(band, saturated=self.saturated)
 
     @override
     def words(self, parts: Sequence[str]) -> str:
         how = f", {self.resampling}" if self.resampling else ""
-        return f"{', '.join(self.names)} of {self.source.name}{how}"
+        kept = "" if self.saturated is None else ", saturated pixels kept"
+        return f"{', '.join(self.names)} of {self.source.name}{how}{kept}"
 
     @override
     def label(self, bands: str) -> str:
         return ", ".join(self.names)
+
+
+def _kept(said: Any) -> Kept:
+    """Return what becomes of saturated pixels, as the JSON says it."""
+    low, high = said
+    for one in (low, high):
+        if type(one) not in {bool, int, float} or not math.isfinite(one):
+            raise ValueError("saturated pixels are true, false or a number at either end")
+    return (low if type(low) is bool else float(low)), (high if type(high) is bool else float(high))
 
 
 @step("select")

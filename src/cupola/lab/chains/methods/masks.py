@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import BandError, InputError
@@ -9,13 +11,16 @@ from cupola.lab.chains.graph.arithmetic import Ufunc, Where
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.masks import SCL_CLASSES, Bits, IsIn
 from cupola.lab.chains.methods.base import Methods, number
+from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
+    from cupola.lab.chains.graph.base import Step
     from cupola.lab.chains.graph.source import Source
+    from cupola.lab.collections.formats.special import Kept
 
 __all__ = ["Masks"]
 
@@ -140,6 +145,42 @@ class Masks(Methods):
         quality = self._quality(band, _QA_BANDS, "mask_qa()", "a measure of quality")
         return self.mask(self._of(Ufunc((quality, least), "greater_equal")))
 
+    def keep_saturated(self, low: bool | float = True, high: bool | float = True) -> Self:
+        """Keep the saturated pixels of ISIS cubes and PDS products, which are missing otherwise.
+
+        They saw less (LIS, LRS) or more (HIS, HRS) than the instrument or the stored numbers can tell, and become the limit
+        of what can be told. The choice holds for all bands of the chain, on maps and in runs.
+
+        Parameters
+        ----------
+        low, high
+            What the pixels of either end become: a value, ``True`` for the smallest (largest) value that the file can hold,
+            or ``False`` to leave them out. Files of real numbers hold no such limit and need values. Cubes of bytes have
+            one number for nothing and for the low end, which stays missing.
+
+        Raises
+        ------
+        InputError
+            When they are no numbers, no file of the collection tells of saturated pixels, or the limits are not known.
+        """
+        kept = _end(low), _end(high)
+
+        known: list[bool] = []
+
+        def changed(step: Step) -> Step:
+            if not isinstance(step, Bands):
+                return step
+            known.append(_knows_saturation(step, kept))
+            return replace(step, saturated=kept) if known[-1] else step
+
+        chain = self._rebuilt(changed)
+        if not any(known):
+            raise InputError(
+                "No image of this chain tells saturated pixels from others, as ISIS cubes and some PDS products do: leave "
+                "keep_saturated() out."
+            )
+        return chain
+
     def _of(self, condition: Any) -> Self:
         """Return a step over the items of this chain as a chain."""
         return self._made(condition, self.per_item)
@@ -152,6 +193,10 @@ class Masks(Methods):
             )
         name = _band_of(self.per_item, (band,) if band else usual, what)
         return Bands((), self.per_item, (name,), "nearest")
+
+
+def _end(said: bool | float) -> bool | float:
+    return said if type(said) is bool else number(said, "Saturated pixels become a number, or True or False")
 
 
 def _band_of(source: Source, names: tuple[str, ...], what: str) -> str:
@@ -169,6 +214,21 @@ def _band_of(source: Source, names: tuple[str, ...], what: str) -> str:
     if first is not None:
         raise BandError(f"{first} A mask needs {what}: say which band has it with band=...") from first
     return names[0]
+
+
+def _knows_saturation(step: Bands, kept: Kept) -> bool:
+    """Whether files of a step tell of saturated pixels; those without the limit that is wanted are refused."""
+    items = step.source.collection.items[:_LOOKED_AT]
+    for item in items:
+        with contextlib.suppress(BandError):
+            for path in {band.path for name in step.names for band in item.band(name)}:
+                image = describe(path)
+                if image.saturation is not None:
+                    for end, choice in enumerate(kept):
+                        if choice is True:
+                            image.saturation.limit(end, path)
+                    return True
+    return not items
 
 
 def _class_numbers(classes: str | int | Iterable[str | int]) -> tuple[float, ...]:

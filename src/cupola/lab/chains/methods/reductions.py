@@ -94,7 +94,7 @@ class Reductions(Methods):
             if not isinstance(step, Bands):
                 return step
             sources.add(step.source)
-            return Bands((), step.source.during(datetime), step.names, step.resampling)
+            return step.of(step.source.during(datetime))
 
         chain = self._rebuilt(changed)
         if len(sources) > 1:

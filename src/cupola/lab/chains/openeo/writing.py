@@ -142,6 +142,10 @@ class _Writer:
                 f"openEO chooses resampling only together with a scale, so resample({step.resampling!r}) cannot be exported: "
                 f"{WAY_OUT}."
             )
+        if step.saturated is not None:
+            raise InputError(
+                f"openEO knows no saturated pixels, so keep_saturated() cannot be exported: {WAY_OUT}."
+            )
         names = self.loaded[step.source.key]
         node = self.main.add(
             "load_collection", id=self._id(step.source), bands=names, **_extents(step.source)
