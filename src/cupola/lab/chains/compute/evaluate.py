@@ -13,6 +13,7 @@ from cupola.exceptions import InputError
 from cupola.lab import bodies
 from cupola.lab.chains.compute.evaluation import Evaluation
 from cupola.lab.chains.compute.exact import exact_whole
+from cupola.lab.chains.compute.gaps import Uncovered
 from cupola.lab.chains.compute.probing import area, probe
 from cupola.lab.chains.pixels.grids import Grid, ImageGrid, tile_grid
 from cupola.lab.projection import lonlat_of_wkt
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SPACE", "MAX_ITEMS", "Pixels", "area", "on_grid", "probe", "tile", "viewport"]
 
-MAX_ITEMS = 16
-"""Most items laid over one another in one tile: each costs 10 to 30 ms."""
+MAX_ITEMS = 64
+"""Most items that are read for one tile: each costs 5 to 30 ms. Those that lie wholly below others are not."""
 IMAGE_SPACE = "ImageSpace"
 """The tile grid of images without a coordinate system: columns and rows of one image."""
 
@@ -59,6 +60,8 @@ class Pixels:
     """Metres per pixel at which the coarsest step was computed: arcseconds on the sky, pixels in image space."""
     exact: bool = True
     """Whether a run gives these values at these places: each step saw full-resolution pixels, or has its own scale."""
+    left_out: int = 0
+    """How many items were not looked at although they may fill what is missing: there were too many."""
 
 
 def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
@@ -90,7 +93,7 @@ def tile(  # noqa: PLR0913, PLR0917 - the order of every tile address
     exact
         Compute on full-resolution pixels, and take those at the tile's places of the result.
     max_items
-        Most items to lay over one another.
+        Most items to read.
 
     Returns
     -------
@@ -184,7 +187,7 @@ def on_grid(chain: Chain, grid: AnyGrid, *, exact: bool = False, max_items: int 
     grid
         Where; of the body that the chain's images show.
     max_items
-        Most items to lay over one another; nothing for a run, which has no limits of a preview either.
+        Most items to read; nothing for a run, which has no limits of a preview either.
 
     Returns
     -------
@@ -228,7 +231,7 @@ def _computed(
     if found is None:
         size = (grid.height, grid.width)
         found = np.full((1, *size), np.nan, dtype=np.float32), np.zeros(size, dtype=np.bool_)
-    return Pixels(*found, list(evaluation.used), evaluation.scale, evaluation.exact)
+    return Pixels(*found, list(evaluation.used), evaluation.scale, evaluation.exact, evaluation.left_out)
 
 
 def _seen(values: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -244,9 +247,9 @@ def _layered(
     evaluation: Evaluation, source: Source, grid: AnyGrid, max_items: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
     """Lay items over one another, the newest on top, until the grid is full."""
-    items = evaluation.items(source, grid)[:max_items]
+    queue = Uncovered(evaluation.items(source, grid), grid, max_items)
     found: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
-    for item, values in evaluation.each(evaluation.program.last, grid, items):
+    for item, values in evaluation.each(evaluation.program.last, grid, queue):
         seen = _seen(values)
         new = seen if found is None else seen & ~found[1]
         if not new.any():
@@ -264,6 +267,8 @@ def _layered(
                 f"The chain has {values.shape[0]} bands for {item} and {found[0].shape[0]} for "
                 f"{next(iter(evaluation.used))}: its function must return the same number for all."
             )
-        if found[1].all():
+        queue.missing = ~found[1]
+        if not queue.missing.any():
             break
+    evaluation.left_out += queue.left
     return found

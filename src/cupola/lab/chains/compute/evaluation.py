@@ -18,6 +18,7 @@ import numpy as np
 from cupola.exceptions import BandError, BodyError, InputError, LimitError
 from cupola.lab import bodies
 from cupola.lab.chains.compute.composed import PINNED_PIXELS, pinned_whole
+from cupola.lab.chains.compute.gaps import Uncovered
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.graph.context import Context
 from cupola.lab.chains.graph.program import compute
@@ -33,7 +34,7 @@ from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import capital
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +59,8 @@ _LEAST_PINNED = 256 * 256
 """Pixels that a step with a scale of its own may always compute, of an image in a corner of a view."""
 _STACK_BYTES = 256 * 1024 * 1024
 """Most memory for the images of a median or percentile; the grid is cut into strips beyond."""
+_STRIPS = 4
+"""So many times the opening of an image counts at most, where it is read strip by strip."""
 _BANDS_KEPT = 256
 _CLASS_BANDS = frozenset(
     {"scl", "qa_pixel", "qa60", "fmask", "cloud_mask", "qa_value", "dq", "classes", "lulc"}
@@ -95,6 +98,8 @@ class Evaluation:
         """Whether a run would give these values at these places."""
         self.used: dict[str, None] = {}
         """Ids of the items that were computed, in order."""
+        self.left_out = 0
+        """Items that may have had something to show, and were not read: somebody waits."""
         self._frames: dict[tuple[int, int], _Frame] = {}
         self._kept: list[AnyGrid] = []
         self._bands: dict[tuple[Item, str], list[Band]] = {}
@@ -331,7 +336,7 @@ class Evaluation:
         return found
 
     def each(
-        self, place: int, grid: AnyGrid, items: Sequence[Item], usual: str = "nearest"
+        self, place: int, grid: AnyGrid, items: Iterable[Item], usual: str = "nearest"
     ) -> Iterator[tuple[Item, NDArray[np.float32]]]:
         """Yield items and a line's values for them on a grid; those without the bands are passed over.
 
@@ -364,22 +369,27 @@ class Evaluation:
         if not isinstance(step, Reduce) or source is None:
             raise InputError("A reduction makes one image of many.")
         items = self.items(source, grid)
-        if self.limited and len(items) > REDUCED_ITEMS:
-            if step.how not in {"mosaic", "last"}:
-                raise LimitError(
-                    f"The {step.how} is of {len(items):,} images here, more than a preview waits for "
-                    f"({REDUCED_ITEMS}): zoom in, choose a shorter time with filter(datetime=...), or run() it."
-                )
-            items, self.exact = items[:REDUCED_ITEMS], False
+        on_top = step.how in {"mosaic", "last"}
         strips = 1 if step.streamed else self._strips(before, grid, items)
+        # Each strip opens all images again.
+        if self.limited and not on_top and len(items) * min(strips, _STRIPS) > REDUCED_ITEMS:
+            raise LimitError(
+                f"The {step.how} is of {len(items):,} images here, more than a preview waits for "
+                f"({REDUCED_ITEMS // min(strips, _STRIPS)}): zoom in, choose a shorter time with "
+                "filter(datetime=...), or run() it."
+            )
         if strips > 1:
             return self._in_strips(place, grid, strips, usual)
         made = accumulator(step)
-        for item, values in self.each(before, grid, items, usual):
+        queue = Uncovered(items, grid, REDUCED_ITEMS if self.limited and on_top else None)
+        for item, values in self.each(before, grid, queue, usual):
             made.add(values)
             self.used[item.id] = None
             if made.full:
                 break
+            queue.missing = made.missing
+        if queue.left:
+            self.left_out, self.exact = self.left_out + queue.left, False
         return None if made.empty else made.result()
 
     def _strips(self, place: int, grid: AnyGrid, items: Sequence[Item]) -> int:

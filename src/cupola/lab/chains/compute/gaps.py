@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cupola.lab.chains.pixels.grids import ImageGrid
 from cupola.lab.collections.table import Items
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Gaps:
     def _bins(self, values: NDArray[np.float64], axis: int) -> NDArray[np.intp]:
         # What is far outside is as good as just outside.
         found = np.floor((values - self._low[axis]) / self._step[axis])
-        return np.clip(found, -2, _BINS + 1).astype(np.intp)
+        bins: NDArray[np.intp] = np.clip(found, -2, _BINS + 1).astype(np.intp)
+        return bins
 
     def seen_by(self, boxes: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Tell which boxes have a missing pixel in them, or right beside them; those without a place may have.
@@ -81,17 +83,17 @@ class Gaps:
         counts = np.bincount(self._cells[missing.ravel()[self._known]], minlength=_BINS * _BINS)
         sums = np.zeros((_BINS + 1, _BINS + 1), dtype=np.int64)
         sums[1:, 1:] = counts.reshape(_BINS, _BINS).cumsum(axis=0).cumsum(axis=1)
-        unknown = np.isnan(boxes).any(axis=1)
+        unknown: NDArray[np.bool_] = np.asarray(np.isnan(boxes).any(axis=1))
         placed = np.where(unknown[:, np.newaxis], 0.0, boxes)
         width = placed[:, 2] - placed[:, 0]
         width = np.where(np.abs(width) >= _FULL, _FULL, width % _FULL)
         west = self._beside(placed[:, 0])
         bottom, top = self._edges(placed[:, 1], placed[:, 3], 1)
-        found = unknown
+        found = unknown.copy()
         for turn in (-_FULL, 0.0, _FULL):
             left, right = self._edges(west + turn, west + turn + width, 0)
             within = sums[top, right] - sums[bottom, right] - sums[top, left] + sums[bottom, left]
-            found = found | (within > 0)
+            found |= within > 0
         return found
 
     def _edges(
@@ -151,6 +153,10 @@ class Uncovered:
     @property
     def left(self) -> int:
         """How many items may show something and were not looked at, once it has come to its end."""
-        if len(self._rest) and self.missing is not None:
+        if not len(self._rest) or (isinstance(self._grid, ImageGrid) and self._grid.image.placement is None):
+            return 0
+        if self.missing is not None:
+            if not self.missing.any():
+                return 0
             self._drop()
         return len(self._rest)

@@ -103,6 +103,11 @@ class Accumulator:
         return False
 
     @property
+    def missing(self) -> NDArray[np.bool_] | None:
+        """Where further images may change something (rows, columns); nothing where they may everywhere."""
+        return None
+
+    @property
     def empty(self) -> bool:
         """Whether no image was given."""
         return self._shape is None
@@ -187,6 +192,13 @@ class _Picked(Accumulator):
     def full(self) -> bool:
         return self._how == "last" and not self.empty and bool(np.isfinite(self._value).all())
 
+    @property
+    @override
+    def missing(self) -> NDArray[np.bool_] | None:
+        if self._how != "last" or self.empty:
+            return None
+        return np.asarray(~np.isfinite(self._value).all(axis=0), dtype=np.bool_)
+
     @override
     def result(self) -> NDArray[np.float32]:
         return self._value
@@ -211,6 +223,11 @@ class _Mosaic(Accumulator):
     @override
     def full(self) -> bool:
         return not self.empty and bool(self._seen.all())
+
+    @property
+    @override
+    def missing(self) -> NDArray[np.bool_] | None:
+        return None if self.empty else ~self._seen
 
     @override
     def result(self) -> NDArray[np.float32]:
