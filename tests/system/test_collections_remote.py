@@ -13,7 +13,7 @@ from cupola.exceptions import ImageError, InputError, NotFoundError, Unavailable
 from cupola.lab import collections
 from cupola.lab.chains.compute import evaluate
 from cupola.lab.chains.runs import fullres
-from cupola.lab.collections import addresses, index, remote, servers, stac_api
+from cupola.lab.collections import addresses, index, keys, remote, servers, stac_api
 from cupola.lab.collections.images import open_image
 from cupola.lab.collections.items import Item
 from support.object_store import ObjectStore
@@ -40,7 +40,7 @@ def _alone(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     remote._prepared.cache_clear()
-    remote._ours.clear()
+    keys.set_here.clear()
     index.forget()
     addresses.forget()
     monkeypatch.setattr(servers, "_PAUSE_S", 0.0)
@@ -154,8 +154,19 @@ def test_errors_of_an_object_store_are_told(store, monkeypatch):
     store.start()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYID123")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(InputError, match="other rights"):
+    with pytest.raises(InputError, match="secret does not belong to the access key") as caught:
         collections.open("s3://bucket/scenes")
+    assert "canary" not in str(caught.value)
+    with pytest.raises(ImageError, match="secret does not belong to the access key"):
+        open_image("s3://bucket/scenes/one.tif")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NOBODY")
+    with pytest.raises(InputError, match="does not know the access key of AWS_ACCESS_KEY_ID"):
+        collections.open("s3://bucket/scenes")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(InputError, match=r"name the bucket in a profile with keys"):
+        collections.open("s3://bucket/scenes")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYID123")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
     opened = collections.open("s3://bucket/scenes")
     assert len(opened) == 2

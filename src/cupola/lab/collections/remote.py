@@ -2,7 +2,8 @@
 
 ``https://`` files are read by ranges, ``s3://`` objects with the usual variables: ``AWS_ACCESS_KEY_ID`` and
 ``AWS_SECRET_ACCESS_KEY`` (or ``AWS_PROFILE``), ``AWS_REGION``, ``AWS_ENDPOINT_URL`` for a store that is not Amazon's,
-``AWS_REQUEST_PAYER=requester`` where the reader pays. Without keys, requests are anonymous.
+``AWS_REQUEST_PAYER=requester`` where the reader pays. Without keys, requests are anonymous. Buckets that a profile names
+have its keys (`keys`).
 """
 
 from __future__ import annotations
@@ -11,39 +12,28 @@ import contextlib
 import os
 import re
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit, uses_relative
+
+from cupola.lab.collections.keys import Store, bucket_of, session_store, set_here, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "anonymous",
-    "endpoint",
     "gdal_path",
     "is_address",
     "join",
+    "named",
     "opening",
     "prepare",
     "sentence",
     "status_words",
 ]
 
-_KEYS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
-"""Any of these says that there are keys."""
 _TOO_MANY = 429
 _BROKEN = 500
 _SAFE = "%/:?&=#+,;@~!*'()[]$"
-_ours: set[str] = set()
-"""Variables that were set here, by nobody else."""
 _SETTINGS = {
     # A server that is busy is asked again; one that hangs must not hang a tile.
     "GDAL_HTTP_MAX_RETRY": "4",
@@ -64,54 +54,27 @@ def is_address(text: str) -> bool:
     return urlsplit(text).scheme in ("http", "https", "s3", "stac+http", "stac+https")
 
 
-def anonymous() -> bool:
-    """Tell whether object stores are asked without keys: none are given, or the environment says so."""
-    asked = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper()
-    if asked in ("YES", "TRUE", "1", "ON") and "AWS_NO_SIGN_REQUEST" not in _ours:
-        return True
-    files = [
-        os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
-        os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
-    ]
-    return not any(os.environ.get(name) for name in _KEYS) and not any(
-        Path(file).expanduser().is_file() for file in files
-    )
-
-
-def endpoint() -> tuple[str, str] | None:
-    """Return scheme and host of the object store that the environment names; nothing for Amazon's own."""
-    text = next(
-        (os.environ[name] for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if os.environ.get(name)), ""
-    )
-    if not text:
-        return None
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    return parts.scheme, parts.netloc
-
-
 @lru_cache(maxsize=1)
-def _prepared(_environment: tuple[str | None, ...]) -> None:
+def _prepared(store: Store) -> None:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    store = endpoint()
-    if store is not None:
-        os.environ["AWS_S3_ENDPOINT"] = store[1]
-        os.environ["AWS_HTTPS"] = "NO" if store[0] == "http" else "YES"
+    if store.host:
+        os.environ["AWS_S3_ENDPOINT"] = store.host
+        os.environ["AWS_HTTPS"] = "NO" if store.scheme == "http" else "YES"
         os.environ.setdefault("AWS_VIRTUAL_HOSTING", "FALSE")
-    if anonymous():
+    if store.anonymous:
         # Otherwise GDAL looks for the keys of a cloud machine, which takes seconds where there is none.
         os.environ["AWS_NO_SIGN_REQUEST"] = "YES"
-        _ours.add("AWS_NO_SIGN_REQUEST")
-    elif "AWS_NO_SIGN_REQUEST" in _ours:
+        set_here.add("AWS_NO_SIGN_REQUEST")
+    elif "AWS_NO_SIGN_REQUEST" in set_here:
         # Keys were given meanwhile.
-        _ours.discard("AWS_NO_SIGN_REQUEST")
+        set_here.discard("AWS_NO_SIGN_REQUEST")
         os.environ.pop("AWS_NO_SIGN_REQUEST", None)
 
 
 def prepare() -> None:
     """Tell GDAL how to read from servers; it looks at the environment for each request."""
-    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", *_KEYS)
-    _prepared(tuple(os.environ.get(name) for name in names))
+    _prepared(session_store())
 
 
 def gdal_path(address: str) -> str:
@@ -144,32 +107,78 @@ def opening(address: str) -> Iterator[str]:
     import rasterio
 
     prepare()
-    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+    with rasterio.Env(session=_session(address), GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         yield gdal_path(address)
+
+
+def _session(address: str) -> Any:
+    """Return what gives GDAL the keys of a bucket that a profile names; nothing for other addresses.
+
+    An open file keeps the keys that it was opened with.
+    """
+    store = store_of(bucket_of(address)) if address.startswith("s3://") else None
+    if store is None or not store.profile:
+        return None
+    from rasterio.session import Session
+
+    options = _options(store)
+
+    class Keys(Session):  # type: ignore[misc]
+        def get_credential_options(self) -> dict[str, str]:
+            return options
+
+    return Keys()
+
+
+def _options(store: Store) -> dict[str, str]:
+    """Return a store as GDAL's options; each of them, as those of the session would hold otherwise."""
+    return {
+        "AWS_NO_SIGN_REQUEST": "YES" if store.anonymous else "NO",
+        "AWS_ACCESS_KEY_ID": store.key,
+        "AWS_SECRET_ACCESS_KEY": store.secret,
+        "AWS_SESSION_TOKEN": store.token,
+        "AWS_REQUEST_PAYER": "requester" if store.payer else "",
+        "AWS_REGION": store.region or "us-east-1",
+        "AWS_S3_ENDPOINT": store.host or "s3.amazonaws.com",
+        "AWS_HTTPS": "NO" if store.scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE" if store.host else "TRUE",
+    }
+
+
+def named(address: str) -> str:
+    """Return an address as it may be shown: without a password, and without a signature that opens it."""
+    address = re.sub(r"(?<=://)[^/@?#\s]*@", "", address)
+    signed = re.search(r"[?&](x-(amz|goog)-|sig=|signature=|token=|key=)", address, re.IGNORECASE)
+    return f"{address.partition('?')[0]}?…" if signed else address
 
 
 def sentence(address: str, error: BaseException) -> str:
     """Return why an image on another machine cannot be opened."""
-    said = " ".join(str(error).split())
+    place = named(address)
+    if address.startswith("s3://"):
+        from cupola.lab.collections.objects import trouble
+
+        # GDAL hands on the store's words; whose keys were meant, and what can be done, it does not know.
+        if (reason := trouble(address)) is not None:
+            return str(reason)
+    said = " ".join(str(error).split()).replace(address, place)
     status = re.search(r"HTTP response code:? (\d{3})|HTTP/[\d.]+ (\d{3})", said)
     code = next((int(group) for group in status.groups() if group), 0) if status else 0
     if code:
-        return f"{address} cannot be read: {status_words(code)}."
+        return f"{place} cannot be read: {status_words(code)}."
     if re.search(r"resolve|connect|timed? ?out|CURL error", said, re.IGNORECASE):
-        return (
-            f"{address} cannot be reached: look whether the address is right and this session has a way out."
-        )
+        return f"{place} cannot be reached: look whether the address is right and this session has a way out."
     if re.search(r"does not exist|NoSuch|404", said, re.IGNORECASE):
-        return f"{address} cannot be read: there is no such file."
+        return f"{place} cannot be read: there is no such file."
     if re.search(r"credentials|AccessDenied|Forbidden|signature|InvalidAccessKey", said, re.IGNORECASE):
-        return f"{address} cannot be read: {status_words(403)}."
-    return f"{address} is not an image that Cupola can read in place: {said[:200]}"
+        return f"{place} cannot be read: {status_words(403)}."
+    return f"{place} is not an image that Cupola can read in place: {said[:200]}"
 
 
 def status_words(code: int) -> str:
     """Return what a server's refusal means, and what can be done."""
     if code in (401, 403):
-        return "the server asks for other rights (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ask its owner)"
+        return "the server asks for other rights (ask its owner for them)"
     if code in (404, 410):
         return "there is no such file or collection"
     if code == _TOO_MANY:

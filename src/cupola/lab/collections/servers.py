@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html.parser
 import json
-import os
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from typing_extensions import override
 
 from cupola.exceptions import CupolaError, ImageError, InputError, NotFoundError, UnavailableError
-from cupola.lab.collections import remote
+from cupola.lab.collections import objects, remote
 from cupola.lab.collections.images import IMAGE_SUFFIXES, is_image_name
 from cupola.lab.collections.listing import DEPTH, DOCUMENTS, Listing, suffix
 from cupola.lab.collections.look import Look
@@ -67,9 +66,9 @@ def fetch(client: httpx.Client, address: str, **options: Any) -> httpx.Response:
             answer = client.get(address, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if attempt == _TRIES - 1 or not isinstance(error, httpx.TransportError):
-                host = urlsplit(address).netloc
+                host = urlsplit(address).netloc.rpartition("@")[2]
                 raise UnavailableError(
-                    f"{address} cannot be reached: {host} does not answer; look whether the address is right and this "
+                    f"{remote.named(address)} cannot be reached: {host} does not answer; look whether the address is right and this "
                     "session has a way out."
                 ) from error
         else:
@@ -85,7 +84,7 @@ def _good(answer: httpx.Response, address: str) -> httpx.Response:
     code = answer.status_code
     if code < _WRONG:
         return answer
-    text = f"{address} cannot be read: {remote.status_words(code)}."
+    text = f"{remote.named(address)} cannot be read: {remote.status_words(code)}."
     if code in (404, 410):
         raise NotFoundError(text)
     raise UnavailableError(text) if code in _BUSY else InputError(text)
@@ -166,29 +165,27 @@ class StoreLook(ServerLook):
     def __init__(self, source: str, **more: Any) -> None:
         super().__init__(source, **more)
         self.prefix = source.removeprefix("s3://").rstrip("/")
-        self._files = _store()
 
     @override
     def read(self, name: str) -> bytes | None:
-        try:
-            with self._files.open_input_stream(f"{self.prefix}/{name}") as stream:
+        def text(files: Any) -> bytes:
+            with files.open_input_stream(f"{self.prefix}/{name}") as stream:
                 return bytes(stream.read())
+
+        try:
+            return objects.ask(self.place(name), text)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise _refused(self.place(name), error) from error
 
     @override
     def ask(self) -> Listing:
         from pyarrow import fs
 
         found = Listing()
-        try:
-            infos = self._files.get_file_info(
-                fs.FileSelector(self.prefix, recursive=True, allow_not_found=True)
-            )
-        except OSError as error:
-            raise _refused(self.source, error) from error
+        wanted = fs.FileSelector(self.prefix, recursive=True, allow_not_found=True)
+        infos = objects.ask(self.source, lambda files: files.get_file_info(wanted))
+        if not infos and (reason := objects.no_bucket(self.source)) is not None:
+            raise reason
         for info in sorted(infos, key=lambda info: info.path):
             name = info.path[len(self.prefix) + 1 :]
             if info.is_file and not any(part.startswith(".") for part in name.split("/")):
@@ -201,37 +198,6 @@ def _note(found: Listing, name: str, stamp: tuple[int, int]) -> None:
         found.documents[name] = stamp
     elif suffix(name) in IMAGE_SUFFIXES or is_image_name(name):
         found.images[name] = stamp
-
-
-def _store() -> Any:
-    """Return the object store that the environment speaks of."""
-    from pyarrow import fs
-
-    options: dict[str, Any] = {}
-    if store := remote.endpoint():
-        options |= {"scheme": store[0], "endpoint_override": store[1]}
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region or store:
-        options["region"] = region or "us-east-1"
-    timeouts = {"request_timeout": _TIMEOUT_S, "connect_timeout": 10.0}
-    return fs.S3FileSystem(anonymous=remote.anonymous(), **options, **timeouts)
-
-
-def _refused(address: str, error: OSError) -> CupolaError:
-    """Return why an object store refused, in a sentence."""
-    said = str(error)
-    if any(
-        word in said
-        for word in ("ACCESS_DENIED", "ACCESS_KEY", "SIGNATURE", "HTTP status 403", "UnsupportedAlgorithm")
-    ):
-        return InputError(f"{address} cannot be read: {remote.status_words(403)}.")
-    if "NO_SUCH_BUCKET" in said or "does not exist" in said:
-        return NotFoundError(f"{address} cannot be read: there is no such bucket or prefix.")
-    if "NETWORK_CONNECTION" in said or "resolve" in said or "connect" in said.lower():
-        return UnavailableError(
-            f"{address} cannot be reached: the store does not answer; look at AWS_ENDPOINT_URL and AWS_REGION."
-        )
-    return UnavailableError(f"{address} cannot be read: {' '.join(said.split())[:300]}")
 
 
 class WebLook(ServerLook):
