@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 
+import cloudpickle
 import geopandas
 import numpy as np
 import pytest
@@ -201,14 +205,20 @@ def test_medians_of_too_many_values_are_refused(field, monkeypatch):
         field[0].zonal(areas(), "median").compute()
 
 
-def test_the_tasks_of_a_job_write_one_table(field, monkeypatch):
-    chain, _ = field
+@pytest.fixture
+def submitted(monkeypatch):
+    """The last job that would go to the platform."""
     made = {}
-    monkeypatch.setattr(zonaljob, "_TOGETHER", 2)
     monkeypatch.setattr(
         "cupola.lab.jobs.submit",
         lambda _, task, inputs, **said: made.update(task=task, inputs=inputs, **said),
     )
+    return made
+
+
+def test_the_tasks_of_a_job_write_one_table(field, submitted, monkeypatch):
+    (chain, _), made = field, submitted
+    monkeypatch.setattr(zonaljob, "_TOGETHER", 2)
     for by, tasks in ((None, 2), ("item", 2)):
         wanted = chain.zonal(areas(), STATS, by=by)
         wanted.run("By field")
@@ -230,17 +240,14 @@ def test_the_tasks_of_a_job_write_one_table(field, monkeypatch):
             one["files"][0]["file:checksum"].startswith("1220") for one in item["properties"]["cupola:inputs"]
         )
         assert sorted(file.name for file in folder.iterdir()) == [
-            "collection.json", "statistics.csv", "statistics.json", "statistics.parquet",
+            ".parts", "collection.json", "statistics.csv", "statistics.json", "statistics.parquet",
         ]  # fmt: skip
+        assert [item.id for item in collections.open(folder)] == ["statistics"]
     assert folder.name == "by-field-2"
 
 
-def test_a_full_disk_leaves_nothing_half(field, monkeypatch):
-    made = {}
-    monkeypatch.setattr(
-        "cupola.lab.jobs.submit",
-        lambda _, task, inputs, **said: made.update(task=task, inputs=inputs, **said),
-    )
+def test_a_full_disk_leaves_nothing_half(field, submitted, monkeypatch):
+    made = submitted
     field[0].zonal(areas(), "mean").run("full")
 
     def full(*_, **__):
@@ -250,6 +257,96 @@ def test_a_full_disk_leaves_nothing_half(field, monkeypatch):
         patch.setattr(geopandas.GeoDataFrame, "to_parquet", full)
         with pytest.raises(LimitError, match="full"):
             made["task"](made["inputs"][0])
-    assert not list(made["products"].rglob("*.draft"))
+    assert not list(made["products"].rglob(".*.part.*"))
     made["task"](made["inputs"][0])
     assert (made["products"] / "statistics.parquet").is_file()
+
+
+COUNTED = """
+import pickle, sys
+from pathlib import Path
+task, inputs = pickle.loads(Path(sys.argv[1]).read_bytes())
+for one in inputs:
+    task(one)
+"""
+
+
+def counted(folder):
+    """Return a function of pixels that tells of each call, and waits for ever while a file says so."""
+    log, wait = folder / "calls", folder / "wait"
+
+    def doubled(band):
+        import time
+
+        with log.open("a") as file:
+            file.write(f"{band.sum()}\n")
+        while wait.exists() and log.read_text().count("\n") > 1:
+            time.sleep(0.01)
+        return band * 2
+
+    return doubled, log, wait
+
+
+def test_a_killed_job_goes_on_where_it_was(field, submitted, tmp_path, write_image):
+    doubled, log, wait = counted(tmp_path)
+    wanted = field[0].map(doubled).zonal(areas(), ("mean", "count"), by="item")
+    wanted.run("Kill me", resume=True)
+    folder = submitted["products"]
+    payload = tmp_path / "payload.pkl"
+    payload.write_bytes(cloudpickle.dumps((submitted["task"], submitted["inputs"])))
+    wait.touch()
+    log.touch()
+    with subprocess.Popen([sys.executable, "-c", COUNTED, str(payload)], cwd="/") as process:
+        while log.read_text().count("\n") < 2 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+    wait.unlink()
+    assert not (folder / "statistics.parquet").exists()
+    assert len(list((folder / ".parts").glob("*/*.parquet"))) == 1
+
+    def resumed():
+        log.write_text("")
+        wanted.run("Kill me", resume=True)
+        assert submitted["products"] == folder
+        for one in submitted["inputs"]:
+            submitted["task"](one)
+        return len(log.read_text().splitlines())
+
+    assert resumed() == 1  # of two images, the one that was not done
+    table = geopandas.read_parquet(folder / "statistics.parquet")
+    direct = field[0].map(doubled).zonal(areas(), ("mean", "count"), by="item").compute()
+    assert list(table["item"]) == list(direct["item"])
+    assert np.allclose(table["mean"], direct["mean"])
+    assert not list((folder / ".parts").glob("drafts/.*"))
+    said = (folder / "statistics.json").read_bytes()
+    assert resumed() == 0
+    assert (folder / "statistics.json").read_bytes() == said  # nothing was new
+    # One image changed, and another came.
+    changed = np.full((70, 90), 7, "float32")
+    for name in ("a", "c"):
+        write_image(tmp_path / "field" / f"{name}.tif", changed, origin=(LEFT, TOP), pixel=PIXEL)
+    wanted = (
+        collections.open(tmp_path / "field")["b1"].map(doubled).zonal(areas(), ("mean", "count"), by="item")
+    )
+    assert resumed() == 2
+    table = geopandas.read_parquet(folder / "statistics.parquet").set_index(["item", "name"])["mean"]
+    assert [table["a", "box"], table["c", "ring"]] == pytest.approx([14, 14])
+    assert len(table) == 6
+    assert len(list((folder / ".parts").glob("*/*.parquet"))) == 3
+
+
+def test_only_the_same_statistics_are_resumed(field, submitted):
+    field[0].zonal(areas(), "mean").run("x")
+    first = submitted["products"]
+    field[0].zonal(areas(), "mean").run("x", resume=True)
+    assert submitted["products"] == first
+    field[0].zonal(areas(), "mean").run("x")
+    assert submitted["products"].name == "x-2"
+    for other in (
+        field[0].zonal(areas(), "max"),
+        field[0].zonal(areas().iloc[:1], "mean"),
+        (field[0] * 2).zonal(areas(), "mean"),
+        field[0].zonal(areas(), "mean", metres=20),
+    ):
+        with pytest.raises(InputError, match="made by another chain or are stored otherwise"):
+            other.run("x", resume=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cupola.lab.jobs import Job
     from cupola.lab.jobs.options import Options
 
-__all__ = ["Zonal", "empty", "of_item", "touching", "zonal"]
+__all__ = ["Zonal", "box_of", "empty", "of_item", "touching", "zonal"]
 
 _MARGIN = 4
 _FEW = 100
@@ -89,7 +89,7 @@ class Zonal:
         """
         return _table(self, _tallied(self, progress))
 
-    def run(self, name: str, **options: Unpack[Options]) -> Job:
+    def run(self, name: str, *, resume: bool = False, **options: Unpack[Options]) -> Job:
         """Compute the statistics as a job.
 
         The table appears as ``statistics.parquet`` (GeoParquet) and ``statistics.csv`` in ``~/products/NAME`` (``NAME-2``
@@ -99,19 +99,22 @@ class Zonal:
         ----------
         name
             For people, and for the folder.
+        resume
+            Whether to go on with the run of the same name, chain, regions and statistics: what is whole and whose images
+            have not changed is not computed again, and by item new images add their rows.
         **options
             As for `Chain.run`.
 
         Raises
         ------
         InputError, BandError
-            When the collection is empty or lacks the bands.
+            When the collection is empty or lacks the bands, or what is to be resumed are other statistics.
         UnavailableError
             When the platform does not answer.
         """
         from cupola.lab.chains.analysis.zonaljob import run
 
-        return run(self, name, **options)
+        return run(self, name, resume=resume, **options)
 
     def to_openeo(self) -> dict[str, Any]:
         """Return the statistics as an openEO process graph that ends in ``aggregate_spatial``.
@@ -191,12 +194,12 @@ def touching(wanted: Zonal) -> list[Item]:
     boxes = wanted.regions.geometry.bounds.to_numpy()
     collection = wanted.chain.collection
     if len(boxes) <= _FEW:
-        names = {item.id for box in boxes for item in collection.touching(_asked(box))}
-        return [item for item in collection.touching(_asked(wanted.regions.total_bounds)) if item.id in names]
+        names = {item.id for box in boxes for item in collection.touching(box_of(box))}
+        return [item for item in collection.touching(box_of(wanted.regions.total_bounds)) if item.id in names]
     # Thousands of questions to the collection would take longer than the statistics.
     tree = shapely.STRtree(shapely.box(*boxes.T))
     found = []
-    for item in collection.touching(_asked(wanted.regions.total_bounds)):
+    for item in collection.touching(box_of(wanted.regions.total_bounds)):
         if item.bbox is None:
             continue
         west, south, east, north = item.bbox
@@ -207,7 +210,7 @@ def touching(wanted: Zonal) -> list[Item]:
     return found
 
 
-def _asked(bounds: Any) -> Box:
+def box_of(bounds: Any) -> Box:
     """Return the bounds of regions as a box to ask a collection for."""
     west, south, east, north = (float(number) for number in bounds)
     ends = (-180.0, 180.0) if east - west >= 360 else (_turned(west), _turned(east))  # noqa: PLR2004 - a turn
