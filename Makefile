@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11
 
+# Some images set it for their own build; here it would make Python compile all libraries at each start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install develop up test lint format docs bench pictures gallery build lock changes clean
 
 help: ## List the commands
