@@ -14,6 +14,7 @@ from rasterio.merge import merge
 
 from cupola.exceptions import BodyError, InputError, LimitError, NotFoundError
 from cupola.lab import collections
+from cupola.lab.chains.runs import composite
 from cupola.lab.chains.runs.composite import write_piece
 from cupola.lab.chains.runs.planning import OutputGrid, box_around, pieces_with_items, plan
 
@@ -137,6 +138,21 @@ def test_a_piece_without_a_value_is_not_written(tmp_path, write_image):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["collection.json"]
 
 
+@pytest.mark.parametrize("reduce", ["median", "mosaic"])
+def test_several_bands_over_more_than_the_images_cover(tmp_path, write_image, monkeypatch, reduce):
+    monkeypatch.setattr(composite, "_WINDOWS", (64,))  # the first of them lies where there is no image
+    array = np.random.default_rng(3).integers(1, 1000, (2, 60, 60)).astype("uint16")
+    write_image(tmp_path / "in" / "image.tif", array, nodata=0, origin=(500000, 5000000))
+    chain = getattr(collections.open(tmp_path / "in")["b1", "b2"], reduce)()
+    (path,) = write_all(chain, tmp_path / "out", bbox=(8.99, 45.14, 9.02, 45.16))
+    with rasterio.open(path) as made:
+        values = made.read()
+        row, column = made.index(500005, 4999995)
+    assert values.shape[0] == 2
+    assert np.isfinite(values).sum() == array.size
+    assert np.array_equal(values[:, row : row + 60, column : column + 60], array)
+
+
 def boxed(*boxes):
     return box_around(boxes)
 
@@ -222,6 +238,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from cupola.lab import collections
+from cupola.lab.chains.runs import composite
 from cupola.lab.chains.runs.composite import write_piece
 from cupola.lab.chains.runs.planning import plan
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import rasterio
 
 from cupola.lab.chains.products.cog import CACHE_BYTES, PlainFile, disk_errors, to_cog
@@ -197,24 +198,40 @@ def _compute(source: Source, target: Target, path: Path) -> tuple[int, Statistic
     """Compute all windows into a plain GeoTIFF and return its size; the next window is read meanwhile."""
     packing, statistics = target.packing, Statistics()
     look: Look | None = None
+    bare: list[Window] = []
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
         ThreadPoolExecutor(1, "read") as reader,
         _output(source, path, packing) as output,
     ):
+
+        def put(values: NDArray[np.float32], window: Window) -> None:
+            output.write(packing.pack(values), window)
+            statistics.add(values)
+
         waiting = source.windows()
         part = source.read(next(waiting))
         while True:
             following = next(waiting, None)
             ahead = None if following is None else reader.submit(source.read, following)
             values = source.compute(part)
-            if look is None:
-                look = source.look(len(values), packing)
-                output.look = look
-            output.write(packing.pack(values), part.inner)
-            statistics.add(values)
+            if (look is None or len(look.bands) > 1) and _is_bare(values):
+                bare.append(part.inner)
+            else:
+                if look is None:
+                    output.look = look = source.look(len(values), packing)
+                put(values, part.inner)
             if ahead is None:
                 break
             part = ahead.result()
+        if look is None:
+            output.look = look = source.look(1, packing)
+        for window in bare:
+            put(np.full((len(look.bands), window.height, window.width), np.nan, dtype=np.float32), window)
         output.describe(statistics)
     return output.check(), statistics, look
+
+
+def _is_bare(values: NDArray[np.float32]) -> bool:
+    """Tell whether a window has nothing: where no image lies there is nobody who knows how many bands there are."""
+    return len(values) == 1 and not np.isfinite(values).any()
