@@ -86,6 +86,36 @@ def test_a_program_sees_the_whole_image_once(image, program, tmp_path, monkeypat
     assert made.label == "demean of b1"
 
 
+def test_what_a_program_is_given_is_computed_once(image, program, tmp_path, monkeypatch):
+    chain, array = image
+    log = tmp_path / "pixels"
+
+    def counted(band):
+        with log.open("a") as file:
+            file.write(f"{band.size}\n")
+        return band + 1
+
+    def seen():
+        numbers = log.read_text().split()
+        log.unlink()
+        return sum(map(int, numbers))
+
+    program("twice", TWICE)
+    monkeypatch.setattr("cupola.lab.chains.compute.whole._WINDOW", 32)
+    other = chain.map(counted)
+    made = other.command(["twice", *LINE])
+    write_product(made - chain, made.collection.items[0], tmp_path / "products")
+    assert seen() == array.size
+    # Where its input is used beside it, that is computed for the program and for the other.
+    again = other * 3
+    values = (again.command(["twice", *LINE]) - again).compute().values[0]
+    assert np.allclose(values, 3 * (array + 1), equal_nan=True)
+    assert seen() == 2 * array.size
+    made = other.command(["twice", *LINE], pointwise=True)
+    assert np.allclose(made.compute().values[0], 2 * (array + 1), equal_nan=True)
+    assert seen() == array.size
+
+
 def test_a_viewport_refuses_programs_that_need_the_whole_image(image, program):
     program("demean", MINUS_MEAN)
     west, south, east, north = image[0].collection.items[0].bbox

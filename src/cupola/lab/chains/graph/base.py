@@ -62,6 +62,11 @@ class Step:
         return 0
 
     @property
+    def alone(self) -> bool:
+        """Whether `compute` sees to its inputs itself, such as whole images, and is given no values of them."""
+        return False
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """The collections that this step itself reads."""
         return ()

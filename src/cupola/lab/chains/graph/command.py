@@ -44,6 +44,12 @@ class Command(Step):
         # One that looks at the whole image is computed on the image's own pixels.
         return 0 if self.pointwise else 1
 
+    @property
+    @override
+    def alone(self) -> bool:
+        # The whole image is computed for it once: windows of it would be computed for nothing.
+        return not self.pointwise
+
     @classmethod
     @override
     def made(cls, inputs: tuple[Part, ...], options: dict[str, Any]) -> Self:
@@ -92,6 +98,7 @@ class Command(Step):
         image = getattr(grid, "image", None)
         if (
             item is None
+            or grid is None
             or image is None
             or getattr(grid, "step", 0.0) != 1
             or getattr(grid, "down", 0.0) != 1
@@ -102,8 +109,8 @@ class Command(Step):
         before = self.inputs[0]
         if not isinstance(before, Step):
             raise InputError(f"{program.name} takes an image.")
-        left, top = round(grid.left), round(grid.top)  # type: ignore[union-attr]
-        window = Window(left, top, parts[0].shape[2], parts[0].shape[1])
+        left, top = round(grid.left), round(grid.top)  # type: ignore[attr-defined]
+        window = Window(left, top, grid.width, grid.height)
         return external.over_item(program, before, self._key(before), item, window)
 
     def _key(self, before: Step) -> str:

@@ -258,15 +258,15 @@ def compute(
         if line.step.leaf:
             values[place] = leaf(place)
             continue
-        parts: list[Value] = [
-            values[part] if isinstance(part, int) else np.float32(part) for part in line.inputs
-        ]
+        parts: list[Value] = []
+        if not line.step.alone:
+            parts = [values[part] if isinstance(part, int) else np.float32(part) for part in line.inputs]
         if line.step.writes:
             # A function may write into its arrays; nobody else may see that.
             kept = [isinstance(part, int) and last_use[part] > place for part in line.inputs]
             parts = [part.copy() if keep else part for part, keep in zip(parts, kept, strict=True)]
         values[place] = line.step.compute(parts, context)
-        for number in line.lines:
+        for number in _used(line):
             if last_use[number] == place:
                 values.pop(number, None)  # windows are large: hold no result longer than it is used
     return values[section.target]
@@ -301,7 +301,7 @@ def _linearised(last: Step) -> list[Line]:
         if content not in by_content:
             source = common_source(step, (lines[part].source for part in inputs if isinstance(part, int)))
             reach = max((depth[part] for part in inputs if isinstance(part, int)), default=0)
-            reach += bool(step.leaf and inputs)
+            reach += bool((step.leaf or step.alone) and inputs)
             if reach > _MOST_LEVELS:
                 raise InputError(
                     f"This chain changes its scale or reduces more than {_MOST_LEVELS} times one inside another: "
@@ -314,11 +314,16 @@ def _linearised(last: Step) -> list[Line]:
     return lines
 
 
+def _used(line: Line) -> list[int]:
+    """Return the numbers of the lines whose values a line is computed from on the same grid."""
+    return [] if line.step.leaf or line.step.alone else line.lines
+
+
 def _section(lines: Sequence[Line], target: int) -> Section:
     wanted = {target}
     for place in range(target, -1, -1):
-        if place in wanted and not lines[place].step.leaf:
-            wanted.update(lines[place].lines)
+        if place in wanted:
+            wanted.update(_used(lines[place]))
     order = tuple(sorted(wanted))
     reach: dict[int, int] = {}
     last_use: dict[int, int] = {}
@@ -327,8 +332,9 @@ def _section(lines: Sequence[Line], target: int) -> Section:
         if line.step.leaf:
             reach[place] = 0
             continue
-        reach[place] = line.step.halo + max((reach[number] for number in line.lines), default=0)
-        last_use.update(dict.fromkeys(line.lines, place))
+        used = _used(line)
+        reach[place] = line.step.halo + max((reach[number] for number in used), default=0)
+        last_use.update(dict.fromkeys(used, place))
     leaves = tuple(place for place in order if lines[place].step.leaf)
     return Section(target, order, leaves, reach[target], last_use, lines[target].source)
 
