@@ -131,11 +131,11 @@ def parts(path: str) -> tuple[str, ...]:
     if kind in _FITS:
         from cupola.lab.collections.formats.fits import parts_of_fits
 
-        found = tuple(name for name, _ in parts_of_fits(*_here(path)))
+        found = tuple(name for name, _ in parts_of_fits(*_file(path)))
     elif kind in _GRIDDED:
         from cupola.lab.collections.formats.gridded import parts_of_store
 
-        found = parts_of_store(*_here(path))
+        found = parts_of_store(*_file(path))
     else:
         return ()
     return found if len(found) > 1 else ()
@@ -151,17 +151,17 @@ def part_address(path: str, part: str) -> str:
     return join(path, part)
 
 
-def _here(path: str) -> tuple[str, int, int]:
+def _file(path: str) -> tuple[str, int, int]:
     """Return the fingerprint of a file that is read without GDAL.
 
     Raises
     ------
     ImageError
-        When it lies elsewhere.
+        When there is none, or it is a folder of another machine.
     """
-    if local_path(path) is None:
+    if local_path(path) is None and _suffix(path) == ".zarr":
         raise ImageError(
-            f"{path} can only be read from a file system: copy the file to a volume or to your home first."
+            f"{path} can only be read from a file system: copy the store to a volume or to your home first."
         )
     return fingerprint(path)
 
@@ -184,11 +184,11 @@ def open_image(path: str, **options: Any) -> Any:
     if kind in _FITS:
         from cupola.lab.collections.formats.fits import open_fits
 
-        return open_fits(describe(path), _here(path)[1:])
+        return open_fits(describe(path), _file(path)[1:])
     if kind in _GRIDDED:
         from cupola.lab.collections.formats.gridded import open_variable
 
-        return open_variable(describe(path), _here(path)[1:])
+        return open_variable(describe(path), _file(path)[1:])
     fingerprint(path)
     try:
         return _open_raster(path, **options)
@@ -259,11 +259,11 @@ def _describe(path: str, mtime: int, size: int) -> Image:
     if kind in _FITS:
         from cupola.lab.collections.formats.fits import describe_fits
 
-        return describe_fits(*_here(path))
+        return describe_fits(*_file(path))
     if kind in _GRIDDED:
         from cupola.lab.collections.formats.gridded import describe_variable
 
-        return describe_variable(*_here(path))
+        return describe_variable(*_file(path))
     try:
         return _describe_raster(path, mtime, size)
     except ImageError:

@@ -48,8 +48,14 @@ _BUSY = (429, 500, 502, 503, 504)
 _WRONG = 400
 
 
-def fetch(client: httpx.Client, address: str, **options: Any) -> httpx.Response:
-    """Ask a server, again where it is busy.
+def fetch(
+    client: httpx.Client,
+    address: str,
+    *,
+    ask: Callable[..., httpx.Response] | None = None,
+    **options: Any,
+) -> httpx.Response:
+    """Ask a server, again where it is busy; `ask` is another way to get the answer than the whole of it.
 
     Raises
     ------
@@ -63,13 +69,13 @@ def fetch(client: httpx.Client, address: str, **options: Any) -> httpx.Response:
     for attempt in range(_TRIES):
         wait = _PAUSE_S * 2**attempt
         try:
-            answer = client.get(address, **options)
+            answer = ask(client, address, **options) if ask else client.get(address, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if attempt == _TRIES - 1 or not isinstance(error, httpx.TransportError):
                 host = urlsplit(address).netloc.rpartition("@")[2]
                 raise UnavailableError(
-                    f"{remote.named(address)} cannot be reached: {host} does not answer; look whether the address is right and this "
-                    "session has a way out."
+                    f"{remote.named(address)} cannot be reached: {host} does not answer; look whether the address is right "
+                    "and this session has a way out."
                 ) from error
         else:
             if answer.status_code not in _BUSY or attempt == _TRIES - 1:

@@ -21,6 +21,7 @@ from cupola.exceptions import ImageError
 from cupola.lab.collections.formats.address import split
 from cupola.lab.collections.formats.arrays import ArrayDataset
 from cupola.lab.collections.formats.image import Image
+from cupola.lab.collections.formats.ranges import explained
 from cupola.lab.collections.formats.stores import Store, Variable, open_store
 from cupola.lab.collections.formats.times import span
 from cupola.lab.collections.placement import Swath
@@ -40,6 +41,8 @@ _MOST_BANDS = 2000
 _KEPT_BYTES = 128 * 1024 * 1024
 _KEPT_ARRAY = 48 * 1024 * 1024
 """An array below this size is kept whole once a part of it was read: swaths are compressed in long chunks."""
+_KEPT_AFAR = 1024 * 1024
+"""The same for files on other machines, where what is not needed is not fetched."""
 
 _kept: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
 _lock = threading.Lock()
@@ -407,8 +410,8 @@ def open_variable(image: Image, revision: tuple[int, int]) -> ArrayDataset:
                 rows if number == part.rows else columns if number == part.columns else next(rest)
                 for number in range(len(variable.shape))
             )
-            found = _remembered(variable, (path, *revision, part.name))[index]
-            found = np.asarray(found)
+            with explained(variable.afar):
+                found = np.asarray(_remembered(variable, (path, *revision, part.name))[index])
             return found.T if part.rows > part.columns else found
 
         return read
@@ -416,10 +419,15 @@ def open_variable(image: Image, revision: tuple[int, int]) -> ArrayDataset:
     return ArrayDataset(image, [layer(place) for place in np.ndindex(*others)], store.close)
 
 
+def _chunk_bytes(variable: Variable) -> int:
+    """Return what is unpacked at least, whatever is asked for."""
+    return int(np.prod(variable.chunks or (1,))) * variable.dtype.itemsize
+
+
 def _remembered(variable: Variable, key: tuple[Any, ...]) -> Any:
     """Return the whole array from memory if it is small, else what reads parts of it."""
     size = int(np.prod(variable.shape)) * variable.dtype.itemsize
-    if size > _KEPT_ARRAY:
+    if size > (_KEPT_ARRAY if variable.afar is None else max(_KEPT_AFAR, _chunk_bytes(variable))):
         return variable.array
     with _lock:
         if key in _kept:

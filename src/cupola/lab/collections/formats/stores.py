@@ -13,11 +13,17 @@ from cupola.exceptions import ImageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cupola.lab.collections.formats.ranges import RemoteFile
+
 __all__ = ["Store", "Variable", "open_store"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF4 = b"\x0e\x03\x13\x01"
 _CLASSIC = b"CDF"
+_CLASSIC_BYTES = 256 * 1024 * 1024
+"""A classic netCDF file on another machine is read up to this size."""
+_CHUNKS_AFAR = 32 * 1024 * 1024
+"""Memory for unpacked chunks of a file on another machine: one that is fetched twice costs more."""
 _SCALES_ONLY = "This is a netCDF dimension but not a netCDF variable"
 
 
@@ -34,6 +40,8 @@ class Variable:
     attributes: dict[str, Any]
     array: Any = field(repr=False)
     """Gives numbers as stored for slices."""
+    afar: RemoteFile | None = field(default=None, repr=False)
+    """The file that it is fetched from, where that is on another machine."""
 
 
 @dataclass
@@ -60,6 +68,8 @@ def open_store(path: str, only: str | None = None) -> Store:
     ImageError
         When it is none, or is damaged; for HDF4 the text says what to do.
     """
+    if "://" in path:
+        return _open_afar(path, only)
     place = Path(path)
     try:
         if place.is_dir():
@@ -67,10 +77,7 @@ def open_store(path: str, only: str | None = None) -> Store:
         with place.open("rb") as file:
             head = file.read(8)
         if head.startswith(_HDF4):
-            raise ImageError(
-                f"{path} is HDF4, which cannot be read here: convert it to netCDF (h4tonccf, or gdal_translate of a GDAL "
-                "with HDF4) and open that."
-            )
+            raise _hdf4(path)
         if head == _HDF5:
             return _hdf5(path, only)
         if head.startswith(_CLASSIC):
@@ -80,6 +87,42 @@ def open_store(path: str, only: str | None = None) -> Store:
             f"{path} cannot be read: the file is damaged, cut off or of another format."
         ) from error
     raise ImageError(f"{path} is neither HDF5 nor netCDF: its first bytes are of another format.")
+
+
+def _hdf4(path: str) -> ImageError:
+    return ImageError(
+        f"{path} is HDF4, which cannot be read here: convert it to netCDF (h4tonccf, or gdal_translate of a GDAL "
+        "with HDF4) and open that."
+    )
+
+
+def _open_afar(address: str, only: str | None) -> Store:
+    """Open a file on another machine; what is not looked at is not fetched."""
+    from cupola.lab.collections.formats.ranges import explained, open_remote
+
+    file = open_remote(address)
+    head = file.part(0, 8)
+    try:
+        with explained(file):
+            if head == _HDF5:
+                store = _hdf5(file, only)
+                for variable in store.variables.values():
+                    variable.afar = file
+                return store
+            if head.startswith(_CLASSIC) and file.size <= _CLASSIC_BYTES:
+                return _classic(file)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ImageError(
+            f"{address} cannot be read: the file is damaged, cut off or of another format."
+        ) from error
+    if head.startswith(_HDF4):
+        raise _hdf4(address)
+    if head.startswith(_CLASSIC):
+        raise ImageError(
+            f"{address} is a classic netCDF file of {file.size / 1e6:,.0f} MB, which is read as a whole: copy it to a "
+            "volume, or convert it to netCDF 4."
+        )
+    raise ImageError(f"{address} is neither HDF5 nor netCDF: its first bytes are of another format.")
 
 
 def _plain(value: Any) -> Any:
@@ -107,10 +150,10 @@ def _attributes(holder: Any) -> dict[str, Any]:
     return found
 
 
-def _hdf5(path: str, only: str | None) -> Store:
+def _hdf5(path: str | RemoteFile, only: str | None) -> Store:
     import h5py
 
-    file = h5py.File(path, "r")
+    file = h5py.File(path, "r") if isinstance(path, str) else h5py.File(path, "r", rdcc_nbytes=_CHUNKS_AFAR)
     variables: dict[str, Variable] = {}
 
     def add(name: str, thing: Any) -> None:
@@ -149,7 +192,7 @@ def _dimensions(file: Any, name: str, dataset: Any) -> tuple[str, ...]:
     return tuple(f"{name}:{number}" for number in range(dataset.ndim))
 
 
-def _classic(path: str) -> Store:
+def _classic(path: str | RemoteFile) -> Store:
     from scipy.io import netcdf_file
 
     # Without mapping: an array that outlives a mapped file is a crash.
