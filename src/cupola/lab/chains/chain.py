@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from typing_extensions import override
 
-from cupola.exceptions import InputError
+from cupola.exceptions import BodyError, InputError
 from cupola.lab.chains.functions import function_from
 from cupola.lab.chains.graph.bands import Bands, Select
 from cupola.lab.chains.graph.functions import MAX_HALO, Map
@@ -26,6 +26,7 @@ from cupola.lab.chains.methods import (
     Scale,
     Terrain,
 )
+from cupola.lab.collections.wording import capital
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -129,8 +130,24 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
     @property
     @override
     def body(self) -> Body | None:
-        """The celestial body of its collection; nothing for images without a coordinate system."""
-        return self.collection.body
+        """The celestial body of its collection; nothing for images without a coordinate system.
+
+        Raises
+        ------
+        BodyError
+            When its collections show different bodies.
+        """
+        found = self.collection.body
+        paths = {source.reference["source"]: source for source in self.sources}
+        # Periods of one collection are two sources of one path, and need no look.
+        for source in paths.values() if found is not None and len(paths) > 1 else ():
+            other = source.collection.body
+            if other is not None and found is not None and other.name != found.name:
+                raise BodyError(
+                    f"{capital(self.collection)} shows {found.name} and {source.collection} shows {other.name}: "
+                    "images of different bodies cannot be computed together."
+                )
+        return found
 
     @property
     def bands(self) -> tuple[str, ...]:

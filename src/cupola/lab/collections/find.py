@@ -108,4 +108,7 @@ def _by_name(text: str) -> Path:
         raise NotFoundError(
             f"There is no file or folder {text!r}, and this session has no volumes to look in."
         )
-    raise NotFoundError(f"There is no collection, file or folder {text!r}{near(text, names)}")
+    # Each collection has several names: the list tells the first one of each.
+    first = {path: name for name, path in reversed(names.items())}
+    listed = [name for name, path in names.items() if first[path] == name]
+    raise NotFoundError(f"There is no collection, file or folder {text!r}{near(text, names, listed)}")

@@ -20,15 +20,15 @@ def capital(text: object) -> str:
     return words[:1].upper() + words[1:]
 
 
-def near(name: str, names: Iterable[str]) -> str:
-    """Return the end of an error's sentence: what was probably meant, or what there is."""
+def near(name: str, names: Iterable[str], listed: Iterable[str] | None = None) -> str:
+    """Return the end of an error's sentence: what was probably meant of `names`, or what there is (`listed` of it)."""
     folded: dict[str, str] = {}
     for text in names:
         folded.setdefault(text.casefold(), text)
     close = [folded[text] for text in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)]
     if close:
         return f"; did you mean {' or '.join(close)}?"
-    known = list(folded.values())
+    known = list(folded.values() if listed is None else listed)
     if not known:
         return "."
     return f"; there are {', '.join(known[:_SHOWN])}{', ...' if len(known) > _SHOWN else '.'}"

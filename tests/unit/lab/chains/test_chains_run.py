@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from cupola.exceptions import BandError, InputError, LimitError, NotFoundError, UnavailableError
+from cupola.exceptions import BandError, BodyError, InputError, LimitError, NotFoundError, UnavailableError
 from cupola.lab import collections, jobs
 from cupola.lab.chains import Chain
 from cupola.lab.chains.runs.run import ItemInput
@@ -156,6 +156,17 @@ def test_a_failed_submit_frees_the_name(scenes, monkeypatch):
     assert list((Path.home() / "products").iterdir()) == []
 
 
+def test_images_of_different_bodies_are_refused_before_anything_is_computed(
+    scenes, submitted, tmp_path, write_image
+):
+    write_image(tmp_path / "mars" / "a.tif", np.ones((10, 10), "uint8"), crs="IAU_2015:49910")
+    mixed = scenes["data"].mean() - collections.open(tmp_path / "mars")["b1"].mean()
+    with pytest.raises(BodyError, match=r"shows Earth and .* shows Mars"):
+        mixed.run("x")
+    assert submitted == []
+    assert (scenes["data"].mean() - scenes.filter(datetime="2020-02-01")["data"].mean()).body.name == "Earth"
+
+
 @pytest.mark.usefixtures("submitted")
 def test_run_refuses_early(scenes, tmp_path):
     with pytest.raises(InputError, match="a name"):
@@ -168,6 +179,10 @@ def test_run_refuses_early(scenes, tmp_path):
     (tmp_path / "empty" / "collection.json").write_text('{"type": "Collection", "id": "e"}')
     with pytest.raises(InputError, match="no items"):
         collections.open(tmp_path / "empty").preview().run("x")
+    with pytest.raises(
+        InputError, match=r"none of its 3 fits time 2021-03; they are of 2020-02-01 to 2020-02-03"
+    ):
+        scenes["data"].during("2021-03").run("x")
     assert not (Path.home() / "products").exists()
 
 
