@@ -13,10 +13,15 @@ from cupola.exceptions import InputError
 
 __all__ = ["register", "reproduce"]
 
+_ABOUT_ALL = frozenset({"collection.json", "ro-crate-metadata.json"})
+"""Documents beside products that are none."""
 CODES = {"identical": 0, "different": 3, "inputs-changed": 4}
 
 ItemsArgument = Annotated[
-    list[Path], typer.Argument(metavar="ITEM...", help="STAC items of products, or their files beside them.")
+    list[Path],
+    typer.Argument(
+        metavar="ITEM...", help="STAC items of products, their files beside them, or folders of products."
+    ),
 ]
 FolderOption = Annotated[
     Path | None,
@@ -41,14 +46,17 @@ def reproduce(
     The files that a product was made from are looked at first. In a session it is made by the version of the datalab that
     made it. Exit codes: 0 identical, 1 it failed, 2 wrong command line, 3 different, 4 inputs are missing or changed.
     """
-    if folder is not None and len(items) > 1:
+    products = [product for item in items for product in _products(item.expanduser(), alone=len(items) == 1)]
+    if not products:
+        raise InputError("None of these is a product: name the .json of one, or its file beside it.")
+    if folder is not None and len(products) > 1:
         raise InputError("--folder is for one item: leave it out, or name one item.")
     from cupola.lab.chains.runs.reproduce import reproduce as again
     from cupola.lab.chains.runs.reproduce import worst
 
     reports = []
-    for item in items:
-        report = again(item.expanduser(), folder=folder, anyway=anyway, here=here)
+    for product in products:
+        report = again(product, folder=folder, anyway=anyway, here=here)
         reports.append(report)
         if not as_json:
             typer.echo(str(report))
@@ -56,6 +64,25 @@ def reproduce(
     if as_json:
         typer.echo(json.dumps({"state": state, "products": [report.to_json() for report in reports]}))
     raise typer.Exit(CODES[state])
+
+
+def _products(path: Path, *, alone: bool) -> list[Path]:
+    """Return the products that a word of the command line stands for.
+
+    Raises
+    ------
+    InputError
+        When a folder has none.
+    """
+    if path.is_dir():
+        found = [item for item in sorted(path.glob("*.json")) if item.name not in _ABOUT_ALL]
+        if not found:
+            raise InputError(
+                f"The folder {path} holds no products: name one that a run wrote, such as ~/products/NAME."
+            )
+        return found
+    # A shell's `FOLDER/*.json` also names what is said of all products together.
+    return [] if path.name in _ABOUT_ALL and not alone else [path]
 
 
 def register(app: typer.Typer) -> None:

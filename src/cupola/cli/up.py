@@ -148,19 +148,25 @@ def _build_environment(config: Config, screen: Screen) -> BuiltVersion:
 
 
 def _make_samples(config: Config, built: BuiltVersion, screen: Screen) -> None:
-    """Make the sample archive once, with the Lab's own interpreter: the libraries it takes are there."""
+    """Make the sample archive, with the Lab's own interpreter: the libraries it takes are there.
+
+    One that is there stays, unless an earlier version of Cupola made it: the how-tos need the collections of today.
+    """
     from cupola.config import Compute
+    from cupola.lab.samples.archive import is_older
 
     archive = config.paths.sample_archive
-    if archive.is_dir():
+    older = is_older(archive)
+    if archive.is_dir() and not older:
         return
     archive.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(built.python), "-P", "-m", "cupola.lab.samples", str(archive)]
+    again = ["--force"] if older else []
+    command = [str(built.python), "-P", "-m", "cupola.lab.samples", str(archive), *again]
     if config.compute is Compute.DOCKER:
         from cupola.platform.storage.docker.building import command_inside
 
         command = command_inside(config, built, command, folder=archive.parent)
-    with screen.step("Making the sample archive") as tell:
+    with screen.step("Making the sample archive" + (" of this version" if older else "")) as tell:
         from cupola.hub.zygotes import plain_environment
 
         last = ""

@@ -17,7 +17,7 @@ from cupola.exceptions import ConflictError, LimitError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MARKER", "VERSION", "Progress", "make"]
+__all__ = ["MARKER", "VERSION", "Progress", "is_older", "make"]
 
 VERSION = 2
 """Counts up when the content changes: archives of the same version are the same."""
@@ -85,6 +85,12 @@ def make(folder: Path, *, small: bool = False, force: bool = False, progress: Pr
             f"The sample archive cannot be written to {target}: {error.strerror or error}; choose a folder you may write to."
         ) from error
     return target
+
+
+def is_older(folder: Path) -> bool:
+    """Tell whether a folder is a sample archive that an earlier version of Cupola made."""
+    version = (_read_marker(folder) or {}).get("version")
+    return isinstance(version, int) and version < VERSION
 
 
 def _silent(_what: str, _share: float) -> None:

@@ -229,9 +229,20 @@ def test_command_tells_by_its_exit_code(scene, capsys, state, code):
     assert capsys.readouterr().out.startswith("one ")
 
 
+def test_command_takes_a_folder_or_all_that_is_in_it(scene, capsys):
+    product = scene[1]
+    (product.parent / "ro-crate-metadata.json").write_text("{}")
+    for words in ([product.parent], sorted(product.parent.glob("*.json"))):
+        with pytest.raises(SystemExit) as left:
+            cli.main(["reproduce", *map(str, words)])
+        assert int(left.value.code or 0) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["one"]
+
+
 def test_command_tells_what_is_wrong(capsys, tmp_path):
     for arguments, words in (
         (["reproduce", str(tmp_path / "x.tif")], "There is no item"),
+        (["reproduce", str(tmp_path)], "holds no products"),
         (["reproduce", "a", "b", "--folder", "c"], "--folder is for one item"),
         (["crate", str(tmp_path / "nothing")], "There is no folder"),
     ):
