@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cupola.lab.samples import make
-from support.jobs_portal import Portal
+from support.jobs_portal import DIGEST, Portal
 
 pytestmark = pytest.mark.system
 
 HOWTOS = Path(__file__).parents[2] / "docs" / "howto"
+TERMINAL = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -43,7 +47,7 @@ def session(portal, archive, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["earth", "mars", "moon-pole", "planetary-steps", "sky-images", "swath", "terrain"]
+    "name", ["earth", "mars", "moon-pole", "planetary-steps", "products", "sky-images", "swath", "terrain"]
 )
 def test_its_blocks_run_one_after_the_other(name, capsys):
     names = {"__name__": "__main__"}
@@ -56,3 +60,16 @@ def test_its_blocks_run_one_after_the_other(name, capsys):
     assert len(job.products) > 0
     assert all(asset.reachable for item in job.products for asset in item.assets.values())
     assert capsys.readouterr().out.strip()
+    for line in TERMINAL.findall((HOWTOS / f"{name}.md").read_text(encoding="utf-8")):
+        run_in_a_terminal(line.strip())
+
+
+def run_in_a_terminal(line):
+    """Run a line of the how-to as a person types it; its first word is this environment's."""
+    place = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": place, "CUPOLA_VERSION": DIGEST}
+    done = subprocess.run(
+        ["bash", "-euc", line], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+    assert done.stdout.strip()
