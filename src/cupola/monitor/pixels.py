@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import Resampling
-from rasterio.transform import from_bounds
-from rasterio.warp import reproject
+from rasterio.warp import transform
 
 Array = npt.NDArray[np.float32]
 
@@ -112,17 +110,26 @@ def tile_bounds(z: int, x: int, y: int) -> tuple[float, float, float, float]:
 
 
 def direct_tile(files: list[Path], z: int, x: int, y: int, size: int) -> Array:
-    """Compute the index per item at full resolution, then warp it: the first item with a value wins."""
+    """Compute the index per item at full resolution, then take the nearest pixel at each place: the first item with a value wins.
+
+    Each place is carried over by itself. GDAL's warper, told to be exact, was off by up to 0.0015 pixels, which gave one in a
+    thousand places the neighbour's value.
+    """
+    left, bottom, right, top = tile_bounds(z, x, y)
+    columns, rows = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+    across, down = left + columns * (right - left) / size, top - rows * (top - bottom) / size
     out = np.full((size, size), np.nan, "float32")
     for file in files:
         values, profile = ndvi(file)
-        warped = np.full((size, size), np.nan, "float32")
-        reproject(
-            values, warped, src_transform=profile["transform"], src_crs=profile["crs"], src_nodata=np.nan,
-            dst_transform=from_bounds(*tile_bounds(z, x, y), size, size), dst_crs="EPSG:3857",
-            dst_nodata=np.nan, resampling=Resampling.nearest, tolerance=0.0,
-        )  # fmt: skip
-        out = np.where(np.isnan(out), warped, out)
+        there = transform("EPSG:3857", profile["crs"], across.ravel(), down.ravel())
+        column, row = (
+            np.floor(axis).reshape(size, size)
+            for axis in ~profile["transform"] * tuple(np.array(part) for part in there)
+        )
+        inside = (column >= 0) & (column < values.shape[1]) & (row >= 0) & (row < values.shape[0])
+        found = np.full((size, size), np.nan, "float32")
+        found[inside] = values[row[inside].astype(int), column[inside].astype(int)]
+        out = np.where(np.isnan(out), found, out)
     return out
 
 
@@ -136,7 +143,7 @@ def newest_first(files: dict[str, Path]) -> list[Path]:
 def check_tiles(collection: Path, tiles: Path) -> dict[str, int]:
     """Compare tiles saved as ``Z-X-Y.npy`` with the index computed directly.
 
-    Warping moves a value by up to an eighth of a pixel, so single pixels on edges may differ: they are counted.
+    Tiles take places from a coarse net, which may move one by an eighth of a pixel: pixels on edges that differ are counted.
     """
     files = newest_first(items_of(collection))
     counts = {"tiles": 0, "pixels": 0, "valid": 0, "differing": 0}
