@@ -61,9 +61,15 @@ class LoadVoila(JupyterHandler):
         if not self._matcher.loaded:
             # Voilà's own page asks other machines for icons that the widgets bring along.
             server.config.VoilaConfiguration.template = _template()
+            server.config.VoilaConfiguration.page_config_hook = _own_formulas
             server_extension._load_jupyter_server_extension(server)  # noqa: SLF001 - what Jupyter itself calls
             self._matcher.loaded = True
         self.redirect(self.request.uri or self.base_url)
+
+
+def _own_formulas(current_page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Return the page's configuration without the public server of formulas: Voilà then takes the one it brings along."""
+    return {**current_page_config, "fullMathjaxUrl": None, "mathjaxConfig": None}
 
 
 def _template() -> str:
