@@ -55,6 +55,19 @@ class Arithmetic(Methods):
             )
         return self._ufunc(ufunc.__name__, *inputs)
 
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        """Refuse NumPy's functions over whole arrays, such as ``np.mean``: there is no whole array."""
+        raise InputError(
+            f"np.{function.__name__} does not work on chains: use map() with a function that calls it, where() for a "
+            "choice, or mean(), median() ... of the chain over time."
+        )
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """Refuse to be taken for an array, as plots and NumPy try."""
+        raise InputError(
+            "A chain has no pixels before it is computed: chain.compute() gives an array of one image or of a bbox."
+        )
+
     def __add__(self, other: Any) -> Self:
         return self._ufunc("add", self, other)
 
