@@ -21,7 +21,7 @@ from cupola.lab.collections.table import Table
 from support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import Message, Receive, Scope, Send
@@ -105,9 +105,22 @@ class Partial:
     def __init__(self, target: str) -> None:
         self.target = target
         self.sent: dict[str, int] = {}
+        self.refuse: Callable[[dict[str, str]], tuple[int, str, dict[str, str]] | None] = lambda _headers: (
+            None
+        )
+        """Given the headers of a request: status, code and headers of a refusal such as the store itself never makes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive  # nobody sends a body to a store that is read
+        asked = {key.decode(): value.decode() for key, value in scope["headers"]}
+        if (refused := self.refuse(asked)) is not None:
+            status, code, more = refused
+            body = f"<Error><Code>{code}</Code><Message>Refused</Message></Error>".encode()
+            given = [(key.encode(), value.encode()) for key, value in more.items()]
+            given.append((b"content-type", b"application/xml"))
+            await send({"type": "http.response.start", "status": status, "headers": given})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            return
         path = scope["raw_path"].decode() + (
             f"?{scope['query_string'].decode()}" if scope["query_string"] else ""
         )

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -13,9 +12,10 @@ from cupola.exceptions import ImageError, InputError, NotFoundError, Unavailable
 from cupola.lab import collections
 from cupola.lab.chains.compute import evaluate
 from cupola.lab.chains.runs import fullres
-from cupola.lab.collections import addresses, index, keys, remote, servers, stac_api
+from cupola.lab.collections import addresses, index, stac_api
 from cupola.lab.collections.images import open_image
 from cupola.lab.collections.items import Item
+from support.afar import alone
 from support.object_store import ObjectStore
 from support.web import CONFORMS, Partial, StacServer, WebFiles, served
 
@@ -24,26 +24,7 @@ SIZE = 1536
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path / "runtime"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "GDAL_HTTP", "VSI_")):
-            monkeypatch.delenv(name)
-    # What `prepare` sets lasts as long as the process: here as long as the test.
-    for name in (
-        "AWS_S3_ENDPOINT",
-        "AWS_HTTPS",
-        "AWS_VIRTUAL_HOSTING",
-        "AWS_NO_SIGN_REQUEST",
-        *remote._SETTINGS,
-    ):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    remote._prepared.cache_clear()
-    keys.set_here.clear()
-    index.forget()
-    addresses.forget()
-    monkeypatch.setattr(servers, "_PAUSE_S", 0.0)
+    alone(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -115,8 +115,10 @@ def find_bands(item: Item, name: str) -> list[Band]:
 
 def _part(item: Item, name: str) -> list[Band]:
     """Return the bands of the part of a file (a variable, an extension) that is called `name`; none where none is."""
-    for asset in item.images.values():
-        if not asset.reachable:
+    # Files of this machine first: what lies elsewhere is asked only where it may hold several images.
+    candidates = sorted(item.images.values(), key=lambda asset: not asset.reachable)
+    for asset in candidates:
+        if not (asset.reachable or ("://" in asset.href and is_many(asset.href))):
             continue
         given = parts(asset.href)
         # ``SCI`` is short for ``SCI,1``, as astropy has it.

@@ -285,7 +285,7 @@ def _describe_raster(path: str, mtime: int, size: int) -> Image:
         )
         kept = [n for n in dataset.indexes if n != alpha]
         flags = {flag for band in dataset.mask_flag_enums for flag in band}
-        transform, crs, curved = _place_of(dataset, (mtime, size))
+        transform, crs, curved = _place_of(dataset, path, (mtime, size))
         special, saturation = special_pixels(path, dataset.driver, dataset.dtypes[0], dataset.nodatavals[0])
         return Image(
             path=path,
@@ -312,13 +312,13 @@ def _describe_raster(path: str, mtime: int, size: int) -> Image:
         )
 
 
-def _place_of(dataset: Any, revision: tuple[int, int]) -> tuple[Any, Any, Swath | None]:
+def _place_of(dataset: Any, path: str, revision: tuple[int, int]) -> tuple[Any, Any, Swath | None]:
     """Return transform, coordinate system, and the swath of an image that only has ground control points."""
     points, system = dataset.gcps
     if dataset.crs or not points:
         return dataset.transform, dataset.crs, None
     if is_lattice(points):
-        return dataset.transform, None, Swath(dataset.name, revision, dataset.width, dataset.height)
+        return dataset.transform, None, Swath(path, revision, dataset.width, dataset.height)
     return from_gcps(points), system, None
 
 

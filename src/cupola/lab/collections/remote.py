@@ -34,6 +34,8 @@ __all__ = [
 _TOO_MANY = 429
 _BROKEN = 500
 _SAFE = "%/:?&=#+,;@~!*'()[]$"
+_failed: set[str] = set()
+"""Addresses that could not be opened at the last try."""
 _SETTINGS = {
     # A server that is busy is asked again; one that hangs must not hang a tile.
     "GDAL_HTTP_MAX_RETRY": "4",
@@ -105,10 +107,21 @@ def opening(address: str) -> Iterator[str]:
         yield address
         return
     import rasterio
+    from rasterio.errors import RasterioError
 
     prepare()
+    path = gdal_path(address)
     with rasterio.Env(session=_session(address), GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-        yield gdal_path(address)
+        if address in _failed:
+            _failed.discard(address)
+            # GDAL takes a refusal for good; keys may have been mended, or the server be back. Opened like this, it forgets.
+            with contextlib.suppress(RasterioError), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path):
+                rasterio.open(path).close()
+        try:
+            yield path
+        except RasterioError:
+            _failed.add(address)
+            raise
 
 
 def _session(address: str) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import rasterio
 
 from cupola.exceptions import ImageError
+from cupola.lab.collections import remote
 
 __all__ = ["is_lattice", "read_points"]
 
@@ -29,7 +30,7 @@ def read_points(path: str) -> tuple[Any, Any, Any, Any]:
     ImageError
         When the file has no points any more.
     """
-    with rasterio.open(path) as dataset:
+    with remote.opening(path) as address, rasterio.open(address) as dataset:
         points, crs = dataset.gcps
     if not points or not is_lattice(points):
         raise ImageError(f"{path} has no rows and columns of ground control points any more: open it again.")
