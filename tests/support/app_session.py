@@ -23,7 +23,7 @@ from support.ports import free_port
 PREFIX = "/user/maria/topcat-1/"
 SCOPE = "access:servers!server=maria/topcat-1"
 TOOL = Path(__file__).with_name("app_tool.py")
-PATIENCE = 120
+PATIENCE = 240
 QUICK = """
 import sys
 from cupola.lab.app import door, session

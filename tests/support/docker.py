@@ -33,7 +33,7 @@ CACHE = CHECKOUT / ".cache" / "docker"
 STUB = "cupola-test/stub"
 LAYOUT = b"2"
 """Another one where `stub_files` changes: the image is made anew then."""
-PATIENCE = 60
+PATIENCE = 180
 
 
 def _connect(self):

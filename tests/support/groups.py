@@ -13,7 +13,7 @@ from support.kernels import run_in
 SECOND = 1000
 
 
-def wait_until(question, what, seconds=60):
+def wait_until(question, what, seconds=120):
     """Wait until `question` says yes; return what it said."""
     end = time.monotonic() + seconds
     while not (said := question()):

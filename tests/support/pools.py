@@ -36,7 +36,7 @@ __all__ = ["HTCondorPool", "Pool", "SlurmPool", "htcondor", "htcondor_pool", "sl
 CHECKOUT = Path(__file__).parents[2]
 SCRIPTS = CHECKOUT / "tests" / "pools"
 CACHE = Path(os.environ.get("CUPOLA_TEST_POOLS") or CHECKOUT / ".cache" / "pools")
-PATIENCE = 60
+PATIENCE = 180
 """Seconds: a loaded machine takes several times as long as a quiet one."""
 
 
@@ -165,13 +165,23 @@ class HTCondorPool(Pool):
         return [child for child in children if _name(child) == f"condor_{name}"]
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> list[int]:
-        """Send a signal to all daemons of a name and return their pids; the master starts what it killed again in 2 s."""
+        """Send a signal to all daemons of a name, once there are any, and return their pids.
+
+        The master starts those that were killed again, in 2 s: until then there are none.
+        """
+        end = time.monotonic() + PATIENCE
+        while not (killed := self.killed(name, number)):
+            assert time.monotonic() < end, f"the pool has no {name}"
+            time.sleep(0.05)
+        return killed
+
+    def killed(self, name: str, number: int = signal.SIGKILL) -> list[int]:
+        """Send a signal to those daemons of a name that there are now, and return the pids of those that got it."""
         killed = []
         for daemon in self.daemons(name):
             with contextlib.suppress(psutil.NoSuchProcess):
                 daemon.send_signal(number)
                 killed.append(daemon.pid)
-        assert killed, f"the pool has no {name}"
         return killed
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = "docker-registry"
-PATIENCE = 30
+PATIENCE = 120
 SETTINGS = """\
 version: 0.1
 log: {{level: error}}

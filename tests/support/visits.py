@@ -11,7 +11,7 @@ from cupola.models.session import LaunchRequest, SessionState
 from cupola.monitor.visitor import Visitor
 from support.platform import OWNER
 
-PATIENCE = 90
+PATIENCE = 180
 
 
 async def until(question, what, seconds=PATIENCE):

@@ -21,7 +21,7 @@ from cupola.platform.storage.engine import Array, Control
 from cupola.platform.storage.files.jobs import JobFolder
 
 pytestmark = pytest.mark.system
-PATIENCE = 60
+PATIENCE = 180
 """Seconds: HTCondor suffers most from a busy machine."""
 
 

@@ -25,7 +25,7 @@ from support.jobs_service import ADA, EVE, ended, job_service, limits_of, reques
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]
 
-PATIENCE = 60
+PATIENCE = 180
 TESTS = Path(__file__).parents[2]
 
 

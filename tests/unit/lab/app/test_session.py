@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cupola.lab.app.tool import fill, verdict
-from support.app_session import PREFIX, SCOPE, TOOL, AppSession, DoorHub, sign_in
+from support.app_session import PATIENCE, PREFIX, SCOPE, TOOL, AppSession, DoorHub, sign_in
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_tool_that_ends_by_itself_ends_the_session_with_its_code(hub, tmp_path
     try:
         client = sign_in(session, hub, "maria", SCOPE)
         client.post(PREFIX + "exit", content=b"7")
-        assert session.process.wait(60) == 7
+        assert session.process.wait(PATIENCE) == 7
         assert not left(tmp_path)
         assert "the tool is up" in session.said()
         assert "ended by itself with exit code 7; what it said is above" in session.said()
@@ -61,7 +61,7 @@ def test_a_killed_tool_is_told_apart(hub, tmp_path):
     try:
         client = sign_in(session, hub, "maria", SCOPE)
         client.post(PREFIX + "killed")
-        assert session.process.wait(60) == 128 + signal.SIGKILL
+        assert session.process.wait(PATIENCE) == 128 + signal.SIGKILL
         assert "was killed, most likely because the session had no memory left" in session.said()
     finally:
         session.close()
@@ -71,7 +71,7 @@ def test_a_tool_that_never_comes_up_shows_why(hub, tmp_path):
     code = "import sys; print('no licence file', file=sys.stderr); sys.exit(3)"
     session = run(hub, tmp_path, [sys.executable, "-c", code])
     try:
-        assert session.process.wait(60) == 3
+        assert session.process.wait(PATIENCE) == 3
         assert "no licence file" in session.said()
     finally:
         session.close()
@@ -97,7 +97,7 @@ def test_a_session_can_be_ended_while_its_tool_still_starts(hub, tmp_path):
 def test_a_wrong_command_is_said(hub, tmp_path, command, code, sentence):
     session = run(hub, tmp_path, command)
     try:
-        assert session.process.wait(60) == code
+        assert session.process.wait(PATIENCE) == code
         assert sentence in session.said()
     finally:
         session.close()
@@ -107,7 +107,7 @@ def test_a_wrong_command_is_said(hub, tmp_path, command, code, sentence):
 def test_without_a_hub_nothing_is_started(hub, tmp_path, name):
     session = run(hub, tmp_path, **{name: ""})
     try:
-        assert session.process.wait(60) == 2
+        assert session.process.wait(PATIENCE) == 2
         assert f"{name} is not set; launch it from the catalogue" in session.said()
         assert not (tmp_path / "child.pid").exists()
     finally:
