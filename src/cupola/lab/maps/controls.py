@@ -21,7 +21,7 @@ __all__ = ["COLOURS", "Controls"]
 
 HERE = Path(__file__).parent
 ROOMS = (
-    *("plain", "plane", "plots", "legend", "stack", "graticule"),
+    *("plain", "told", "plane", "plots", "legend", "stack", "graticule"),
     *("backdrop", "inspect", "search", "panel", "main"),
 )
 """Files of ``js/``, which make one module together: a widget's code is one file for the browser."""

@@ -19,7 +19,7 @@ from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import capital
 from cupola.lab.sky import coverage
 from cupola.lab.sky.properties import DEEPEST, SIZE, Properties
-from cupola.lab.tiles import encode
+from cupola.lab.tiles import encode, works
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def work(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         Of images of the sky.
     request
         ``part``: ``about`` (JSON: the properties and the covered cells), ``moc``, ``stretch`` (JSON: limits, for a ``scale``),
-        ``tile`` (with ``order``, ``pixel``, ``kind`` and ``style``) or ``allsky`` (with ``style``).
+        ``tile`` (with ``order``, ``pixel``, ``kind``, ``style`` and ``exact``) or ``allsky`` (with ``style``).
 
     Raises
     ------
@@ -71,18 +71,21 @@ def work(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         return {}, json.dumps(limits(chain, revision, request["scale"])).encode()
     if part == "allsky":
         return {}, allsky(chain, revision, Style.from_json(request["style"]))
-    pixels = compute(chain, request["order"], request["pixel"])
+    pixels = compute(chain, request["order"], request["pixel"], exact=bool(request.get("exact")))
     if request["kind"] == "fits":
-        return {}, fits_tile(pixels, request["order"], request["pixel"])
-    return {}, encode.png(pixels.data, pixels.valid, Style.from_json(request["style"]))
+        return works.told(pixels), fits_tile(pixels, request["order"], request["pixel"])
+    return works.told(pixels), encode.png(pixels.data, pixels.valid, Style.from_json(request["style"]))
 
 
-def compute(chain: Chain, order: int, pixel: int, size: int = SIZE) -> Pixels:
-    """Compute one tile: the cell `pixel` of `order` in `size` rows and columns, the first row on top."""
+def compute(chain: Chain, order: int, pixel: int, size: int = SIZE, *, exact: bool = False) -> Pixels:
+    """Compute one tile: the cell `pixel` of `order` in `size` rows and columns, the first row on top.
+
+    One that is wanted `exact` is so as far as `works.looked_at` goes.
+    """
     from cupola.lab.chains.compute.evaluate import on_grid
     from cupola.lab.chains.pixels.sampling import HipsGrid
 
-    return on_grid(chain, HipsGrid(order, pixel, size))
+    return works.looked_at(on_grid, chain, HipsGrid(order, pixel, size), exact=exact)
 
 
 def order_for(degrees: float) -> int:

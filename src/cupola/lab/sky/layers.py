@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupola.exceptions import BodyError, InputError
 from cupola.lab.chains import store
+from cupola.lab.chains.graph.scale import At
 from cupola.lab.collections.wording import capital
 from cupola.lab.tiles.styles import Style, gradient
 
@@ -68,7 +69,15 @@ class SkyLayer:
     """A chain on a sky map, and how it is drawn."""
 
     def __init__(  # noqa: PLR0913 - what a layer is drawn by
-        self, chain: Chain, style: Style, *, identity: str, name: str, opacity: float = 1.0, unit: str = ""
+        self,
+        chain: Chain,
+        style: Style,
+        *,
+        identity: str,
+        name: str,
+        opacity: float = 1.0,
+        unit: str = "",
+        exact: bool = False,
     ) -> None:
         if not 0 <= opacity <= 1:
             raise InputError(f"opacity goes from 0 (clear) to 1, not {opacity!r}.")
@@ -79,6 +88,7 @@ class SkyLayer:
         self.opacity = opacity
         self.visible = True
         self.unit = unit
+        self.exact = exact
         self.hash = store.save(chain)
         self.revision = ""
         self.look()
@@ -92,6 +102,7 @@ class SkyLayer:
         """Take over what somebody chose in the browser."""
         self.opacity = float(told["opacity"])
         self.visible = bool(told["visible"])
+        self.exact = bool(told.get("exact"))
         style = Style(str(told["cmap"]), tuple(told["vmin"]), tuple(told["vmax"]), str(told["scale"]))
         style.check()
         self.style = style
@@ -108,5 +119,8 @@ class SkyLayer:
             "visible": self.visible,
             "colours": gradient(self.style.cmap),
             "unit": self.unit,
+            "exact": self.exact,
+            "halo": self.chain.halo,
+            "pinned": max((step.metres for step in self.chain.program.of_kind(At)), default=None),
             "v": self.revision,
         }

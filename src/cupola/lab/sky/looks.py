@@ -19,6 +19,8 @@ class Look:
 
     style: Style
     revision: str = ""
+    exact: bool = False
+    """Whether each pixel is computed from full resolution."""
 
     @classmethod
     def parse(cls, text: str) -> Look:
@@ -31,7 +33,7 @@ class Look:
         """
         query = dict(parse_qsl(text)) if text != "-" else {}
         style = Style.parse({"cmap": DEFAULT_CMAP, **query})
-        return cls(style, query.get("v", "")[:REVISION])
+        return cls(style, query.get("v", "")[:REVISION], query.get("exact") == "1")
 
     @property
     def text(self) -> str:
@@ -42,6 +44,8 @@ class Look:
                 query[name] = ",".join(f"{limit:.9g}" for limit in limits)
         if self.style.scale != "linear":
             query["scale"] = self.style.scale
+        if self.exact:
+            query["exact"] = "1"
         if self.revision:
             query["v"] = self.revision
         return urlencode(query, safe=",")

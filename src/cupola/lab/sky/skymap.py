@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["SkyMap"]
 
 HERE = Path(__file__).parent
-SCRIPTS = ("plain.js", "layers.js", "sky.js")
+SCRIPTS = ("../../maps/js/told.js", "plain.js", "layers.js", "sky.js")
+"""Files of ``js/``, which make one module together; what pictures tell is read as maps of bodies read it."""
 COLOURS = ("#ffcc33", "#4fc3f7", "#ff8a65", "#aed581", "#ba68c8", "#f06292")
 """Of catalogues and footprints, in turn."""
 CMAPS = ("gray", "gray_r", "viridis", "inferno", "magma", "cividis", "hot", "rdbu_r", "spectral_r")
@@ -159,6 +160,7 @@ class SkyMap(anywidget.AnyWidget):
         name: str | None = None,
         opacity: float = 1.0,
         unit: str = "",
+        exact: bool = False,
         **options: Any,
     ) -> SkyMap:
         """Put a layer on top, or in the place of the one of that name.
@@ -181,6 +183,8 @@ class SkyMap(anywidget.AnyWidget):
             From 0 to 1.
         unit
             Of the values, for the legend.
+        exact
+            Whether each pixel is computed at full resolution in any field of view, below a pixel budget.
 
         Returns
         -------
@@ -211,7 +215,7 @@ class SkyMap(anywidget.AnyWidget):
         old = self._named(chain, name)
         identity = old.id if old is not None else self._next("layer")
         title = name or (old.name if old is not None else self._free(chain.label))
-        layer = SkyLayer(chain, style, identity=identity, name=title, opacity=opacity, unit=unit)
+        layer = SkyLayer(chain, style, identity=identity, name=title, opacity=opacity, unit=unit, exact=exact)
         if old is None:
             self._layers.append(layer)
         else:

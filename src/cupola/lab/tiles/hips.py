@@ -10,7 +10,7 @@
     {base}cupola/vendor/{aladin.js,land-50m.json,land-110m.json}   what the build fetched for maps
 
 ``LOOK`` is ``-``, or a query in the path (Aladin appends its names to an address, so there is no room behind it):
-``cmap=gray&vmin=0&vmax=9&scale=asinh&v=REVISION``.
+``cmap=gray&vmin=0&vmax=9&scale=asinh&exact=1&v=REVISION``.
 """
 
 from __future__ import annotations
@@ -235,6 +235,7 @@ class CellHandler(HipsHandler):
             pixel=pixel,
             kind=self.kind,
             style=style,
+            exact=self.look.exact,
         )
 
 

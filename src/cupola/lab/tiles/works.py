@@ -6,19 +6,20 @@ as JSON) and a body (bytes). Other rooms add theirs to `WORKS`; nothing is impor
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from cupola.exceptions import InputError
+from cupola.exceptions import InputError, LimitError
 
 if TYPE_CHECKING:
     from cupola.lab.chains import Chain
     from cupola.lab.chains.compute.evaluate import Pixels
 
-__all__ = ["WORKS", "Work", "draw", "find"]
+__all__ = ["WORKS", "Work", "draw", "find", "looked_at", "told"]
 
 Work = Callable[["Chain", dict[str, Any]], tuple[dict[str, Any], bytes]]
 
@@ -55,39 +56,76 @@ def draw(pixels: Pixels, request: dict[str, Any]) -> tuple[dict[str, Any], bytes
     from cupola.lab.tiles import encode
     from cupola.lab.tiles.styles import Style
 
-    told = {
+    if request["kind"] == "npy":
+        return told(pixels), encode.npy(pixels.data, pixels.valid)
+    encoded = encode.webp if request["kind"] == "webp" else encode.png
+    return told(pixels), encoded(pixels.data, pixels.valid, Style.from_json(request["style"]))
+
+
+def told(pixels: Pixels) -> dict[str, Any]:
+    """Return what a header says of pixels: the scale they were computed at, whether a run gives them, how many items."""
+    return {
         "scale": round(pixels.scale, 6),
         "exact": pixels.exact,
         "items": len(pixels.items),
+        "note": _left_out(pixels.left_out) if pixels.left_out else None,
     }
-    if request["kind"] == "npy":
-        return told, encode.npy(pixels.data, pixels.valid)
-    encoded = encode.webp if request["kind"] == "webp" else encode.png
-    return told, encoded(pixels.data, pixels.valid, Style.from_json(request["style"]))
+
+
+def _left_out(count: int) -> str:
+    return (
+        f"{count:,} images that may fill what is missing in a tile here were not read, as a preview reads a few dozen "
+        "at most: zoom in, or choose fewer with filter(...)."
+    )
+
+
+def looked_at(compute: Callable[..., Pixels], *place: Any, exact: bool, **options: Any) -> Pixels:
+    """Compute pixels exactly where that is wanted; as a preview where it takes more than somebody waits for.
+
+    The pixels tell which of both they are, and a map says it: a view full of refusals would show nothing.
+    """
+    if exact:
+        with contextlib.suppress(LimitError):
+            return compute(*place, exact=True, **options)
+    return compute(*place, exact=False, **options)
 
 
 def tile(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Make one tile: ``tms``, ``tile`` (z, x, y), ``size``, ``kind``, ``style``, ``exact``.
 
-    The header says whether an ``overview`` of the collection was used, or is wanted, and whether the tile is
-    ``partial``: one made with an overview shows more.
+    The header says whether an ``overview`` of the collection was used, or is wanted, whether more of it is to be made
+    (``build``), whether the tile is ``partial`` and will show more later, and a ``note`` in a sentence where it lacks items.
     """
     from cupola.lab.chains.compute import evaluate
     from cupola.lab.tiles import overview
 
     z, x, y = request["tile"]
     size, exact = request["size"], bool(request.get("exact"))
-    items = 0
-    if size == overview.SIZE and not exact:
-        pixels, items = overview.tile(chain, request["tms"], (z, x, y), request["revision"])
-        if pixels is not None:
-            header, body = draw(pixels, request)
-            return {**header, "overview": "used"}, body
-    pixels = evaluate.tile(chain, request["tms"], x, y, z, size=size, exact=exact)
+    look = overview.Look(None)
+    if size in overview.SIZES and not exact:
+        look = overview.tile(chain, request["tms"], (z, x, y), request["revision"], size)
+    pixels = look.pixels
+    if pixels is None:
+        most = evaluate.FIRST_ITEMS if look.wanted else evaluate.MAX_ITEMS
+        pixels = looked_at(
+            evaluate.tile, chain, request["tms"], x, y, z, size=size, exact=exact, max_items=most
+        )
     header, body = draw(pixels, request)
-    if items:
-        partial = items > evaluate.MAX_ITEMS and not pixels.valid.all()
-        header |= {"overview": "wanted", "partial": partial}
+    if look.pixels is not None or look.wanted:
+        waiting = look.waiting if look.pixels is not None else pixels.left_out
+        header |= {
+            "overview": "wanted" if waiting else "used",
+            "build": look.wanted > 0,
+            "partial": waiting > 0,
+        }
+        if waiting:
+            header["note"] = (
+                f"{waiting:,} more images of a tile here are being read for the overview: the map shows them as they come."
+            )
+        elif look.unreadable:
+            header["note"] = (
+                f"{look.unreadable:,} images in a tile here cannot be read: zoom in to see which."
+            )
     return header, body
 
 
@@ -96,15 +134,8 @@ def view(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     from cupola.lab.chains.compute import evaluate
 
     box = tuple(request["box"])
-    pixels = evaluate.viewport(
-        chain,
-        request["tms"],
-        box,
-        request["width"],
-        request["height"],
-        exact=bool(request.get("exact")),
-    )
-    return draw(pixels, request)
+    place = chain, request["tms"], box, request["width"], request["height"]
+    return draw(looked_at(evaluate.viewport, *place, exact=bool(request.get("exact"))), request)
 
 
 def stretch(chain: Chain, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

@@ -70,6 +70,9 @@ def test_everything_that_a_viewer_asks_for(server, chain):
     place = f"Norder{order}/Dir{pixel // 10000 * 10000}/Npix{pixel}"
     picture = server.get(f"{root}/{place}.png")
     assert picture.headers["content-type"] == "image/png"
+    # The image has one arcsecond per pixel, and its finest tiles show each of them.
+    assert float(picture.headers["x-cupola-scale"]) == pytest.approx(1, rel=0.02)
+    assert picture.headers["x-cupola-exact"] == "True"
     with Image.open(io.BytesIO(picture.content)) as image:
         assert image.size == (512, 512)
         assert np.asarray(image.convert("RGBA"))[..., 3].any()

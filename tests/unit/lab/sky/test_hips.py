@@ -15,6 +15,7 @@ from PIL import Image
 
 import cupola
 from cupola.exceptions import BodyError
+from cupola.lab.chains.compute import evaluation
 from cupola.lab.chains.pixels import sampling
 from cupola.lab.sky import coverage, hips
 from cupola.lab.tiles.styles import Style
@@ -86,6 +87,29 @@ def test_stars_lie_within_half_a_pixel(tmp_path, case):
         assert light == pytest.approx((row, column), abs=0.25), (case, x, y)
         found += 1
     assert found >= 2
+
+
+def test_tiles_tell_their_scale_and_whether_a_run_gives_them(tmp_path, monkeypatch):
+    wcs = write_image(tmp_path / "stars.fits", "TAN")
+    collection = cupola.open(str(tmp_path / "stars.fits"))
+    band = collection[collection.bands[0]]
+    star = SkyCoord(wcs.pixel_to_world(*STARS[1]))
+    tile, _, _ = cell_pixel(6, star.ra.deg, star.dec.deg)
+    request = {"part": "tile", "revision": "", "kind": "fits", "style": None, "order": 6, "pixel": tile}
+
+    def told(chain, **options):
+        header, _ = hips.work(chain, {**request, **options})
+        return header["scale"], header["exact"]
+
+    assert told(band.map(lambda values: values, halo=2).at(4)) == (pytest.approx(4), True)
+    assert told(band.map(lambda values: values, halo=2), exact=True) == (pytest.approx(1, rel=0.02), True)
+    smooth = band.mean().map(lambda values: values, halo=2)
+    # Pixels of order 6 + 9 have 6.4 arcseconds, and neighbours there are others than those that a run sees.
+    assert told(smooth) == (pytest.approx(6.44, rel=0.05), False)
+    assert told(smooth, exact=True) == (pytest.approx(1, rel=0.02), True)
+    # More than somebody waits for is a preview, and says so.
+    monkeypatch.setattr(evaluation, "EXACT_PIXELS", 1000)
+    assert told(smooth, exact=True) == (pytest.approx(6.44, rel=0.05), False)
 
 
 def test_what_a_hips_says_of_itself(tmp_path):

@@ -61,6 +61,16 @@ def test_layers_are_added_replaced_ordered_and_removed(sky, stars):
         sky.order("three")
 
 
+def test_exact_previews_are_chosen_in_python_and_in_the_browser(sky, stars):
+    band = stars[stars.bands[0]]
+    sky.add(band.map(lambda values: values, halo=2).at(5), name="one", exact=True)
+    (layer,) = sky.layers
+    assert (layer["exact"], layer["halo"], layer["pinned"]) == (True, 2, 5)
+    sky.layers = [{**layer, "exact": False}]
+    sky.add(band, name="two")
+    assert [one["exact"] for one in sky.layers] == [False, False]
+
+
 def test_paths_are_images_or_tables(sky, stars, tmp_path):
     Table({"ra": [150.1], "dec": [2.2]}).write(tmp_path / "sources.csv")
     sky.add(str(tmp_path / "stars.fits")).add(tmp_path / "sources.csv").add(

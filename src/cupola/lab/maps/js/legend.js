@@ -128,18 +128,29 @@ class Entry {
     this.ends.append(element("span", "", number(low, places)), element("span", "", number(high, places) + unit));
   }
 
-  drawNote(here) {
+  // Look what the server told of the tiles that are shown now, or of the one image in their place.
+  async drawNote() {
+    const mine = (this.looking = {});
+    const whole = this.ctx.stack.wholes.get(this.legend.model);
+    // A tile that failed says so by itself, and asking for it again would cost its whole time.
+    const told = whole ? whole.told : await this.ctx.told.together(await this.shownTiles(), !this.shown && !this.waiting);
+    // Until the next tiles are there, those before them are shown.
+    if (mine !== this.looking || (!told && this.layer.get("loading"))) return;
     const { halo, pinned, resolution } = this.legend;
-    if (!(halo || pinned) || !here) {
-      this.note.textContent = "";
-      return;
-    }
-    const limit = this.layer.get("max_native_zoom");
-    const at = Math.max(here.at(limit === null || limit === undefined ? here.zoom : Math.min(here.zoom, limit)), pinned || 0);
-    const full = resolution && at <= Math.max(resolution, pinned || 0) * 1.05;
-    if (full) this.note.textContent = `computed at full resolution (${metres(at > resolution ? at : resolution)}/px)`;
-    else if (this.exact) this.note.textContent = `exact preview: computed at ${metres(resolution)}/px, shown at ${metres(at)}/px`;
-    else this.note.textContent = `computed at ${metres(at)}/px${resolution ? `, full resolution is ${metres(resolution)}/px` : ""}`;
+    const length = (size) => (this.ctx.plane.isImage ? `${value(size)} pixel${size === 1 ? "" : "s"}` : metres(size));
+    this.note.textContent = scaleWord(told, { asked: this.exact, halo, pinned, resolution, length });
+  }
+
+  // Addresses of the tiles of the current level that are in view.
+  async shownTiles() {
+    const drawn = await this.drawn();
+    if (!drawn || !this.layer.get("visible")) return [];
+    const frame = this.ctx.leaflet.getContainer().getBoundingClientRect();
+    const seen = ({ el }) => {
+      const box = el.getBoundingClientRect();
+      return box.right > frame.left && box.left < frame.right && box.bottom > frame.top && box.top < frame.bottom;
+    };
+    return Object.values(drawn._tiles || {}).filter((tile) => tile.current && tile.loaded && seen(tile)).map((tile) => tile.el.src);
   }
 
   async look() {

@@ -48,7 +48,7 @@ class Foot {
     if (!nice || !Number.isFinite(perPixel) || perPixel <= 0) return;
     this.scale.style.width = `${nice / perPixel}px`;
     this.scaleText.textContent = plane.isImage ? `${value(nice)} pixels` : `${model.get("body")} · ${metres(nice)}`;
-    for (const entry of entries) entry.drawNote(now);
+    for (const entry of entries) entry.drawNote();
   }
 }
 
@@ -81,8 +81,10 @@ async function rebuild(ctx) {
 
 function listen(entry, ctx) {
   entry.layer.on("change:loading", () => {
-    entry.look();
-    if (!entry.layer.get("loading")) ctx.stack.choose(entry);
+    const looked = entry.look();
+    if (entry.layer.get("loading")) return;
+    ctx.stack.choose(entry);
+    looked.then(() => entry.drawNote());
   }, entry);
   entry.layer.on("change:url", () => {
     entry.restore();
@@ -121,6 +123,7 @@ async function start({ model, map, root, el, signal, cleanup }) {
   if (!leaflet || signal.aborted) return;
   const ctx = { model, map, leaflet, signal, entries: [], id: ++widgets };
   ctx.plane = new Plane(model, leaflet);
+  ctx.told = new Told(signal, headers);
   ctx.foot = new Foot(ctx, root);
   ctx.say = (name, text) => ctx.foot.say(name, text);
   ctx.drawScale = () => ctx.foot.drawScale();
@@ -154,6 +157,7 @@ async function start({ model, map, root, el, signal, cleanup }) {
     if (document.hidden) return;
     for (const entry of ctx.entries) {
       if (entry.layer.get("loading") || entry.waiting) entry.look();
+      else entry.drawNote();
       freshen(entry.layer);
     }
   }, POLL_MS);

@@ -107,12 +107,9 @@ class Panel {
     stretch.dataset.key = `${legend.model}-stretch`;
     const second = box.appendChild(element("div", "cupola-row"));
     second.append(colours, stretch);
-    if (legend.halo || legend.pinned) {
-      box.append(this.check("Exact preview", entry.exact, `${legend.model}-exact`, (wanted) => {
-        entry.restyle({ exact: wanted ? "1" : null });
-        this.ctx.drawScale();
-      }));
-    }
+    box.append(this.check("Exact preview", entry.exact, `${legend.model}-exact`, (wanted) => {
+      entry.restyle({ exact: wanted ? "1" : null });
+    }));
     return box;
   }
 

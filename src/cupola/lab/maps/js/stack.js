@@ -87,6 +87,8 @@ class Whole {
       if (signal.aborted) return;
       this.entry.say("");
       this.entry.look();
+      this.told = answer.ok ? summed([toldBy(answer)]) : null;
+      this.entry.drawNote();
       if (!answer.ok) return;
       const old = this.address;
       this.address = URL.createObjectURL(content);

@@ -28,6 +28,11 @@ class Entry {
     this.scale.addEventListener("change", () => actions.change(layer.id, { scale: this.scale.value }));
     this.bar = this.box.appendChild(element("div", "cupola-sky-bar"));
     this.ends = this.box.appendChild(element("div", "cupola-sky-ends"));
+    const row = this.box.appendChild(element("label", "cupola-sky-exact"));
+    this.exact = row.appendChild(labelled("input", `exact preview of ${layer.name}`, { type: "checkbox", checked: layer.exact }));
+    row.append(element("span", "", "Exact preview"));
+    this.exact.addEventListener("change", () => actions.change(layer.id, { exact: this.exact.checked }));
+    this.note = this.box.appendChild(element("div", "cupola-sky-note"));
     this.problem = this.box.appendChild(element("div", "cupola-sky-problem"));
     this.problem.setAttribute("role", "status");
     this.problem.hidden = true;
@@ -85,12 +90,26 @@ class Entry {
   update(layer) {
     this.layer = layer;
     this.shown.checked = layer.visible;
+    this.exact.checked = layer.exact;
     if (document.activeElement !== this.opacity) this.opacity.value = layer.opacity;
     this.draw();
     this.stretch();
   }
 
+  // Look what the server told of the tiles that are shown now.
+  async tellScale() {
+    const { layer, stretched } = this;
+    const mine = (this.looking = {});
+    const shown = stretched && layer.visible ? this.actions.shown(layer, stretched.order) : [];
+    const told = await this.actions.told.together(shown, this.problem.hidden);
+    if (mine !== this.looking) return;
+    const { exact, halo, pinned } = layer;
+    const resolution = stretched ? stretched.degrees * 3600 : null;
+    this.note.textContent = scaleWord(told, { asked: exact, halo, pinned, resolution, length: arc });
+  }
+
   async watch() {
+    this.tellScale();
     try {
       this.tell((await ask(`${this.actions.base}cupola/tiles/${this.layer.hash}/problem`, this.signal)).problem);
     } catch {

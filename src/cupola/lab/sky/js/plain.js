@@ -4,6 +4,7 @@
 const POLL_MS = 2000;
 const SETTLED_MS = 400;
 const CLOSE = 1e-9;
+const COARSEST_LISTED = 3;
 const SURVEYS = {
   "": "no survey",
   "CDS/P/DSS2/color": "DSS2 colour",
@@ -87,6 +88,7 @@ function look(layer, token) {
   if (layer.vmin.length) query.set("vmin", layer.vmin.join(","));
   if (layer.vmax.length) query.set("vmax", layer.vmax.join(","));
   if (layer.scale !== "linear") query.set("scale", layer.scale);
+  if (layer.exact) query.set("exact", "1");
   if (layer.v) query.set("v", layer.v);
   if (token) query.set("_xsrf", token);
   return query.toString();
@@ -94,6 +96,26 @@ function look(layer, token) {
 
 function hips(base, layer) {
   return new URL(`${base}cupola/hips/${layer.hash}/${look(layer, xsrf())}`, location.href).href;
+}
+
+// Addresses of a layer's tiles that are in view: Aladin shows the order that fits its own pixels, down to the deepest.
+function tilesInView(view, address, deepest) {
+  const { wasm } = view.view;
+  const order = Math.min(wasm.getNOrder(), deepest);
+  // Aladin lists no cells of the coarsest orders.
+  const listed = Math.max(order, COARSEST_LISTED);
+  const cells = Array.from(wasm.getVisibleCells(listed), ({ ipix }) => Math.floor(Number(ipix) / 4 ** (listed - order)));
+  return [...new Set(cells)].map(
+    (cell) => `${address}/Norder${order}/Dir${Math.floor(cell / 10000) * 10000}/Npix${cell}.png`,
+  );
+}
+
+// A size of pixels on the sky, given in arcseconds.
+function arc(seconds) {
+  const nice = (size) => Number(size.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 3 });
+  if (seconds >= 3600) return `${nice(seconds / 3600)}°`;
+  if (seconds >= 60) return `${nice(seconds / 60)}′`;
+  return `${nice(seconds)}″`;
 }
 
 // The rows of a catalogue travel packed; only a click needs them.

@@ -62,6 +62,7 @@ class Sky {
     this.view.view.empty = false;
     this.layers = new Layers(A, this.view, this.base, (text) => this.tell(text));
     this.overlays = new Overlays(A, this.view);
+    this.told = new Told(this.end.signal, () => ({ "X-XSRFToken": xsrf() }));
     this.controls();
     this.listen();
     this.redraw();
@@ -135,6 +136,7 @@ class Sky {
       this.telling = true;
       this.save({ ...this.said, placed: true });
       this.telling = false;
+      for (const entry of this.entries.values()) entry.tellScale();
     }, SETTLED_MS);
   }
 
@@ -186,6 +188,8 @@ class Sky {
       change: (id, values) => this.save({ layers: this.model.get("layers").map((one) => (one.id === id ? { ...one, ...values } : one)) }),
       move: (id, step) => this.move(id, step),
       look: (about) => this.look(about),
+      told: this.told,
+      shown: (layer, deepest) => tilesInView(this.view, hips(this.base, layer), deepest),
       known: (about) => {
         // The first layer decides where the map looks, unless somebody did.
         if (this.fitted || this.model.get("placed")) return;
