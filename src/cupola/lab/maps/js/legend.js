@@ -224,7 +224,8 @@ async function freshen(layer) {
     const { obj } = await promised;
     if (!obj || !obj._map) continue;
     for (const tile of Object.values(obj._tiles || {})) {
-      const url = obj.getTileUrl(tile.coords);
+      // A copy of the world beside the first shows the first one's tiles.
+      const url = obj.getTileUrl(obj._wrapCoords(tile.coords));
       if (!tile.current || new URL(tile.el.src, location.href).href === new URL(url, location.href).href) continue;
       const asked = tile.cupolaAsked || {};
       if (asked.url === url && performance.now() - asked.time < ASK_AGAIN_MS) continue;
