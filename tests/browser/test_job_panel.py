@@ -98,6 +98,8 @@ def lab(portal, tmp_path_factory):
         f"--port={httpx.URL(made.url).port}", "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0",
         "--ServerApp.base_url=/user/ada/lab-1/", f"--ServerApp.root_dir={work}",
         "--ServerApp.jpserver_extensions", "cupola.lab.extension=True",
+        # Takes seconds to load, and has nothing to do here.
+        "--ServerApp.jpserver_extensions", "voila.server_extension=False",
     ]  # fmt: skip
     log = folder / "server.log"
     with log.open("w") as output:
