@@ -15,6 +15,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -82,17 +83,13 @@ def test_real_bands_of_two_resolutions(data, tmp_path):
     [
         "isis3/ulcn2005_lpo_downsampled.cub",
         "isis3/vest64_dtm_specialpixels_downsampled.cub",
-        "isis3/DTM_2Bands_cropped.cub",
-        "isis3/ctxTestImage.cub",
         "pds4/CAS-MCO-2016-11-26T22.50.30.181-RED-01012-B1_proj_rdrgen.xml",
-        "pds4/CAS-MCO-2016-11-26T22.50.30.181-RED-01012-B1_rdrgen.xml",
         "pds3/V00821003RDR_cropped.QUB",
         "jp2/B07.jp2",
-        "cog/cog_dateline.tif",
-        "dem/Copernicus_DSM_COG_30_S90_00_W164_00_DEM.tif",
     ],
 )
 def test_real_files_of_all_kinds(data, tmp_path, file):
+    # All others are in test_formats_files.py; these are compared with what rasterio alone reads.
     image = collections.open(data / file)
     path = write_product(
         image["b1"] * 2 if "b1" in image.bands else image[image.bands[0]] * 2, image.items[0], tmp_path
@@ -123,9 +120,17 @@ def test_empty_band_makes_an_empty_product(data, tmp_path):
 
 
 def test_across_the_antimeridian_the_geometry_is_cut(data, tmp_path):
-    image = collections.open(data / "cog" / "cog_dateline.tif")
+    with rasterio.open(data / "cog" / "cog_dateline.tif") as whole:
+        # The same place with coarser pixels: the outline is what counts.
+        few, place = whole.read(out_shape=(1, 94, 93)), whole.transform * Affine.scale(25, 25)
+        with rasterio.open(
+            tmp_path / "dateline.tif", "w", driver="GTiff", count=1, dtype="uint16", width=93, height=94, crs=whole.crs,
+            transform=place,
+        ) as coarse:  # fmt: skip
+            coarse.write(few)
+    image = collections.open(tmp_path / "dateline.tif")
     document = json.loads(
-        write_product(image["b1"], image.items[0], tmp_path).with_suffix(".json").read_text()
+        write_product(image["b1"], image.items[0], tmp_path / "out").with_suffix(".json").read_text()
     )
     assert document["bbox"][0] > document["bbox"][2]
     assert document["geometry"]["type"] == "MultiPolygon"
@@ -183,10 +188,10 @@ def reach(band, halo):
     return ndimage.maximum_filter(np.nan_to_num(band, nan=-1.0), 2 * halo + 1, mode="nearest")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    width=st.integers(1, 200),
-    height=st.integers(1, 200),
+    width=st.integers(1, 130),
+    height=st.integers(1, 130),
     block=st.sampled_from([16, 32, 64, None]),
     size=st.sampled_from([16, 48, 64]),
     halos=st.lists(st.integers(0, 5), min_size=1, max_size=3),
@@ -213,11 +218,12 @@ def test_windows_with_halo_equal_the_whole_array(  # noqa: PLR0913, PLR0917 - wh
     assert np.array_equal(found, expected)
 
 
-def test_more_than_one_window_per_product(tmp_path, write_image):
+def test_more_than_one_window_per_product(tmp_path, write_image, monkeypatch):
+    monkeypatch.setattr("cupola.lab.chains.runs.fullres._WINDOWS", (256,))
     random = np.random.default_rng(5)
-    array = random.integers(1, 9000, (1300, 2500)).astype("uint16")
+    array = random.integers(1, 9000, (330, 630)).astype("uint16")
     path = write_image(
-        tmp_path / "big.tif", array, tiled=True, blockxsize=512, blockysize=512, compress="deflate"
+        tmp_path / "big.tif", array, tiled=True, blockxsize=128, blockysize=128, compress="deflate"
     )
     image = collections.open(path)
     chain = image["b1"].map(lambda band: ndimage.maximum_filter(band, 7), halo=3)
@@ -249,6 +255,7 @@ def test_wrong_packing_is_told(options, words):
         Packing.of(**{"scale": None, "nodata": None, **options})
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(-5, 5, width=32) | st.just(float("nan")), min_size=1),
     st.sampled_from(["int16", "int32"]),

@@ -167,7 +167,7 @@ def test_what_another_collection_adds_is_an_input_too(scene, tmp_path, write_ima
 @pytest.fixture(scope="module")
 def swaths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("s5p")
-    list(sentinel5p.write(folder, scanlines=120, pixels=80))
+    list(sentinel5p.write(folder, scanlines=80, pixels=50))
     return folder
 
 

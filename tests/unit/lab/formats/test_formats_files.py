@@ -154,32 +154,14 @@ def test_file_that_is_no_image_says_what_to_do(data, file):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_opened_tiled_and_computed(data, file):
-    collection = collections.open(data / file)
-    band = collection.items[0].band(collection.bands[0])[0]
-    tms = FILES[file]
-    if tms == NOWHERE:
-        assert collection.body is None
-        with pytest.raises(BodyError, match="no coordinate system"):
-            tile(collection[collection.bands[0]], EARTH, 0, 0, 0)
-    else:
-        assert bodies.tms_name(collection.body, bodies.best_projection(collection.bbox)) == tms
-    values = full(band) * 2 + 1
-    chain = collection[collection.bands[0]] * 2 + 1
-    found = tile(chain, tms, *place_of(band, values, tms))
-    assert found.valid.any() == (file != EMPTY)
-    if found.valid.any():
-        # Nearest pixels of the file itself, as the tile is no coarser: every value is one of the file's.
-        assert np.isin(np.unique(found.data[np.isfinite(found.data)]), values).all()
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_product_of_a_chain(data, file, tmp_path):
+def test_opened_tiled_computed_and_written(data, file, tmp_path):
     collection = collections.open(data / file)
     item = collection.items[0]
     band = item.band(collection.bands[0])[0]
     values = full(band) * 2 + 1
-    path = write_product(collection[collection.bands[0]] * 2 + 1, item, tmp_path / "products")
+    chain = collection[collection.bands[0]] * 2 + 1
+    check_tile(file, chain, band, values)
+    path = write_product(chain, item, tmp_path / "products")
     made = collections.open(path)
     assert (made.body and made.body.name) == (item.body and item.body.name)
     written = full(made.items[0].band(made.bands[0])[0])
@@ -190,3 +172,19 @@ def test_product_of_a_chain(data, file, tmp_path):
     else:
         assert np.array_equal(written, values, equal_nan=True)
         assert type(describe(str(path)).placement) is type(image.placement)
+
+
+def check_tile(file, chain, band, values):
+    """Look at a tile of an image on its own body: it has values of the file and no others."""
+    tms, collection = FILES[file], chain.collection
+    if tms == NOWHERE:
+        assert collection.body is None
+        with pytest.raises(BodyError, match="no coordinate system"):
+            tile(chain, EARTH, 0, 0, 0)
+    else:
+        assert bodies.tms_name(collection.body, bodies.best_projection(collection.bbox)) == tms
+    found = tile(chain, tms, *place_of(band, values, tms))
+    assert found.valid.any() == (file != EMPTY)
+    if found.valid.any():
+        # Nearest pixels of the file itself, as the tile is no coarser: every value is one of the file's.
+        assert np.isin(np.unique(found.data[np.isfinite(found.data)]), values).all()
