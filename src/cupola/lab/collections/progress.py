@@ -38,6 +38,7 @@ class Progress:
         self._done = 0
         self._begun = self._told = time.monotonic()
         self._bar: Any = None
+        self._shown: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +48,9 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+        if self._shown is not None:
+            # A page that is drawn later, such as a dashboard, would look for a bar that is closed.
+            self._shown.update({"text/plain": ""}, raw=True)
         if kind is None and self._call is not None:
             self._call(self._done, self._total or self._done)
 
@@ -65,6 +69,10 @@ class Progress:
     def _show(self) -> None:
         if self._bar is None:
             self._bar = _bar(self._what, self._total)
+            if hasattr(self._bar, "container"):
+                from IPython.display import display
+
+                self._shown = display(self._bar.container, display_id=True)
         if self._bar is not None:
             self._bar.update(self._done - self._bar.n)
 
@@ -77,9 +85,12 @@ def _bar(what: str, total: int) -> Any:
         return None
     try:
         if notebook:
-            from tqdm.auto import tqdm
+            from tqdm.notebook import tqdm_notebook as tqdm
         else:
             from tqdm import tqdm
     except ImportError:
         return None
-    return tqdm(total=total or None, unit=f" {what}", desc="Looking through the collection", leave=False)
+    options = {"display": False} if notebook else {}
+    return tqdm(
+        total=total or None, unit=f" {what}", desc="Looking through the collection", leave=False, **options
+    )

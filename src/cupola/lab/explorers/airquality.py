@@ -172,8 +172,10 @@ class AirQualityStudy(Explorer):
             widgets.FloatSlider, "Quality from", min=0, max=1, step=0.05, value=0.75, continuous_update=False
         )
         self.what = self.control(widgets.Dropdown, "Show", options=("difference", "first", "second"))
-        self.map = Map(height="520px")
-        self.plot = plots.empty("Press “Measure the regions”: their means appear here")
+        self.map = Map(height="520px", body="Earth", basemap="land", graticule=True)
+        # First, so that the map looks at them: swaths go around half the world.
+        self.map.add(self.regions, name="Regions", style={"fill": False, "weight": 1.5, "color": "#222"})
+        self.plot = plots.Plot("Press “Measure the regions”: their means appear here")
         self.result = widgets.HTML()
         self.table: Any = None
         self.watch(self._draw, self.first, self.second, self.quality, self.what)
@@ -215,18 +217,19 @@ class AirQualityStudy(Explorer):
         if self.what.value == "difference":
             options = {"cmap": "RdBu_r", "vmin": -60, "vmax": 60}
         self.map.add(chain, name="Nitrogen dioxide", unit="µmol m⁻²", **options)
-        self.map.add(self.regions, name="Regions")
-        self.tell(
-            f"{self.what.value}: {self.first.value} and {self.second.value}, quality from {self.quality.value:g}"
-        )
+        shown = {
+            "first": f"Mean of {self.first.value}",
+            "second": f"Mean of {self.second.value}",
+            "difference": f"Difference: {self.second.value} less {self.first.value}",
+        }
+        self.tell(f"{shown[self.what.value]}, quality from {self.quality.value:g}")
 
     def measure(self) -> None:
         """Measure the regions in both periods, and show them as a plot and a table."""
         self.tell("Measuring ...")
         self.table = self.study.table(self.regions)
         names = list(self.table["name"])
-        plots.show_bars(
-            self.plot,
+        self.plot.show(
             "Nitrogen dioxide by region",
             [
                 plots.bars(self.first.value, names, self.table["before"], self.table["before_std"]),

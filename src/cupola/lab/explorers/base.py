@@ -89,6 +89,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
                 action()
             except CupolaError as error:
                 self.tell(str(error), wrong=True)
+            except Exception as error:
+                # Whoever sees a dashboard sees no log; whoever reads the log wants to know where it was.
+                self.tell(f"This did not work, which is a fault of the explorer: {error!r}.", wrong=True)
+                raise
 
         return handle
 

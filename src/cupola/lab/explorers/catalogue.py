@@ -9,9 +9,9 @@ import ipywidgets as widgets
 
 from cupola.exceptions import CupolaError
 from cupola.lab import collections
-from cupola.lab.bodies import SKY
+from cupola.lab.bodies import EARTH, SKY
 from cupola.lab.explorers.base import Explorer
-from cupola.lab.explorers.footprints import MOST, footprints
+from cupola.lab.explorers.footprints import LINES, MOST, footprints
 from cupola.lab.maps import Map
 from cupola.lab.sky.skymap import SkyMap
 
@@ -127,9 +127,10 @@ def _shown(chosen: Collection, *, images: bool) -> Map | SkyMap:
     if body is not None and body.name == SKY.name:
         sky = SkyMap(height="480px")
         return sky.add(chosen, name="Images", scale="asinh", cmap="gray") if images and len(chosen) else sky
-    view = Map(height="480px", body=None if body is None else body.name)
+    basemap = "land" if body is not None and body.name == EARTH.name else None
+    view = Map(height="480px", body=None if body is None else body.name, basemap=basemap)
     if images and len(chosen):
         view.add(chosen, name="Images")
     if body is not None:
-        view.add(footprints(chosen), name="Outlines")
+        view.add(footprints(chosen), name="Outlines", style=LINES)
     return view

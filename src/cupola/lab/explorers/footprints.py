@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     from cupola.lab.collections import Item
 
-__all__ = ["MOST", "footprints"]
+__all__ = ["LINES", "MOST", "footprints"]
+
+LINES = {"fill": False, "weight": 2}
+"""How outlines look: through a tint the images would have other colours, and clicks would not reach them."""
 
 MOST = 500
 """Outlines drawn at most: more are a blot, and slow."""

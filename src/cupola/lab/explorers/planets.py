@@ -9,8 +9,8 @@ import ipywidgets as widgets
 from cupola.exceptions import CupolaError
 from cupola.lab import bodies, collections
 from cupola.lab.explorers.base import Explorer
-from cupola.lab.explorers.footprints import footprints
-from cupola.lab.maps import Map
+from cupola.lab.explorers.footprints import LINES, footprints
+from cupola.lab.maps import Map, features
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,15 +54,18 @@ class PlanetExplorer(Explorer):
         elsewhere = (bodies.EARTH.name, bodies.SKY.name)
         self.infos = [info for info in collections.known() if info.body and info.body not in elsewhere]
         names = sorted({info.body for info in self.infos if info.body})
-        self.body = self.control(
-            widgets.Dropdown, "Body", options=names, value=body if body in names else next(iter(names), None)
-        )
+        # Bodies of which there is no image have names at least.
+        names += [name for name in features.named_bodies() if name not in (*names, *elsewhere)]
+        if body is not None and body not in names:
+            names.append(bodies.body_named(body).name)
+        self.body = self.control(widgets.Dropdown, "Body", options=names, value=body or names[0])
         self.projection = self.control(widgets.Dropdown, "Map", options=PROJECTIONS)
         self.collection_name = self.control(widgets.Dropdown, "Collection", options=[])
         self.band = self.control(widgets.Dropdown, "Band", options=[])
         self.mission = self.control(widgets.Dropdown, "Mission", options=[ALL])
+        self.names = self.control(widgets.Checkbox, "names of places", value=True, indent=False)
         self.feature = self.control(
-            widgets.Text, "Go to", placeholder="Olympus Mons", continuous_update=False
+            widgets.Combobox, "Go to", placeholder="Olympus Mons", continuous_update=False
         )
         self.map = Map(height="560px", body=self.body.value or "Mars")
         self.place = widgets.VBox([self.map], layout=widgets.Layout(width="100%"))
@@ -72,38 +75,70 @@ class PlanetExplorer(Explorer):
         self.watch(self._projection, self.projection)
         self.watch(self._collection, self.collection_name)
         self.watch(self._layers, self.band, self.mission)
+        self.watch(self._names, self.names)
         self.watch(self._go, self.feature)
         self.arrange(
-            [self.body, self.projection, self.collection_name, self.band, self.mission, self.feature],
+            [
+                self.body,
+                self.projection,
+                self.collection_name,
+                self.band,
+                self.mission,
+                self.names,
+                self.feature,
+            ],
             self.place,
         )
-        if names:
-            self.guarded(self._body)()
-        else:
-            self.tell("This session's volumes hold no images of planets or moons.")
+        self.guarded(self._body)()
 
     def _body(self) -> None:
         """Begin with another body: its collections, and the map that suits the first one."""
         names = [info.name for info in self.infos if info.body == self.body.value]
         with self.quiet():
             self.collection_name.options = names
-            self.collection_name.value = names[0]
-            box = next(info.bbox for info in self.infos if info.name == names[0])
+            self.collection_name.value = next(iter(names), None)
+            box = next((info.bbox for info in self.infos if [info.name] == names[:1]), None)
             self.projection.value = bodies.best_projection(box) if box else "eqc"
         self._new_map()
         self._collection()
+        # After the images, at which the map looks first.
+        self._names()
 
     def _projection(self) -> None:
         self._new_map()
         self._layers()
+        self._names()
 
     def _new_map(self) -> None:
         old = self.map
         self.map = Map(height="560px", body=self.body.value, projection=self.projection.value)
         self.place.children = (self.map,)
+        self.feature.options = [feature.name for feature in self.map.features]
         old.close()
 
+    def _names(self) -> None:
+        """Write the names of places on the map, or take them away."""
+        shown = self.map.features if self.names.value else []
+        points = [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Point", "coordinates": [one.longitude, one.latitude]},
+                "properties": {"name": one.name, "kind": one.kind, "diameter (km)": one.diameter},
+            }
+            for one in shown
+        ]
+        look = {"radius": 3, "weight": 1, "color": "#b3261e", "label": "name"}
+        self.map.add({"type": "FeatureCollection", "features": points}, name="Names", style=look)
+
     def _collection(self) -> None:
+        if self.collection_name.value is None:
+            self.collection = None
+            with self.quiet():
+                self.band.options, self.mission.options = [], [ALL]
+            self.tell(
+                f"This session's volumes hold no images of {self.body.value}; its names are on the map."
+            )
+            return
         self.collection = collections.open(self.collection_name.value)
         self._missions = missions(self.collection)
         with self.quiet():
@@ -119,7 +154,7 @@ class PlanetExplorer(Explorer):
             return
         self.map.add(self.collection[self.band.value], name="Images", cmap="gray")
         items = list(self.collection) if self.mission.value == ALL else self._missions[self.mission.value]
-        self.map.add(footprints(items), name="Outlines")
+        self.map.add(footprints(items), name="Outlines", style=LINES)
         self.tell(f"{self.body.value}: {self.collection.title or self.collection.id}, {len(items):,} images")
 
     def _go(self) -> None:

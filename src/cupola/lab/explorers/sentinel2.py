@@ -127,9 +127,10 @@ class Sentinel2Explorer(Explorer):
         self.what = self.control(widgets.Dropdown, "Show", options=[*PICTURES, *self._indices()])
         self.composite = self.control(widgets.Dropdown, "Composite", options=COMPOSITES)
         self.clouds = self.control(widgets.Checkbox, "with clouds", value=False, indent=False)
-        self.name = self.control(widgets.Text, "Name", value="ndvi")
+        self._own_name = ""
+        self.name = self.control(widgets.Text, "Name", value=self._own_name)
         self.map = Map(height="520px")
-        self.series = plots.empty("Click on the map: the place's values through time appear here")
+        self.series = plots.Plot("Click on the map: the place's values through time appear here")
         self.watch(self._draw, self.days, self.what, self.composite, self.clouds)
         self.arrange(
             [
@@ -178,6 +179,8 @@ class Sentinel2Explorer(Explorer):
         elif name in PICTURES and self.composite.value != COMPOSITES[-1]:
             options = {"vmin": 0.0, "vmax": 0.3}
         self.map.add(chain, name="Sentinel-2", **options)
+        if self.name.value == self._own_name:
+            self._own_name = self.name.value = name.casefold().replace(" ", "-")
         meaning = (
             f"{name}: {INDICES[name].text}" if name in INDICES else f"{name}: {', '.join(PICTURES[name])}"
         )
@@ -203,7 +206,7 @@ class Sentinel2Explorer(Explorer):
             for number, title in enumerate(titles)
         ]
         place = f"{abs(latitude):.4f}° {'N' if latitude >= 0 else 'S'}, {longitude:.4f}° E"
-        plots.show_lines(self.series, f"{name} at {place}", traces, x="day", y=name)
+        self.series.show(f"{name} at {place}", traces, x="day", y=name)
 
     def _run(self) -> None:
         self.job = self.chain.run(self.name.value or self.what.value)

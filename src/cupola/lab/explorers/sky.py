@@ -106,7 +106,7 @@ class SkyExplorer(Explorer):
         )
         self.sigma = self.control(widgets.BoundedFloatText, "Sigma", min=2, max=100, value=8)
         self.map = SkyMap(height="520px")
-        self.plot = plots.empty("Press “Find sources”: how many there are of each brightness appears here")
+        self.plot = plots.Plot("Press “Find sources”: how many there are of each brightness appears here")
         self.sources: Any = None
         self.watch(self._draw, self.frame, self.band, self.scale, self.cmap)
         self.arrange(
@@ -157,12 +157,11 @@ class SkyExplorer(Explorer):
         brightness = np.asarray(self.sources["value"], dtype=float)
         edges = np.geomspace(brightness.min(), brightness.max() * 1.0001, 25)
         counts, _ = np.histogram(brightness, edges)
-        plots.show_lines(
-            self.plot,
+        self.plot.show(
             f"{len(self.sources)} sources in {item}",
             [plots.line("sources", np.sqrt(edges[1:] * edges[:-1]), counts)],
             x="value above the background",
             y="sources",
+            xaxis_type="log",
         )
-        self.plot.update_layout(xaxis={"type": "log"})
         self.tell(f"{len(self.sources)} sources in {item}; click one to see its row.")

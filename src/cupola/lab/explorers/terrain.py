@@ -51,7 +51,7 @@ class TerrainExplorer(Explorer):
         self.eye = self.control(widgets.BoundedFloatText, "Eye (m)", min=0, max=10_000, value=2)
         self.reach = self.control(widgets.BoundedFloatText, "Reach (km)", min=0.1, max=500, value=5)
         self.map = Map(height="520px")
-        self.plot = plots.empty("Choose “profile” and click twice: the heights along the line appear here")
+        self.plot = plots.Plot("Choose “profile” and click twice: the heights along the line appear here")
         self._begin: tuple[float, float] | None = None
         self.watch(self._draw, self.what, self.azimuth, self.altitude, self.interval)
         self.watch(self._forget, self.clicks)
@@ -112,11 +112,11 @@ class TerrainExplorer(Explorer):
         profile = self.heights.profile([begin, end])
         kilometres = profile["distance"] / 1000
         line = plots.line("height", kilometres, profile["value"], points=False)
-        plots.show_lines(self.plot, "Profile", [line], x="km", y="m")
+        self.plot.show("Profile", [line], x="km", y="m")
         self.map.add(
             {"type": "LineString", "coordinates": [list(begin), list(end)]},
             name="Profile",
-            style={"color": "#d62728"},
+            style={"color": "#d62728", "interactive": False},
         )
         self.tell(f"The profile is {kilometres.max():.2f} km long.")
 
@@ -125,7 +125,9 @@ class TerrainExplorer(Explorer):
         seen = self.heights.viewshed(
             longitude, latitude, height=self.eye.value, radius=1000 * self.reach.value
         )
-        self.map.add(_outline(seen), name="Seen from here", style={"color": "#1f77b4", "fillOpacity": 0.35})
+        # The next click may well be on ground that is seen from here.
+        style = {"color": "#1f77b4", "weight": 0.5, "fillOpacity": 0.35, "interactive": False}
+        self.map.add(_outline(seen), name="Seen from here", style=style)
         share = float(np.nanmean(seen.values))
         self.tell(
             f"{100 * share:.0f} % of the ground within {self.reach.value:g} km is seen from {self.eye.value:g} m above it."

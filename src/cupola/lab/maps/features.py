@@ -16,7 +16,7 @@ from cupola.exceptions import InputError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Feature", "find", "known", "read"]
+__all__ = ["Feature", "find", "known", "named_bodies", "read"]
 
 COLUMNS = {
     "name": ("name", "clean_name", "feature_name", "feature"),
@@ -53,6 +53,11 @@ def _own() -> dict[str, list[list[Any]]]:
         Path(__file__).with_name("features.json").read_text("utf-8")
     )
     return found
+
+
+def named_bodies() -> list[str]:
+    """Return the bodies of which there are well-known features."""
+    return list(_own())
 
 
 def known(body: str) -> list[Feature]:

@@ -181,7 +181,8 @@ class Map(Looking, ipyleaflet.Map):  # type: ignore[misc]
         way
             ``tiles``, ``view`` (one image for the whole viewport, for slow functions), or ``auto``: what is cheaper.
         style
-            Of points, lines and areas: Leaflet's path options, such as ``{"color": "red", "weight": 2}``.
+            Of points, lines and areas: Leaflet's path options, such as ``{"color": "red", "weight": 2}``; ``label`` is
+            the property that is written beside each of up to 500 shapes.
 
         Returns
         -------

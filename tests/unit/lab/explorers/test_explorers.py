@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -89,6 +91,7 @@ def test_pictures_indices_and_composites_of_sentinel_2(opened):
     assert explorer.chain.hash != first
     explorer.composite.value = "median"
     assert explorer.chain.reduced
+    assert explorer.name.value == "ndvi"
     explorer.days.value = "2026-08-16"
     assert len(explorer.chosen) == 3
     (layer,) = explorer.map.chain_layers
@@ -145,6 +148,25 @@ def test_terrain_is_shaded_profiled_and_looked_over(opened):
     assert "Seen from here" in layers(explorer)
 
 
+def test_an_explorer_begins_without_plotly():
+    # It takes longer to load than all else; a kernel of its own, as other tests have loaded it already.
+    lines = """
+import sys
+from cupola.lab.explorers import AirQualityStudy
+AirQualityStudy()
+print("plotly" in sys.modules, "scipy" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False", "False"]
+
+
+def test_a_fault_of_an_explorer_is_told_and_raised(opened):
+    explorer = opened("TerrainExplorer")
+    with pytest.raises(ZeroDivisionError):
+        explorer.guarded(lambda: 1 / 0)()
+    assert "a fault of the explorer" in explorer.said
+
+
 def test_terrain_of_another_body(opened):
     explorer = opened("TerrainExplorer", "mars-crater")
     assert explorer.map.body.name == "Mars"
@@ -159,10 +181,13 @@ def test_what_is_wrong_is_said_below_the_map(opened):
 
 def test_planets_missions_and_names(opened):
     explorer = opened("PlanetExplorer", "Moon")
-    assert explorer.body.options == ("Mars", "Moon")
+    assert explorer.body.options[:3] == ("Mars", "Moon", "Mercury")
     assert explorer.projection.value == "spolar"
     assert explorer.map.body.name == "Moon"
-    assert {"Images", "Outlines"} <= layers(explorer)
+    assert {"Images", "Outlines", "Names"} <= layers(explorer)
+    explorer.body.value = "Venus"
+    assert "no images of Venus" in explorer.said
+    assert layers(explorer) == {"Names"}
     explorer.body.value = "Mars"
     assert explorer.map.body.name == "Mars"
     assert explorer.mission.options == ("all", "made-up")
@@ -170,6 +195,9 @@ def test_planets_missions_and_names(opened):
     assert explorer.map.center[0] == pytest.approx(18.65, abs=0.5)
     explorer.feature.value = "Olimpus Monz"
     assert "role='alert'" in explorer.said
+    assert "Olympus Mons" in explorer.feature.options
+    explorer.names.value = False
+    assert next(one.count for one in explorer.map.vector_layers if one.name == "Names") == 0
     assert missions(explorer.collection).keys() == {"made-up"}
 
 

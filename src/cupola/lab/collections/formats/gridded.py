@@ -376,9 +376,10 @@ def read_geolocation(
     ImageError
         When they cannot be read.
     """
-    with open_store(path) as store:
+    # One array after the other: going through all that such a file holds takes longer than reading both.
+    with open_store(path, longitude) as first, open_store(path, latitude) as second:
         try:
-            x, y = _decoded(store.variables[longitude]), _decoded(store.variables[latitude])
+            x, y = _decoded(first.variables[longitude]), _decoded(second.variables[latitude])
         except (KeyError, OSError, ValueError, RuntimeError) as error:
             raise ImageError(f"{path} cannot be read to its end: the file is damaged or cut off.") from error
     if x.ndim == 1:
@@ -397,8 +398,7 @@ def open_variable(image: Image, revision: tuple[int, int]) -> ArrayDataset:
         When the file is damaged or the variable is gone.
     """
     path, name = split(image.path)
-    with open_store(path) as whole:
-        part = _find(_wanted_parts(whole, path), name, path)
+    part = _part_of(path, revision, name)
     store = open_store(path, part.name)
     variable = store.variables[part.name]
     others = [side for number, side in enumerate(variable.shape) if number not in (part.rows, part.columns)]
@@ -417,6 +417,13 @@ def open_variable(image: Image, revision: tuple[int, int]) -> ArrayDataset:
         return read
 
     return ArrayDataset(image, [layer(place) for place in np.ndindex(*others)], store.close)
+
+
+@lru_cache(maxsize=1024)
+def _part_of(path: str, _revision: tuple[int, int], name: str) -> _Part:
+    """Return which variable is meant; what a file holds is looked through once, not for each reader of it."""
+    with open_store(path) as whole:
+        return _find(_wanted_parts(whole, path), name, path)
 
 
 def _chunk_bytes(variable: Variable) -> int:

@@ -212,6 +212,10 @@ function properties(feature) {
   return box;
 }
 
+// More names than these cover what they name, and make the page slow.
+const MOST_LABELS = 500;
+const LABEL = { permanent: true, direction: "right", offset: [4, 0], className: "cupola-name" };
+
 // A vector layer on a canvas of its own: thousands of shapes as SVG would make the page slow.
 function vectorLayer(vector, { leaflet, plane }) {
   const name = pane(leaflet, `cupola-vector-${vector.model_id}`, 420);
@@ -224,7 +228,12 @@ function vectorLayer(vector, { leaflet, plane }) {
     ...flip,
     style: () => style,
     pointToLayer: (_, latlng) => window.L.circleMarker(latlng, { radius: 5, ...style }),
-    onEachFeature: (feature, layer) => layer.bindPopup(() => properties(feature), { maxHeight: 220 }),
+    onEachFeature: (feature, layer) => {
+      layer.bindPopup(() => properties(feature), { maxHeight: 220 });
+      const said = feature.properties?.[style.label];
+      // Text, and no markup: names come from files of others.
+      if (said && vector.get("count") <= MOST_LABELS) layer.bindTooltip(element("span", "", String(said)), LABEL);
+    },
   });
   return drawn;
 }
