@@ -34,9 +34,9 @@ def until(condition, what):
 
 
 @pytest.fixture(scope="session", params=["htcondor", "slurm"])
-def pool(request):
-    """Both pools, one after the other."""
-    return request.getfixturevalue(f"{request.param}_pool")
+def pool(request, htcondor_pool, slurm_pool):
+    """Both pools, one after the other; named here, so that these tests are where the pools are (`support.lanes`)."""
+    return {"htcondor": htcondor_pool, "slurm": slurm_pool}[request.param]
 
 
 @pytest.fixture

@@ -47,12 +47,6 @@ def _nothing_left(tmp_path):
     assert left == []
 
 
-@pytest.fixture
-def request_fixture(request):
-    """Return a function that asks for a fixture: here `request` is that of a job."""
-    return request.getfixturevalue
-
-
 def _belongs(process, folder):
     try:
         home = process.environ().get("HOME", "")
@@ -221,8 +215,10 @@ async def test_limits_hold_when_a_supervisor_and_the_portal_are_killed(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["htcondor", "slurm"])
-async def test_on_a_real_pool_ten_jobs_leave_room_for_the_one_of_another(tmp_path, request_fixture, name):
-    engine = request_fixture(f"{name}_pool").engine()
+async def test_on_a_real_pool_ten_jobs_leave_room_for_the_one_of_another(
+    tmp_path, htcondor_pool, slurm_pool, name
+):
+    engine = {"htcondor": htcondor_pool, "slurm": slurm_pool}[name].engine()
     limits = limits_of(Profile(cores=2, memory_mib=4096, job_cores=2))
     ada, eve = tmp_path / "ada", tmp_path / "eve"
     async with job_service(tmp_path, engines={name: engine}, limits=limits) as service:
