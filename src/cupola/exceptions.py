@@ -24,6 +24,7 @@ answers with. The text is one sentence for a person, with the way out.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 __all__ = [
@@ -46,12 +47,47 @@ __all__ = [
 ]
 
 
+_CELLS = re.compile(r"ipykernel_|ipython-input-")
+"""What the files of a notebook's cells are called."""
+
+
 class CupolaError(Exception):
     """The root: catch this to catch all that Cupola raises on purpose."""
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong"
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the person's own lines and the sentence; ``%xmode Verbose`` shows all."""
+        import traceback
+
+        if _wants_all():
+            return traceback.format_exception(self)
+        lines = []
+        for frame in traceback.extract_tb(self.__traceback__):
+            if not _is_of_a_library(frame.filename):
+                where = "This cell" if _CELLS.search(frame.filename) else frame.filename
+                lines.append(f"{where}, line {frame.lineno}: {frame.line}")
+        return [*lines, f"{type(self).__name__}: {self}"]
+
+
+def _wants_all() -> bool:
+    """Tell whether the person asked IPython for everything it knows of an error."""
+    import sys
+
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and shell.InteractiveTB.mode == "Verbose"
+
+
+def _is_of_a_library(path: str) -> bool:
+    """Tell whether a file belongs to Cupola, to Python or to a package, rather than to a person."""
+    import sysconfig
+    from pathlib import Path
+
+    place = Path(path)
+    homes = (Path(__file__).parent, sysconfig.get_path("stdlib"))
+    return "site-packages" in place.parts or any(place.is_relative_to(home) for home in homes)
 
 
 class ConfigError(CupolaError):
