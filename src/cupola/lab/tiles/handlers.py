@@ -199,7 +199,8 @@ class ProblemHandler(ChainHandler):
     @authorized
     def get(self, chain: str) -> None:
         """Answer with the last problem, or with null, and how often tiles that lacked images have become whole."""
-        problem = self.service.problems.last(chain)
+        self.service.looked_at(chain)
+        problem = self.service.problem(chain)
         self.set_header("Cache-Control", "no-store")
         tiles = self.service.problems.count(chain)
         told = {"problem": problem.to_json() if problem else None, "tiles": tiles}

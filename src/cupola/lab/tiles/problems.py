@@ -52,6 +52,8 @@ class _Chain:
         self.tiles: OrderedDict[str, TileProblem] = OrderedDict()
         self.strikes = 0
         self.rest_until = 0.0
+        self.group = ""
+        self.notes: dict[str, str] = {}
 
 
 class Problems:
@@ -87,10 +89,27 @@ class Problems:
             entry.strikes = 0
             entry.rest_until = 0.0
 
-    def last(self, chain: str) -> TileProblem | None:
-        """Return the newest problem of `chain`."""
+    def note(self, chain: str, group: str, tile: str, sentence: str) -> None:
+        """Remember what a tile that was made lacks, and forget what was said of other groups (zoom levels)."""
         entry = self._chains.get(chain)
-        return next(reversed(entry.tiles.values()), None) if entry is not None else None
+        if entry is None:
+            if not sentence:
+                return
+            entry = self._chains[chain] = _Chain()
+        if entry.group != group:
+            entry.group, entry.notes = group, {}
+        entry.notes.pop(tile, None)
+        if sentence and len(entry.notes) < TILES:
+            entry.notes[tile] = sentence
+
+    def last(self, chain: str) -> TileProblem | None:
+        """Return the newest problem of `chain`, or else what its tiles lack."""
+        entry = self._chains.get(chain)
+        if entry is None:
+            return None
+        if entry.tiles or not entry.notes:
+            return next(reversed(entry.tiles.values()), None)
+        return TileProblem(code="left-out", status=200, message=next(reversed(entry.notes.values())))
 
     def count(self, chain: str) -> int:
         """Return how many tiles of `chain` have a problem."""

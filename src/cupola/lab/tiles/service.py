@@ -29,8 +29,16 @@ CACHE_BYTES = 64 * 1024 * 1024
 STRETCHES = 500
 LOOK_AGAIN_SECONDS = 10
 """An address that names no revision means the files as they are: so long an answer to it stands."""
-TOLD = ("scale", "exact", "overview", "partial")
+TOLD = ("scale", "exact", "overview", "partial", "note")
 OVERVIEWS = 100
+TILE = 256
+MOST_WANTED = 40
+FIRST_ROUND, ROUND = 6.0, 20.0
+"""Seconds of reading until what is there of an overview is shown: at first, and then."""
+LOOKED_SECONDS = 120.0
+"""So long after somebody looked at a map its overview goes on being made."""
+AGAIN_SECONDS = 20.0
+"""So long after it ended an overview that lacks something is made again."""
 PATIENCE = {"overview": 30.0, "view": 4.0, "stretch": 4.0, "area": 4.0, "probe": 2.0}
 """How many times longer than a tile these may take: they look at more."""
 
@@ -71,6 +79,27 @@ class Rendered:
     """Whether a later answer to the same address may show more."""
 
 
+_Key = tuple[str, str, str]
+
+
+class _Overview:
+    """An overview that is made in the background."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.ended = 0.0
+        self.wanted: list[list[int]] = []
+
+    def want(self, tile: list[int], size: int) -> None:
+        """Have a tile made first; those of 512 pixels are made of four."""
+        z, x, y = tile
+        places = [tile]
+        if size != TILE:
+            places = [[z + 1, 2 * x + column, 2 * y + row] for row in (0, 1) for column in (0, 1)]
+        self.wanted = [place for place in self.wanted if place not in places][-MOST_WANTED:] + places
+
+
 class TileService:
     """Tiles of chains, by address and style."""
 
@@ -83,11 +112,12 @@ class TileService:
         self.disk = Disk()
         self._cache = Cache(CACHE_BYTES)
         self._stretches: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self.short: set[str] = set()
-        """Chains of which tiles were sent that lack some of their items."""
+        self.short: dict[str, str] = {}
+        """Chains of which tiles were sent that lack some of their items until an overview is there, and the sentence."""
         self.fresher: dict[str, int] = {}
         """How often tiles of a chain that lacked items have become whole: a map then draws them again."""
-        self._overviews: OrderedDict[tuple[str, str, str], asyncio.Task[Any]] = OrderedDict()
+        self._overviews: OrderedDict[_Key, _Overview] = OrderedDict()
+        self._asked: OrderedDict[str, float] = OrderedDict()
 
     async def tile(self, address: TileAddress, style: Style, kind: Kind) -> Rendered:
         """Return a tile, computed now if need be.
@@ -160,7 +190,9 @@ class TileService:
         """Return what `work` makes of a chain, from the cache where it was made before; see `picture`."""
         request = {"do": work, "chain": chain, "revision": revision or _now(), **options}
         key = json.dumps(request, sort_keys=True)
+        self.looked_at(chain)
         if (kept := self._cache.get(key)) is not None:
+            self._note(chain, options, place or key, kept.told)
             return kept
         lasting = self.disk.keeps(request["revision"]) and self.costs.slow(chain)
         if lasting and (found := await self.disk.get(key)) is not None:
@@ -172,14 +204,18 @@ class TileService:
             return Rendered(problem=answer.problem)
         header = answer.header
         told = {name: header[name] for name in TOLD if header.get(name) is not None}
-        coming = header.get("overview") == "wanted" and self._make_overview(chain, request)
+        coming = bool(header.get("build")) and self._make_overview(
+            chain, request, bool(header.get("partial"))
+        )
         rendered = Rendered(answer.body, None, told, bool(header.get("partial")))
         if work in {"tile", "view"} and header.get("seconds") is not None:
             pixels = options["size"] ** 2 if work == "tile" else options["width"] * options["height"]
             self.costs.add(chain, work, pixels, header["seconds"])
         if rendered.partial and coming:
-            self.short.add(chain)
-        elif not rendered.partial:
+            self.short[chain] = str(told.get("note", ""))
+        else:
+            self._note(chain, options, place or key, told)
+        if not rendered.partial:
             self._cache.put(key, rendered)
             if self.disk.keeps(request["revision"]) and header.get("seconds", 0.0) >= SLOW_SECONDS:
                 await self.disk.put(key, rendered.body, told)
@@ -242,28 +278,60 @@ class TileService:
                 return looked
         return self.costs.way(chain, width, height, self.pool.slots)
 
-    def _make_overview(self, chain: str, request: dict[str, Any]) -> bool:
+    def looked_at(self, chain: str) -> None:
+        """Take note that somebody looks at a map of `chain`."""
+        self._asked[chain] = time.monotonic()
+        self._asked.move_to_end(chain)
+        while len(self._asked) > OVERVIEWS:
+            self._asked.popitem(last=False)
+
+    def problem(self, chain: str) -> TileProblem | None:
+        """Return what is wrong with the tiles of `chain`, or what they lack."""
+        found = self.problems.last(chain)
+        if (found is None or found.code == "left-out") and self.short.get(chain):
+            return TileProblem(code="left-out", status=200, message=self.short[chain])
+        return found
+
+    def _note(self, chain: str, options: dict[str, Any], place: str, told: dict[str, Any]) -> None:
+        """Remember what an image lacks for good."""
+        if "tile" in options or "box" in options:
+            group = f"{options.get('tms')}/{options['tile'][0]}" if "tile" in options else place
+            self.problems.note(chain, group, place, str(told.get("note", "")))
+
+    def _make_overview(self, chain: str, request: dict[str, Any], partial: bool) -> bool:
         """Have the overview of a chain's collection made in the background, once for each of its revisions.
 
         Returns whether it is under way.
         """
         said = request["revision"]
         key = (chain, "" if said.startswith("~") else said, request["tms"])
-        if key in self._overviews:
-            return not self._overviews[key].done()
-        asked = {"do": "overview", "chain": chain, "revision": request["revision"], "tms": request["tms"]}
-        making = asyncio.ensure_future(self.pool.alone(asked, patience=PATIENCE["overview"]))
-        making.add_done_callback(lambda _task: self._made(chain))
-        self._overviews[key] = making
-        while len(self._overviews) > OVERVIEWS:
-            self._overviews.popitem(last=False)[1].cancel()
-        return True
+        entry = self._overviews.get(key)
+        if entry is None or (
+            entry.task.done() and partial and time.monotonic() > entry.ended + AGAIN_SECONDS
+        ):
+            entry = self._overviews[key] = _Overview()
+            entry.task = asyncio.ensure_future(self._rounds(entry, chain, request))
+            while len(self._overviews) > OVERVIEWS:
+                self._overviews.popitem(last=False)[1].task.cancel()
+        if partial and "tile" in request:
+            entry.want(request["tile"], request["size"])
+        return not entry.task.done()
 
-    def _made(self, chain: str) -> None:
-        """Take note that the overview of a chain's collection is there."""
-        if chain in self.short:
-            self.short.discard(chain)
-            self.fresher[chain] = self.fresher.get(chain, 0) + 1
+    async def _rounds(self, entry: _Overview, chain: str, request: dict[str, Any]) -> None:
+        """Have an overview made little by little, what somebody looks at first, as long as somebody does."""
+        about = {name: request[name] for name in ("chain", "revision", "tms")}
+        more, most = True, FIRST_ROUND
+        while more and time.monotonic() < self._asked.get(chain, 0.0) + LOOKED_SECONDS:
+            asked = {"do": "overview", **about, "wanted": entry.wanted, "most": most}
+            entry.wanted, most = [], ROUND
+            answer = await self.pool.alone(asked, patience=PATIENCE["overview"])
+            more = answer.problem is None and bool(answer.header.get("more"))
+            entry.ended = time.monotonic()
+            if chain in self.short:
+                self.fresher[chain] = self.fresher.get(chain, 0) + 1
+                if not more:
+                    del self.short[chain]
+        self.short.pop(chain, None)
 
     @staticmethod
     def refused(error: CupolaError) -> Rendered:

@@ -38,6 +38,8 @@ MAX_ITEMS = 64
 IMAGE_SPACE = "ImageSpace"
 """The tile grid of images without a coordinate system: columns and rows of one image."""
 
+FIRST_ITEMS = 16
+"""Most items that are read for a tile that is to be made of an overview soon."""
 _MAX_SIZE = 2048
 _MAX_VIEW = 8192
 _IMAGE_LEVEL = 12
@@ -250,6 +252,8 @@ def _layered(
     queue = Uncovered(evaluation.items(source, grid), grid, max_items)
     found: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
     for item, values in evaluation.each(evaluation.program.last, grid, queue):
+        if queue.learns:
+            queue.learn(evaluation.covered(evaluation.program.last, grid, item))
         seen = _seen(values)
         new = seen if found is None else seen & ~found[1]
         if not new.any():

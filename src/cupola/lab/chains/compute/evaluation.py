@@ -360,6 +360,14 @@ class Evaluation:
         if no_band is not None and not seen:
             raise no_band
 
+    def covered(self, place: int, grid: AnyGrid, item: Item) -> NDArray[np.bool_]:
+        """Tell which places of a grid (rows, columns) lie in the images of an item that a line reads."""
+        sampler = self._frame(grid, 0).sampler
+        found = np.zeros((grid.height, grid.width), dtype=np.bool_)
+        for image in self.images(place, item):
+            found |= sampler.covered(image)
+        return found
+
     def _reduced(self, place: int, grid: AnyGrid, usual: str) -> NDArray[np.float32] | None:
         """Make one image of all items on a grid."""
         line = self.program.lines[place]
@@ -388,6 +396,8 @@ class Evaluation:
             if made.full:
                 break
             queue.missing = made.missing
+            if queue.learns:
+                queue.learn(self.covered(before, grid, item))
         if queue.left:
             self.left_out, self.exact = self.left_out + queue.left, False
         return None if made.empty else made.result()

@@ -39,9 +39,17 @@ def boxes_of(items: Sequence[Item]) -> NDArray[np.float64]:
 
 
 class Gaps:
-    """Where on a body the pixels of a grid lie."""
+    """Which of some items have a place of a grid in their boxes at which something is missing.
 
-    def __init__(self, grid: AnyGrid) -> None:
+    A box in degrees is larger than the image in it, where that is turned: so what images really cover is learned from those
+    that were read, as the images of a time series with one box have one footprint.
+    """
+
+    def __init__(self, grid: AnyGrid, items: Sequence[Item]) -> None:
+        self.boxes = boxes_of(items)
+        _, groups = np.unique(np.round(self.boxes, 6), axis=0, return_inverse=True)
+        self._group: NDArray[np.intp] = groups.reshape(-1)
+        self._covers: dict[int, NDArray[np.bool_]] = {}
         columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
         longitudes, latitudes = (np.asarray(axis).ravel() for axis in grid.lonlat(columns, rows))
         self._known = np.isfinite(longitudes) & np.isfinite(latitudes)
@@ -56,6 +64,23 @@ class Gaps:
         self._step = np.maximum(size, 1e-12) / _BINS
         across, down = self._bins(aside, 0), self._bins(latitudes, 1)
         self._cells = np.clip(down, 0, _BINS - 1) * _BINS + np.clip(across, 0, _BINS - 1)
+
+    def learns(self, row: int) -> bool:
+        """Tell whether it is worth knowing what an item covers: it has a box, of which that is not known."""
+        return int(self._group[row]) not in self._covers and not np.isnan(self.boxes[row]).any()
+
+    def learn(self, row: int, covers: NDArray[np.bool_]) -> None:
+        """Take note which places of the grid (rows, columns) lie in the images of an item."""
+        self._covers[int(self._group[row])] = covers
+
+    def seen(self, rows: NDArray[np.intp], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell which of the items in these rows may show something where pixels of the grid are missing."""
+        found = self.seen_by(self.boxes[rows], missing)
+        groups = self._group[rows]
+        for group in self._covers.keys() & set(groups[found].tolist()):
+            if not (missing & self._covers[group]).any():
+                found[groups == group] = False
+        return found
 
     def _beside(self, longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how far longitudes are from the middle, -180 to 180."""
@@ -125,11 +150,13 @@ class Uncovered:
         """Of the grid (rows, columns): what still has no value; to be set by whoever looks at the items."""
         self._grid = grid
         self._gaps: Gaps | None = None
+        self._now = 0
         self._rest: NDArray[np.intp] = np.arange(0)
 
     def __iter__(self) -> Iterator[Item]:
         first = min(_AT_ONCE, len(self.items), len(self.items) if self.most is None else self.most)
         for number in range(first):
+            self._now = number
             yield self.items[number]
         self._rest = np.arange(first, len(self.items))
         looked = first
@@ -138,6 +165,7 @@ class Uncovered:
             count = _AT_ONCE if self.most is None else min(_AT_ONCE, self.most - looked)
             chosen, self._rest = self._rest[:count], self._rest[count:]
             for number in chosen.tolist():
+                self._now = number
                 yield self.items[number]
             looked += len(chosen)
 
@@ -146,9 +174,18 @@ class Uncovered:
         if self.missing is None:
             return
         if self._gaps is None:
-            self._gaps = Gaps(self._grid)
-            self._boxes = boxes_of(self.items)
-        self._rest = self._rest[self._gaps.seen_by(self._boxes[self._rest], self.missing)]
+            self._gaps = Gaps(self._grid, self.items)
+        self._rest = self._rest[self._gaps.seen(self._rest, self.missing)]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is worth knowing what the item that was yielded last covers."""
+        return self._gaps is not None and self._gaps.learns(self._now)
+
+    def learn(self, covers: NDArray[np.bool_]) -> None:
+        """Take note which places of the grid lie in the images of the item that was yielded last."""
+        if self._gaps is not None:
+            self._gaps.learn(self._now, covers)
 
     @property
     def left(self) -> int:

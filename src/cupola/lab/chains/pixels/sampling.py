@@ -112,6 +112,15 @@ class Sampler:
         """Return whether any of the bands has a pixel here; nothing is read."""
         return any(self._find(describe(path)) is not None for path in {band.path for band in bands})
 
+    def covered(self, image: Image) -> NDArray[np.bool_]:
+        """Tell which of the grid's places (rows, columns) lie in an image."""
+        places = self._find(image)
+        shape = self.grid.height, self.grid.width
+        covered = np.full(shape, places is not None and places.inside is None)
+        if places is not None and places.inside is not None:
+            covered[places.inside] = True
+        return covered
+
     def forget(self) -> None:
         """Let go of what was read, and keep where places lie: the next image may lie on the same grid."""
         self._raw.clear()
