@@ -140,6 +140,15 @@ def test_a_grid_that_cannot_be_makes_no_folder(scenes, submitted):
     assert not list((Path.home() / "products").glob("*"))
 
 
+def test_a_run_that_finds_no_room_is_told_before_it_begins(scenes, submitted):
+    # 2,000,000 x 2,000,000 pixels: 29 TiB.
+    wanted = {"resolution": 0.00005, "piece": 16_384, "dtype": "float64"}
+    with pytest.raises(InputError, match=r"up to 29\.. TiB in each band, and there are .* free"):
+        scenes["data"].mean().run("slip", **wanted)
+    assert not submitted
+    assert not (Path.home() / "products" / "slip").exists()
+
+
 def test_a_taken_name_gets_a_number(scenes, submitted):
     for _ in range(3):
         scenes["data"].run("ndvi")

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.chains.chain import Chain
 from cupola.lab.chains.products.files import file_stem, write_collection
@@ -22,6 +24,7 @@ from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.items import Item, item_from_image, read_item
 from cupola.lab.collections.scan import read_document
 from cupola.lab.collections.wording import capital
+from cupola.lab.storage import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from cupola.lab.jobs.options import Options
 
 __all__ = ["ItemInput", "PieceInput", "WritePiece", "WriteProduct", "compute", "run"]
+
+_SQUEEZED = 10
+"""Products are compressed: what is more than this many times the free room will not fit in it either."""
 
 
 @dataclass(frozen=True)
@@ -247,9 +253,22 @@ def _submit_items(chain: Chain, title: str, task: WriteProduct, folder: Path, op
 def _submit_pieces(chain: Chain, title: str, task: WritePiece, grid: OutputGrid, options: Options) -> Job:
     boxes = [item.bbox for source in chain.sources for item in source.collection.items]
     pieces = planning.pieces_with_items(grid, boxes)
+    _check_room(task, grid, pieces)
     inputs = [PieceInput(*piece) for piece in pieces]
     labels = [composite.piece_name(task.name, grid, piece) for piece in pieces]
     return _submit(chain, title, task, inputs, labels, Path(task.folder), options)
+
+
+def _check_room(task: WritePiece, grid: OutputGrid, pieces: Sequence[tuple[int, int]]) -> None:
+    """Refuse a run whose products cannot find room: a slip of the resolution is told now, not by a full disk at night."""
+    parts = [grid.part(*piece) for piece in pieces]
+    most = sum(part.width * part.height for part in parts) * np.dtype(task.dtype).itemsize
+    free = shutil.disk_usage(task.folder).free
+    if most > _SQUEEZED * free:
+        raise InputError(
+            f"This run would write {len(parts):,} images with up to {size(most)} in each band, and there are "
+            f"{size(free)} free in {Path(task.folder).parent}: give a larger resolution= or a smaller bbox=."
+        )
 
 
 def _submit(  # noqa: PLR0913, PLR0917 - what a job is made of
