@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["box_distances", "touches"]
+__all__ = ["box_distances", "in_circle", "touches"]
 
 _FULL = 360.0
 _HALF = 180.0
 _QUARTER = 90.0
 _TORN = 150.0
+_HAIR = 1e-9
+_SAME = 1e-9
+_TINY = 1e-12
+_POLYGONS = (3, 6)
+"""Shapely's numbers for polygons, single and several."""
 _STEP = 1.0
 """Degrees between the points that stand for an edge."""
 
@@ -83,6 +90,150 @@ def _angle(apart: Any, one: Any, other: Any) -> Any:
     """Return the angle in degrees between points of latitudes `one` and `other`, `apart` in longitude (radians)."""
     half = np.sin((one - other) / 2) ** 2 + np.cos(one) * np.cos(other) * np.sin(apart / 2) ** 2
     return np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
+
+
+def in_circle(
+    boxes: NDArray[np.float64],
+    footprint: Callable[[int], Any],
+    longitude: float,
+    latitude: float,
+    radius: float,
+) -> NDArray[np.bool_]:
+    """Tell which items touch a circle: by their boxes, and only at its edge by what they really cover.
+
+    Parameters
+    ----------
+    boxes
+        West, south, east, north in degrees (n, 4).
+    footprint
+        Gives the shapely geometry of an item by its number; nothing where only its box is known.
+    longitude, latitude, radius
+        The circle in degrees.
+
+    Returns
+    -------
+    touching
+        One for each item (n,).
+    """
+    found = np.zeros(len(boxes), dtype=np.bool_)
+    some = np.flatnonzero(_around_the_same_meridian(boxes, longitude, latitude, radius))
+    with np.errstate(invalid="ignore"):
+        distances = box_distances(boxes[some], longitude, latitude, radius)
+        near = distances <= radius
+    some, distances = some[near], distances[near]
+    found[some] = True
+    edge = ~_within(boxes[some], longitude, latitude, radius)
+    some, distances = some[edge], distances[edge]
+    geometries = np.array([footprint(int(row)) for row in some], dtype=object)
+    found[some] = _touching(geometries, boxes[some], distances == 0, (longitude, latitude, radius))
+    return found
+
+
+def _around_the_same_meridian(
+    boxes: NDArray[np.float64], longitude: float, latitude: float, radius: float
+) -> NDArray[np.bool_]:
+    """Tell which boxes may touch a circle by their longitudes and latitudes alone."""
+    west, south, east, north = boxes.T
+    with np.errstate(invalid="ignore"):
+        near = np.maximum(south - latitude, latitude - north) <= radius
+        if abs(latitude) + radius >= _QUARTER:
+            return np.asarray(near)
+        reach = np.degrees(np.arcsin(np.sin(np.radians(radius)) / np.cos(np.radians(latitude)))) + _HAIR
+        wide = np.abs(east - west) >= _FULL
+        # Counted from the circle's west side, a box begins or ends within the circle, or goes all the way around it.
+        width, begin = (east - west) % _FULL, (west - longitude + reach) % _FULL
+        result: NDArray[np.bool_] = near & (wide | (begin <= 2 * reach) | (begin + width >= _FULL))
+    return result
+
+
+def _within(
+    boxes: NDArray[np.float64], longitude: float, latitude: float, radius: float
+) -> NDArray[np.bool_]:
+    """Tell which boxes lie wholly in a circle: so does whatever they are drawn around."""
+    west, south, east, north = boxes.T
+    if radius >= _QUARTER:
+        return np.zeros(len(boxes), dtype=np.bool_)
+    # Away from the meridian opposite, the farthest place of a box is one of its corners.
+    opposite = (longitude + _HALF - west) % _FULL
+    result = (np.abs(east - west) < _HALF) & (opposite > (east - west) % _FULL)
+    phi = np.radians(latitude)
+    for side in (west, east):
+        for end in (south, north):
+            result &= _angle(np.radians(side - longitude), np.radians(end), phi) <= radius
+    return np.asarray(result)
+
+
+def _touching(
+    geometries: NDArray[Any],
+    boxes: NDArray[np.float64],
+    around: NDArray[np.bool_],
+    circle: tuple[float, float, float],
+) -> NDArray[np.bool_]:
+    """Tell which footprints touch a circle, where their boxes do; `around`: the box holds the circle's middle."""
+    # Who says nothing of its footprint, or is its box (whose edges are parallels and no great circles), is near already.
+    found = np.ones(len(geometries), dtype=np.bool_)
+    given = np.flatnonzero([one is not None and not one.is_empty for one in geometries])
+    if not len(given):
+        return found
+    import shapely
+
+    given = given[~_are_boxes(shapely.area(geometries[given]), boxes[given])]
+    flat = np.isin(shapely.get_type_id(geometries[given]), _POLYGONS)
+    slow = given[~flat]
+    if flat.any():
+        given = given[flat]
+        nearest, long = _edge_distances(geometries[given], *circle[:2])
+        found[given] = nearest <= circle[2]
+        # Whether the circle lies within a footprint, only the footprint tells.
+        slow = np.concatenate([slow, given[long | (~found[given] & around[given])]])
+    for row in slow:
+        found[row] = touches(geometries[row], *circle)
+    return found
+
+
+def _are_boxes(areas: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which footprints are nothing but their boxes: nothing within a box has its area, whichever way it is cut."""
+    west, south, east, north = boxes.T
+    width = np.where(np.abs(east - west) >= _FULL, east - west, (east - west) % _FULL)
+    whole = width * (north - south)
+    result: NDArray[np.bool_] = np.abs(areas - whole) <= _SAME * np.maximum(1.0, whole)
+    return result
+
+
+def _edge_distances(
+    polygons: NDArray[Any], longitude: float, latitude: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return how far a point is from the edges of polygons, and which have edges too long for great circles."""
+    import shapely
+
+    parts, of_part = shapely.get_parts(polygons, return_index=True)
+    rings, of_ring = shapely.get_rings(parts, return_index=True)
+    places, of_place = shapely.get_coordinates(rings, return_index=True)
+    owner = of_part[of_ring[of_place]]
+    vectors = _vectors(places[:, 0], places[:, 1])
+    (point,) = _vectors(np.array([longitude]), np.array([latitude]))
+    distances = _apart(vectors, point)
+    same = of_place[:-1] == of_place[1:]
+    start, end = vectors[:-1][same], vectors[1:][same]
+    normal = np.cross(start, end)
+    length = np.linalg.norm(normal, axis=1)
+    # The foot of the point lies on an edge where it is ahead of its start and before its end.
+    on = (np.cross(normal, start) @ point >= 0) & (np.cross(end, normal) @ point >= 0) & (length > _TINY)
+    beside = np.full(len(start), np.inf)
+    beside[on] = np.degrees(np.arcsin(np.clip(np.abs(normal[on] @ point) / length[on], 0.0, 1.0)))
+    distances[:-1][same] = np.minimum(distances[:-1][same], beside)
+    is_long = np.einsum("ij,ij->i", start, end) < 0
+    firsts = np.searchsorted(owner, np.arange(len(polygons)))
+    nearest: NDArray[np.float64] = np.minimum.reduceat(distances, firsts)
+    long = np.zeros(len(polygons), dtype=np.bool_)
+    long[owner[:-1][same][is_long]] = True
+    return nearest, long
+
+
+def _apart(vectors: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the angles in degrees between unit vectors and one of them."""
+    half = np.linalg.norm(vectors - point, axis=1) / 2
+    return np.asarray(np.degrees(2 * np.arcsin(np.clip(half, 0.0, 1.0))))
 
 
 def touches(geometry: Any, longitude: float, latitude: float, radius: float) -> bool:

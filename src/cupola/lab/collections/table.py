@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from typing_extensions import override
 
-from cupola.lab.collections.circles import box_distances, touches
+from cupola.lab.collections.circles import in_circle
 from cupola.lab.collections.conditions import Column
 from cupola.lab.collections.footprint import Box, BoxIndex
 from cupola.lab.collections.items import Item
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["FilePart", "Items", "Light", "Piece", "RecordsPart", "Table", "address_of", "around", "moment_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FULL = 360.0
-_SAME = 1e-9
+_FOOTPRINTS_KEPT = 32 * 1024 * 1024
+"""Bytes of footprints that stay in memory."""
 _GROUPS_KEPT = 4
 """Groups of packed documents that stay in memory."""
 
@@ -103,6 +103,7 @@ class FilePart:
         self.file = file
         self._groups: OrderedDict[tuple[int, str], list[Any]] = OrderedDict()
         self._whole: tuple[int, Any] = (-1, None)
+        self._footprints: Any = None
         ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)])
         self._ends = ends
 
@@ -130,7 +131,17 @@ class FilePart:
         """Return a footprint as a shapely geometry."""
         import shapely
 
-        return shapely.from_wkb(self._cell("geometry", row))
+        if self._footprints is None and self._bytes_of("geometry") <= _FOOTPRINTS_KEPT:
+            self._footprints = self.file.read(columns=["geometry"])["geometry"].combine_chunks()
+        kept = self._footprints
+        return shapely.from_wkb(self._cell("geometry", row) if kept is None else kept[row].as_py())
+
+    def _bytes_of(self, name: str) -> int:
+        """Return how much memory a column takes."""
+        data = self.file.metadata
+        places = [(group, place) for group in range(data.num_row_groups) for place in range(data.num_columns)]
+        columns = [data.row_group(group).column(place) for group, place in places]
+        return sum(one.total_uncompressed_size for one in columns if one.path_in_schema == name)
 
     def document(self, row: int) -> dict[str, Any] | None:
         """Return the STAC item, where it cannot be read again from a file."""
@@ -391,24 +402,15 @@ class Table:
         return Column.of([values[row] for row in self.order.tolist()])
 
     def in_circle(self, longitude: float, latitude: float, radius: float) -> NDArray[np.bool_]:
-        """Tell which footprints touch a circle: by their boxes, and then by what they really cover."""
-        with np.errstate(invalid="ignore"):
-            near = box_distances(self.light.boxes, longitude, latitude, radius) <= radius
-        for row in np.flatnonzero(near):
-            part, number = self._place(int(row))
-            geometry = None
-            with contextlib.suppress(ImportError):
-                geometry = part.geometry(number)
-            if geometry is not None and not geometry.is_empty and not self._is_box(int(row), geometry):
-                near[row] = touches(geometry, longitude, latitude, radius)
-        return near
+        """Tell which footprints touch a circle of degrees."""
 
-    def _is_box(self, row: int, geometry: Any) -> bool:
-        """Tell whether a footprint is nothing but its box, whose edges are parallels and no great circles."""
-        west, south, east, north = self.light.boxes[row].tolist()
-        width = east - west if abs(east - west) >= _FULL else (east - west) % _FULL
-        # Nothing within a box has its area but the box, whichever way it is cut.
-        return bool(abs(geometry.area - width * (north - south)) <= _SAME * max(1.0, width * (north - south)))
+        def footprint(row: int) -> Any:
+            part, number = self._place(row)
+            with contextlib.suppress(ImportError):
+                return part.geometry(number)
+            return None
+
+        return in_circle(self.light.boxes, footprint, longitude, latitude, radius)
 
     def within(self, start: datetime | None, end: datetime | None) -> NDArray[np.bool_]:
         """Tell which items touch a span of time; one without a time passes only where no span is asked."""

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+import shapely
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab import collections
-from cupola.lab.collections.circles import box_distances, touches
+from cupola.lab.collections.circles import box_distances, in_circle, touches
 from cupola.lab.collections.conditions import Among, Both, Column, Compare, Either, Like, Missing, Not
 from cupola.lab.collections.query import parse_query
 
@@ -222,3 +223,36 @@ def test_filters_add_up_and_are_part_of_a_chain(sky):
 def test_unknown_property_offers_near_names(sky):
     with pytest.raises(InputError, match=r"property 'filtre'; did you mean filter"):
         sky.filter(query="filtre = 'F606W'")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.floats(-180, 360), st.floats(-90, 90), st.one_of(st.floats(0, 5), st.floats(5, 180))),
+)
+def test_circles_are_quick_and_right(seed, circle):
+    """All footprints at once are those that touch one by one."""
+    random = np.random.default_rng(seed)
+    shapes, boxes = [], []
+    for _ in range(40):
+        x, y, size = random.uniform(-180, 180), random.uniform(-85, 85), random.choice([0.3, 3.0])
+        turn = random.uniform(0, np.pi / 2) + np.arange(4) * np.pi / 2
+        ring = np.column_stack([
+            x + size * np.cos(turn) / np.cos(np.radians(min(85.0, abs(y)))), np.clip(y + size * np.sin(turn), -90, 90)
+        ])  # fmt: skip
+        polygon = shapely.Polygon(ring)
+        hole = shapely.Polygon((ring - [x, y]) * 0.5 + [x, y])
+        shapes.append(random.choice(np.array([polygon, polygon.difference(hole), None], dtype=object)))
+        west, south, east, north = polygon.bounds
+        boxes.append([(west + 180) % 360 - 180, south, (east + 180) % 360 - 180, north])
+    # An edge of a footprint that is a great circle leaves the box of its corners by a little.
+    boxes = np.array(boxes)
+    near = box_distances(boxes, *circle[:2]) <= circle[2]
+    found = in_circle(boxes, shapes.__getitem__, *circle)
+    for number, shape in enumerate(shapes):
+        wanted = near[number] and (shape is None or touches(shape, *circle))
+        if wanted != found[number]:
+            # Only where the footprint ends at the circle, as exactly as its edges were cut in pieces.
+            assert touches(shape, *circle[:2], circle[2] + 0.02) != touches(
+                shape, *circle[:2], max(0, circle[2] - 0.02)
+            )
