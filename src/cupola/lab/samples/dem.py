@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.io import MemoryFile
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 from cupola.lab.samples import sentinel2, stac
+from cupola.lab.samples.rasters import write_cog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ def _write_tile(folder: Path, corner: tuple[int, int], height: Floats, crs: CRS,
     name = f"DEM_{_name(y, 'N', 'S')}_{_name(x, 'E', 'W')}"
     target = folder / name
     target.mkdir()
-    _write_cog(target / f"{name}.tif", values, transform)
+    write_cog(target / f"{name}.tif", values.astype(np.float32), _DEGREES, transform, nodata=np.nan)
     corners = [(0.0, 0.0), (0.0, float(side)), (float(side), float(side)), (float(side), 0.0)]
     stac.write_item(
         target / f"{name}.json",
@@ -103,16 +103,3 @@ def _name(tenths: int, positive: str, negative: str) -> str:
     """Return a corner's coordinate as it stands in the names of tiles: N46_40."""
     whole, part = divmod(abs(tenths), 10)
     return f"{positive if tenths >= 0 else negative}{whole:02d}_{part * 10:02d}"
-
-
-def _write_cog(path: Path, values: Floats, transform: Affine) -> None:
-    profile: dict[str, Any] = {
-        "driver": "COG", "count": 1, "height": values.shape[0], "width": values.shape[1], "dtype": "float32",
-        "crs": _DEGREES, "transform": transform, "nodata": np.nan, "blocksize": 256, "compress": "DEFLATE",
-        "predictor": "YES", "overview_resampling": "AVERAGE",
-    }  # fmt: skip
-    # Through memory: GDAL does not always tell when a disk is full, Python does.
-    with MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(values, 1)
-        path.write_bytes(memory.read())

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.io import MemoryFile
 
 from cupola.lab.samples import stac
 from cupola.lab.samples.craters import ground, shaded
+from cupola.lab.samples.rasters import write_cog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +69,8 @@ def _write_sheet(
     name = f"moon-south-pole-{sheet}"
     target = folder / name
     target.mkdir()
-    _write_cog(target / "radius.tif", stored, place, _NULL, (_STEP, _RADIUS))
-    _write_cog(target / "image.tif", image, place, 0, (1.0, 0.0))
+    write_cog(target / "radius.tif", stored, _CRS, place, nodata=_NULL, scale=_STEP, offset=_RADIUS)
+    write_cog(target / "image.tif", image, _CRS, place, nodata=0)
     box, ring = _outline(place, stored.shape)
     stac.write_item(
         target / f"{name}.json",
@@ -111,23 +111,6 @@ def _outline(place: Affine, shape: tuple[int, ...]) -> tuple[list[float], list[l
     ring = [[round(lon, 6), round(lat, 6)] for lon, lat in [*points, points[0]]]
     west, east = (0.0, 180.0) if outer > 0 else (-180.0, 0.0)
     return [west, -90.0, east, round(float(latitudes.max()), 6)], ring
-
-
-def _write_cog(
-    path: Path, values: NDArray[Any], place: Affine, nodata: float, meaning: tuple[float, float]
-) -> None:
-    """Write a cloud-optimised GeoTIFF whose stored numbers mean number x scale + offset."""
-    profile: dict[str, Any] = {
-        "driver": "COG", "count": 1, "height": values.shape[0], "width": values.shape[1], "dtype": values.dtype,
-        "crs": _CRS, "transform": place, "nodata": nodata, "blocksize": 256, "compress": "DEFLATE",
-        "predictor": "YES", "overview_resampling": "AVERAGE",
-    }  # fmt: skip
-    with MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(values, 1)
-            if meaning != (1.0, 0.0):
-                dataset.scales, dataset.offsets = (meaning[0],), (meaning[1],)
-        path.write_bytes(memory.read())
 
 
 def _assets() -> dict[str, dict[str, Any]]:

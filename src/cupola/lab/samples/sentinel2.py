@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 from rasterio.crs import CRS
-from rasterio.io import MemoryFile
 
 from cupola.lab.samples import stac
 from cupola.lab.samples.land import Land, make_land
+from cupola.lab.samples.rasters import write_cog
 from cupola.lab.samples.reflectance import BANDS, Cover, classify, clear_sky, cloudy
 
 if TYPE_CHECKING:
@@ -162,9 +162,9 @@ def _write_scene(  # noqa: PLR0913, PLR0917 - a scene is that much
     half = _halved(values[BANDS.index("B11")])
     for _, band, *_, metres in _ASSETS:
         stored = values[BANDS.index(band)] if metres == _PIXEL else half
-        _write_cog(scene / f"{band}.tif", stored, fine if metres == _PIXEL else coarse, "AVERAGE")
+        write_cog(scene / f"{band}.tif", stored, _CRS, fine if metres == _PIXEL else coarse, nodata=0)
     classes = np.ascontiguousarray(cover[::2, ::2])
-    _write_cog(scene / "SCL.tif", classes, coarse, "MODE")
+    write_cog(scene / "SCL.tif", classes, _CRS, coarse, nodata=0, resampling="MODE")
     _write_preview(scene / "preview.jpg", values)
     shape = (values.shape[1], values.shape[2])
     stac.write_item(
@@ -183,20 +183,6 @@ def _halved(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
     mean: NDArray[np.uint16] = np.rint(parts.mean(axis=(1, 3))).astype(np.uint16)
     mean[(parts == 0).any(axis=(1, 3))] = 0
     return mean
-
-
-def _write_cog(path: Path, values: NDArray[Any], transform: Affine, resampling: str) -> None:
-    """Write a cloud-optimised GeoTIFF of one band; 0 is no data."""
-    profile = {
-        "driver": "COG", "count": 1, "height": values.shape[0], "width": values.shape[1],
-        "dtype": values.dtype, "crs": _CRS, "transform": transform, "nodata": 0,
-        "blocksize": 256, "compress": "DEFLATE", "predictor": "YES", "overview_resampling": resampling,
-    }  # fmt: skip
-    # Through memory: GDAL does not always tell when a disk is full, Python does.
-    with MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(values, 1)
-        path.write_bytes(memory.read())
 
 
 def _write_preview(path: Path, values: NDArray[np.uint16]) -> None:
