@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from support.axe import axe
+from support.map_lab import browser, lab, page
+
+__all__ = ["axe", "browser", "lab", "page"]
+
 PATIENCE_MS = 60_000
 DEAF = Path(__file__).parents[1] / "support" / "deaf_chromium.py"
 

@@ -10,28 +10,16 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from support.map_lab import (
-    MARKS,
-    Lab,
-    browser,
-    lab,
-    page,
-    picture,
-    rewrite,
-    run_all,
-    tiles,
-    wait_for,
-    wait_for_tiles,
-)
+from support import map_lab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-__all__ = ["browser", "lab", "page"]
+    from support.map_lab import Lab
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
-pytestmark = MARKS
+pytestmark = map_lab.MARKS
 
 
 def place(page: Page, longitude: float, latitude: float, view: tuple[float, float, float]) -> tuple[int, int]:
@@ -70,9 +58,9 @@ def test_a_planet_is_upright_and_at_the_right_longitude(page: Page, lab: Lab, qu
         "import cupola\n"
         f"m = cupola.Map()\nm.add(cupola.open({str(quarters)!r}), cmap='gray', vmin=0, vmax=4, name='quarters', way='tiles')\nm",
     )
-    run_all(page, address)
-    wait_for_tiles(page, "Moon2015eqc")
-    shot = picture(page, lab, "quarters")
+    map_lab.run_all(page, address)
+    map_lab.wait_for_tiles(page, "Moon2015eqc")
+    shot = map_lab.picture(page, lab, "quarters")
     view = (0.0, 0.0, 360 / 512)
     for longitude, latitude, value in ((-90, 45, 1), (90, 45, 2), (-90, -45, 3), (90, -45, 4)):
         row, column = place(page, longitude, latitude, view)
@@ -101,9 +89,9 @@ def test_real_scenes_of_two_bodies(page: Page, lab: Lab) -> None:
         "ndvi = s2['B04', 'B08'].map(lambda red, nir: (nir - red) / (nir + red))\n"
         "earth = cupola.Map(); earth.add(ndvi, cmap='RdYlGn', vmin=-0.2, vmax=0.4, name='NDVI', way='tiles'); earth",
     )
-    run_all(page, address)
-    wait_for_tiles(page, "WebMercatorQuad")
-    shot = picture(page, lab, "s2-ndvi")
+    map_lab.run_all(page, address)
+    map_lab.wait_for_tiles(page, "WebMercatorQuad")
+    shot = map_lab.picture(page, lab, "s2-ndvi")
     page.screenshot(path=lab.pictures / "s2-ndvi.png")
     # A square scene that lies a little askew, in the middle, without holes.
     drawn = (shot != shot[2, 2]).any(axis=2)
@@ -117,9 +105,9 @@ def test_real_scenes_of_two_bodies(page: Page, lab: Lab) -> None:
         f"lunar = cupola.open({str((SHARED / 'isis3' / 'ulcn2005_lpo_downsampled.cub').resolve())!r})\n"
         "moon = cupola.Map(); moon.add(lunar, cmap='gray', name='ULCN 2005 radius', unit='m', way='tiles'); moon",
     )
-    run_all(page, moon)
-    wait_for_tiles(page, "Moon2015eqc")
-    picture(page, lab, "moon-real")
+    map_lab.run_all(page, moon)
+    map_lab.wait_for_tiles(page, "Moon2015eqc")
+    map_lab.picture(page, lab, "moon-real")
     page.screenshot(path=lab.pictures / "moon-real.png")
 
 
@@ -134,16 +122,19 @@ def test_tiles_come_while_the_kernel_is_busy(page: Page, lab: Lab, quarters: Pat
         "m = cupola.Map(); m.add(moon['b1'].map(lambda band: band * 2, halo=1), vmin=0, vmax=8, name='twice', way='tiles'); m",
         BUSY,
     )
-    run_all(page, address)
-    wait_for_tiles(page)
+    map_lab.run_all(page, address)
+    map_lab.wait_for_tiles(page)
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").wait_for(state="attached")
-    before = {str(tile["url"]) for tile in tiles(page)}
+    before = {str(tile["url"]) for tile in map_lab.tiles(page)}
     for _ in range(2):
         page.locator(".leaflet-control-zoom-in").click()
         page.wait_for_timeout(600)
-    wait_for(lambda: any("Moon2015eqc/2/" in str(tile["url"]) for tile in tiles(page)), lambda: tiles(page))
-    wait_for_tiles(page)
-    after = {str(tile["url"]) for tile in tiles(page)}
+    map_lab.wait_for(
+        lambda: any("Moon2015eqc/2/" in str(tile["url"]) for tile in map_lab.tiles(page)),
+        lambda: map_lab.tiles(page),
+    )
+    map_lab.wait_for_tiles(page)
+    after = {str(tile["url"]) for tile in map_lab.tiles(page)}
     assert after - before
     assert "computed at" in page.locator(".cupola-layer .cupola-note").first.inner_text()
     assert page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").count()
@@ -156,22 +147,22 @@ def test_a_function_without_end_is_told_and_the_map_recovers(page: Page, lab: La
         f"import cupola\nmoon = cupola.open({str(quarters)!r})\nm = cupola.Map(); m",
         f"def work(band):\n    while True:\n        band = band + 1\n    return band\n{add}",
     )
-    run_all(page, address)
+    map_lab.run_all(page, address)
     problem = page.locator(".cupola-problem:not([hidden])")
     problem.wait_for()
     assert "more than 6 s" in problem.inner_text()
     page.screenshot(path=lab.pictures / "endless.png")
     # Corrected, but not yet right: another function of the same name takes the layer's place on the map.
-    rewrite(page, 1, f"def work(band):\n    return band / missing\n{add}")
+    map_lab.rewrite(page, 1, f"def work(band):\n    return band / missing\n{add}")
     page.locator(".cupola-problem:not([hidden])", has_text="missing").wait_for()
     assert "NameError" in problem.inner_text()
     assert "return band / missing" in problem.inner_text()
-    wait_for_tiles(page)
+    map_lab.wait_for_tiles(page)
     page.screenshot(path=lab.pictures / "name-error.png")
-    rewrite(page, 1, f"def work(band):\n    return 4 - band\n{add}")
+    map_lab.rewrite(page, 1, f"def work(band):\n    return 4 - band\n{add}")
     page.locator(".cupola-problem[hidden]").wait_for(state="attached")
-    wait_for_tiles(page)
-    shot = picture(page, lab, "recovered")
+    map_lab.wait_for_tiles(page)
+    shot = map_lab.picture(page, lab, "recovered")
     row, column = place(page, -90, 45, (0.0, 0.0, 360 / 512))
     assert shot[row, column].tolist() == pytest.approx([255 * 3 / 4] * 3, abs=6)
     assert page.locator(".cupola-layer").count() == 1
@@ -208,11 +199,13 @@ write(1, 0)
         f"while not os.path.exists({str(go)!r}): pass\n"
         "write(2, 64_000)\ntime.sleep(1.3)\nwrite(3, -64_000)\nwhile True: pass",
     )
-    run_all(page, address)
-    wait_for_tiles(page)
-    assert greys(picture(page, lab, "products-first")) == {85}
+    map_lab.run_all(page, address)
+    map_lab.wait_for_tiles(page)
+    assert greys(map_lab.picture(page, lab, "products-first")) == {85}
     go.touch()
-    wait_for(lambda: greys(picture(page, lab, "products")) == {85, 170, 255}, lambda: tiles(page))
+    map_lab.wait_for(
+        lambda: greys(map_lab.picture(page, lab, "products")) == {85, 170, 255}, lambda: map_lab.tiles(page)
+    )
 
 
 def greys(shot: np.ndarray) -> set[int]:

@@ -13,29 +13,17 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
-from support.axe import axe, violations
-from support.map_lab import (
-    MARKS,
-    Lab,
-    browser,
-    lab,
-    page,
-    picture,
-    rewrite,
-    run_all,
-    tiles,
-    wait_for,
-    wait_for_tiles,
-)
+from support import map_lab
+from support.axe import violations
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Page
 
-__all__ = ["axe", "browser", "lab", "page"]
+    from support.map_lab import Lab
 
-pytestmark = MARKS
+pytestmark = map_lab.MARKS
 
 DATES = ("2019-03-10", "2019-06-10", "2020-03-10")
 STEP = 0.01
@@ -94,11 +82,11 @@ def test_all_tools_work_while_the_kernel_is_busy(page: Page, lab: Lab, series: P
         "m = cupola.Map(zoom=9, center=(0, 0.5))\n"
         "m.add(s['value'], name='one', unit='K', cmap='gray', vmin=0, vmax=400, way='tiles')\n"
         "m.add(-s['value'], name='two', cmap='gray', vmin=-400, vmax=0, way='tiles'); m",
-        f"while not os.path.exists({str(lab.folder / 'go')!r}): pass",
+        f"while not os.path.exists({str(lab.folder / 'tools-go')!r}): pass",
         "0",
     )
-    run_all(page, address)
-    wait_for_tiles(page)
+    map_lab.run_all(page, address)
+    map_lab.wait_for_tiles(page)
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=busy]").wait_for(state="attached")
     page.get_by_role("button", name="Layers and tools").click()
     stretch_and_colours(page)
@@ -110,8 +98,8 @@ def test_all_tools_work_while_the_kernel_is_busy(page: Page, lab: Lab, series: P
     assert violations(page, axe, ".leaflet-container") == []
     assert asked == []
     # What was chosen and found is known to the kernel once it has time.
-    (lab.folder / "go").touch()
-    rewrite(
+    (lab.folder / "tools-go").touch()
+    map_lab.rewrite(
         page, 3,
         "print('SAID', m.chain_layers[0].style.cmap, [layer.name for layer in m.chain_layers], m.drawn['type'],"
         " m._controls.probed['layers'][1]['values'], m._controls.measured['layers'][0]['bands'][0]['count'] > 0)",
@@ -128,17 +116,17 @@ def stretch_and_colours(page: Page) -> None:
     panel = page.locator(".cupola-panel-body")
     ends = page.locator(".cupola-ends").first
     panel.get_by_role("button", name="Stretch to view").first.click()
-    wait_for(lambda: "-29" in ends.inner_text(), ends.inner_text)
+    map_lab.wait_for(lambda: "-29" in ends.inner_text(), ends.inner_text)
     low, high = (float(text) for text in ends.inner_text().split("\n"))
     assert (low, high) == (pytest.approx(-298, abs=3), pytest.approx(-201, abs=3))
-    wait_for_tiles(page, "vmin=-29")
+    map_lab.wait_for_tiles(page, "vmin=-29")
     row = seen(page)[centre_row(page) + 60, :, 0].astype(int)
     # 364 pixels are a degree; the panel lies over the east of the image.
     middle = row.size // 2
     assert row[middle - 175] > 200
     assert row[middle + 120] < 60
     panel.get_by_label("Colours of two").select_option("viridis")
-    wait_for_tiles(page, "cmap=viridis")
+    map_lab.wait_for_tiles(page, "cmap=viridis")
 
 
 def order_and_swipe(page: Page) -> None:
@@ -146,7 +134,7 @@ def order_and_swipe(page: Page) -> None:
     panel = page.locator(".cupola-panel-body")
     panel.get_by_role("button", name="Move one up").focus()
     page.keyboard.press("Enter")
-    wait_for(lambda: is_grey(page))
+    map_lab.wait_for(lambda: is_grey(page))
     assert page.evaluate("document.activeElement.dataset.key"), "the place in the panel is kept"
     panel.get_by_label("Swipe: left of the line").select_option(label="two")
     panel.get_by_label("Swipe: right of the line").select_option(label="one")
@@ -164,9 +152,9 @@ def values(page: Page) -> None:
     x, y = centre(page)
     page.mouse.click(x - 60, y - 60)
     value = page.locator(".cupola-probe", has_text="one").locator(".cupola-value")
-    wait_for(lambda: re.fullmatch(r"2\d\d K", value.inner_text()) is not None, value.inner_text)
+    map_lab.wait_for(lambda: re.fullmatch(r"2\d\d K", value.inner_text()) is not None, value.inner_text)
     plots = page.locator(".leaflet-popup .cupola-plot")
-    wait_for(lambda: plots.count() == 2)
+    map_lab.wait_for(lambda: plots.count() == 2)
     page.locator(".leaflet-popup-close-button").click()
 
 
@@ -179,7 +167,7 @@ def statistics(page: Page) -> None:
     page.mouse.move(x, y + 20, steps=4)
     page.mouse.up()
     card = page.locator(".cupola-card")
-    wait_for(lambda: card.inner_text().count("median") == 2, card.inner_text)
+    map_lab.wait_for(lambda: card.inner_text().count("median") == 2, card.inner_text)
     assert card.locator(".cupola-plot").count() == 4, "a histogram and a series for each layer"
 
 
@@ -214,7 +202,7 @@ def test_what_lies_below_and_above_on_other_grids(page: Page, lab: Lab) -> None:
         f"cupola.Map(body='Mars', basemap='usgs', height='300px').add({shape}, name='quadrangle')",
         f"cupola.Map(height='300px').add(cupola.open({str(raw_images(lab))!r}), {options})",
     )
-    run_all(page, address)
+    map_lab.run_all(page, address)
     page.locator(".leaflet-container").nth(2).wait_for()
     land_around_the_pole(page)
     names_and_shapes(page)
@@ -241,7 +229,7 @@ def land_around_the_pole(page: Page) -> None:
     """Greenland is dry, the pole is wet, and lines run around it."""
     page.locator(".leaflet-cupola-base-pane canvas").first.wait_for(state="attached")
     lines = page.locator(".cupola-graticule").first
-    wait_for(
+    map_lab.wait_for(
         lambda: "60°N" in (lines.get_attribute("data-lines") or ""), lambda: lines.get_attribute("data-lines")
     )
     assert {"60°N", "75°N", "0°E"} <= set((lines.get_attribute("data-lines") or "").split())
@@ -266,7 +254,7 @@ def names_and_shapes(page: Page) -> None:
     x, y = centre(page, 1)
     page.mouse.move(x, y)
     spot = mars.locator(".cupola-place")
-    wait_for(
+    map_lab.wait_for(
         lambda: re.match(r"5\.[34]\d* S|5\.[34]\d*° S, 137\.[789]\d*° E", spot.inner_text()) is not None,
         spot.inner_text,
     )
@@ -278,18 +266,22 @@ def columns_and_rows(page: Page) -> None:
     """One image at a time, upright; the view shows two pixels of the screen for each of its own."""
     raw = page.locator(".leaflet-container").nth(2)
     raw.scroll_into_view_if_needed()
-    wait_for(lambda: sum("ImageSpace" in str(tile["url"]) and bool(tile["done"]) for tile in tiles(page)) > 1)
+    map_lab.wait_for(
+        lambda: (
+            sum("ImageSpace" in str(tile["url"]) and bool(tile["done"]) for tile in map_lab.tiles(page)) > 1
+        )
+    )
     page.wait_for_timeout(500)
     shot = seen(page, 2).astype(int)
     height, width = shot.shape[:2]
     light, dark = (shot[height // 2 + down, width // 2 + 100, 0] for down in (-50, 50))
     assert (light, dark) == (pytest.approx(250, abs=3), pytest.approx(50, abs=3))
     raw.locator("select").first.select_option("r2")
-    wait_for(lambda: abs(int(seen(page, 2)[height // 2 + 50, width // 2 + 100, 0]) - 100) <= 3)
+    map_lab.wait_for(lambda: abs(int(seen(page, 2)[height // 2 + 50, width // 2 + 100, 0]) - 100) <= 3)
     raw.click(position={"x": width / 2 + 105, "y": height / 2 - 55})
     raw.locator(".cupola-popup", has_text=re.compile(r"column 20[1-3], row 7[1-3]")).wait_for()
     value = raw.locator(".cupola-value")
-    wait_for(lambda: value.inner_text() == "250", value.inner_text)
+    map_lab.wait_for(lambda: value.inner_text() == "250", value.inner_text)
 
 
 def test_slow_functions_are_shown_by_one_image(page: Page, lab: Lab, series: Path) -> None:
@@ -299,20 +291,91 @@ def test_slow_functions_are_shown_by_one_image(page: Page, lab: Lab, series: Pat
         "def slow(band):\n    import time\n    time.sleep(0.2)\n    return band\n"
         f"m = cupola.Map().add(cupola.open({str(series)!r})['value'].map(slow), cmap='gray', vmin=0, vmax=300, name='slow', way='view'); m",
     )
-    run_all(page, address)
+    map_lab.run_all(page, address)
     image = page.locator("img.cupola-view:not([hidden])")
     image.wait_for(state="attached")
-    wait_for(lambda: not tiles(page))
+    map_lab.wait_for(lambda: not map_lab.tiles(page))
     first = image.get_attribute("src")
-    shot = picture(page, lab, "slow")
+    shot = map_lab.picture(page, lab, "slow")
     row = shot[shot.shape[0] // 2, :, 0].astype(int)
     drawn = np.flatnonzero(row != row[2])
     # A degree of the equator, west to east from 200 to 299 of 300.
     assert row[drawn[3]] == pytest.approx(255 * 200 / 300, abs=4)
     assert row[drawn[-3]] == pytest.approx(255 * 299 / 300, abs=4)
     page.locator(".leaflet-control-zoom-in").click()
-    wait_for(lambda: image.get_attribute("src") != first)
+    map_lab.wait_for(lambda: image.get_attribute("src") != first)
     page.wait_for_timeout(500)
-    again = picture(page, lab, "slow-near")[shot.shape[0] // 2, :, 0].astype(int)
+    again = map_lab.picture(page, lab, "slow-near")[shot.shape[0] // 2, :, 0].astype(int)
     assert len(np.flatnonzero(again != again[2])) > 1.5 * len(drawn)
-    assert not tiles(page)
+    assert not map_lab.tiles(page)
+
+
+def large_days(lab: Lab) -> Path:
+    """Two images of 3000 x 3000 pixels of 10 m within one tile of level 10: more than an exact preview of it computes."""
+    folder = lab.folder / "large-days"
+    folder.mkdir(exist_ok=True)
+    for number in (1, 2):
+        with rasterio.open(
+            folder / f"d{number}.tif", "w", driver="GTiff", width=3000, height=3000, count=1, dtype="uint8", crs="EPSG:3857",
+            compress="deflate", tiled=True, transform=from_origin(0, 35_000, 10, 10),
+        ) as file:  # fmt: skip
+            file.write(np.tile(np.arange(3000) % (250 - number), (3000, 1)).astype("uint8"), 1)
+    return folder
+
+
+def test_the_word_of_the_scale_is_what_the_server_computed(page: Page, lab: Lab) -> None:
+    """For tiles and for one image of the view; what is beyond the budget of an exact preview is called none."""
+    show = "cupola.Map(zoom=10, center=(0.18, 0.13)).add(smooth, name='smooth', cmap='gray', vmin=0, vmax=250, way="
+    address = lab.notebook(
+        "scale",
+        "import cupola\nfrom scipy import ndimage\n"
+        f"days = cupola.open({str(large_days(lab))!r})\n"
+        "smooth = days[days.bands[0]].max().map(lambda band: ndimage.uniform_filter(band, 3), halo=1)\n"
+        f"{show}'tiles')",
+        f"{show}'view')",
+    )
+    fetched = from_where(page)
+    map_lab.run_all(page, address)
+    says(page, 0, "computed at 15[23] m/px, full resolution is 10 m/px")
+    first = page.locator(".leaflet-container").first
+    first.locator(".cupola-panel > .cupola-button").click()
+    first.get_by_label("Exact preview").click()
+    says(
+        page,
+        0,
+        "no exact preview of so large a view: computed at 15[23] m/px, full resolution is 10 m/px; zoom in",
+    )
+    assert page.locator(".cupola-problem:not([hidden])").count() == 0
+    for _ in range(2):
+        page.locator(".leaflet-control-zoom-in").first.click()
+        page.wait_for_timeout(600)
+    says(page, 0, r"exact preview: computed at full resolution \(10 m/px\)")
+    first.get_by_label("Exact preview").click()
+    says(page, 0, r"computed at 38(\.\d)? m/px, full resolution is 10 m/px")
+    page.screenshot(path=lab.pictures / "map-scale.png")
+    # Asking what is on screen costs the server nothing.
+    assert set(fetched) == {True}
+    page.locator(".leaflet-container").nth(1).scroll_into_view_if_needed()
+    page.locator("img.cupola-view:not([hidden])").wait_for(state="attached")
+    says(page, 1, "computed at 15[23] m/px, full resolution is 10 m/px")
+
+
+def says(page: Page, number: int, word: str) -> None:
+    """Wait until the legend of a map of the page says something of its scale; `word` is a pattern."""
+    note = page.locator(".leaflet-container").nth(number).locator(".cupola-layer .cupola-note").first
+    map_lab.wait_for(lambda: re.fullmatch(word, note.inner_text()) is not None, note.inner_text, 90)
+
+
+def from_where(page: Page) -> list[bool]:
+    """Return a list that will hold, for each tile that a script of the page asks for, whether the browser had it."""
+    asked: list[bool] = []
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+
+    def came(told: dict[str, Any]) -> None:
+        answer = told["response"]
+        if told["type"] == "Fetch" and re.search(r"/cupola/tiles/.*png", answer["url"]):
+            asked.append(bool(answer["fromDiskCache"] or answer.get("fromPrefetchCache")))
+
+    session.on("Network.responseReceived", came)
+    return asked

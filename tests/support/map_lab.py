@@ -71,8 +71,9 @@ class Lab:
         return f"{self.url}lab/workspaces/{name}/tree/{name}.ipynb?token={self.token}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One for the tests of all maps, as it takes long to start: notebooks, folders and layers have names of their own."""
     folder = tmp_path_factory.mktemp("lab")
     pictures = Path(os.environ.get("CUPOLA_PICTURES") or folder / "pictures")
     pictures.mkdir(parents=True, exist_ok=True)
@@ -162,8 +163,10 @@ def tiles(page: Page) -> list[dict[str, object]]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], what: Callable[[], object] = lambda: "") -> None:
-    end = time.monotonic() + SECONDS
+def wait_for(
+    condition: Callable[[], bool], what: Callable[[], object] = lambda: "", seconds: float = SECONDS
+) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             pytest.fail(f"waited in vain: {what()}")

@@ -177,7 +177,7 @@ class Map(Looking, ipyleaflet.Map):  # type: ignore[misc]
         unit
             Of the values, for the legend.
         exact
-            Whether neighbourhoods are computed at full resolution at any zoom, below a pixel budget.
+            Whether all is computed at full resolution at any zoom, below a pixel budget; the legend says whether it was.
         way
             ``tiles``, ``view`` (one image for the whole viewport, for slow functions), or ``auto``: what is cheaper.
         style
