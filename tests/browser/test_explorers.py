@@ -131,8 +131,6 @@ def page(chromium, server):
         lambda asked: (
             asked.url.startswith(("http", "ws"))
             and f"127.0.0.1:{server.port}" not in asked.url
-            # Voilà asks for it by itself, and shows formulas as they are written where it does not come.
-            and "/mathjax/" not in asked.url
             and opened.strangers.append(asked.url)
         ),
     )
@@ -176,9 +174,47 @@ EXPLORERS = {
     "sentinel-2": ("tiles", "scenes"),
     "terrain": ("tiles", "Hillshade"),
     "planets": ("tiles", "Mars"),
-    "air-quality": ("tiles", "difference"),
+    "air-quality": ("tiles", "Difference"),
     "sky": ("canvas", "images"),
 }
+
+
+def use(page, name):
+    """Use a dashboard as a scientist does; wait until what was asked for is there."""
+    said = page.locator(".cupola-explorer-line").first
+    if name == "air-quality":
+        page.get_by_role("button", name="Measure the regions").click()
+        playwright.expect(said).to_contain_text("regions were seen in both periods")
+        page.locator(".js-plotly-plot .bars .point").first.wait_for()
+    elif name == "sentinel-2":
+        page.get_by_label("Show", exact=True).select_option("NDVI")
+        playwright.expect(said).to_contain_text("NDVI")
+        click_map(page, 0.5, 0.5)
+        page.locator(".js-plotly-plot .scatterlayer .point").first.wait_for()
+    elif name == "terrain":
+        page.get_by_label("A click gives").select_option("profile")
+        click_map(page, 0.45, 0.5)
+        playwright.expect(said).to_contain_text("click where it shall end")
+        click_map(page, 0.6, 0.5)
+        playwright.expect(said).to_contain_text("km long")
+        page.locator(".js-plotly-plot .scatterlayer .js-line").first.wait_for()
+    elif name == "planets":
+        page.get_by_label("Body", exact=True).select_option("Venus")
+        playwright.expect(said).to_contain_text("no images of Venus")
+        page.locator(".cupola-name", has_text="Maxwell Montes").wait_for()
+        page.get_by_label("Body", exact=True).select_option("Mars")
+        playwright.expect(said).to_contain_text("Mars: ")
+        page.get_by_role("button", name="Zoom out").click(click_count=2, delay=500)
+        page.locator(".cupola-name").first.wait_for()
+    elif name == "sky":
+        page.get_by_role("button", name="Find sources").click()
+        playwright.expect(said).to_contain_text("sources in")
+
+
+def click_map(page, right, down):
+    """Click on a map, at parts of its width and height."""
+    box = page.locator(".leaflet-container").first.bounding_box()
+    page.mouse.click(box["x"] + right * box["width"], box["y"] + down * box["height"])
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -186,6 +222,9 @@ def test_an_explorer_is_a_dashboard_without_code(page, server, name):
     drawn, word = EXPLORERS[name]
     page.goto(f"{server.url}voila/render/examples/explorers/{name}.ipynb?token={server.token}")
     assert word in shown(page, drawn)
+    assert page.get_by_text("model not found").count() == 0
+    use(page, name)
+    assert page.locator(".cupola-explorer-line [role=alert]").count() == 0
     assert "cupola.explorers" not in page.locator("body").inner_text()
     assert page.strangers == []
     keep(page, name)
