@@ -30,7 +30,7 @@ OPTIONS = ("--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 BASE = "/user/ada/lab-1/"
 DARK = "--jp-ui-font-color1: #eee; --jp-layout-color1: #222; --jp-border-color1: #777"
 """What a dark Lab says of its colours."""
-SECONDS = 90
+SECONDS = 180
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>sky</title><style>%(css)s
 body {margin: 0; background: %(background)s; %(theme)s}</style><link rel="icon" href="data:,"></head>

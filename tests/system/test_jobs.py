@@ -27,7 +27,7 @@ from support.jobs_service import ADA, EVE, ended, job_service, request
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]
 
-PATIENCE = 60
+PATIENCE = 180
 
 
 @pytest_asyncio.fixture
@@ -42,7 +42,7 @@ def nothing_left(tmp_path):
     yield
     found = [process for process in psutil.process_iter() if _belongs(process, tmp_path)]
     # A supervisor tells the end of its job a moment before its own.
-    _, left = psutil.wait_procs(found, timeout=30)
+    _, left = psutil.wait_procs(found, timeout=120)
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()

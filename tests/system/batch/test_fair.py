@@ -39,7 +39,7 @@ def _quick(monkeypatch):
 def _nothing_left(tmp_path):
     yield
     found = [process for process in psutil.process_iter() if _belongs(process, tmp_path)]
-    _, left = psutil.wait_procs(found, timeout=30)
+    _, left = psutil.wait_procs(found, timeout=120)
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()

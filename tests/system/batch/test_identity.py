@@ -21,7 +21,7 @@ from cupola.platform.storage.htcondor import HTCondor
 from support.pools import htcondor
 
 pytestmark = pytest.mark.system
-PATIENCE = 60
+PATIENCE = 180
 
 
 def until(condition, what):

@@ -17,7 +17,7 @@ from support.containers import NUMBER, grounds_in
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio, pytest.mark.timeout(300)]
 
-PATIENCE = 60
+PATIENCE = 180
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cupola.platform.storage.localpool import ContainerPool
 
 pytestmark = pytest.mark.system
 
-PATIENCE = 60
+PATIENCE = 180
 KEY = "fa1r5a4e"
 SUPERVISOR = """
 import fcntl, glob, sys, time
