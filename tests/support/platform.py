@@ -174,6 +174,16 @@ class Platform:
                         found.append(process)
         return found
 
+    def programs(self, *, name: str = "", word: str = "") -> list[psutil.Process]:
+        """Return those of its living processes that have this name, or this word in their command."""
+        found = []
+        for process in self.processes():
+            # It may end between two looks at it.
+            with contextlib.suppress(psutil.Error):
+                if process.name() == name or word in process.cmdline():
+                    found.append(process)
+        return found
+
     def logs(self, lines: int = 30) -> str:
         """Return the ends of all logs, for the message of a failed test."""
         parts = []

@@ -99,8 +99,8 @@ async def test_a_bucket_comes_goes_and_comes_back_while_sessions_run(ours, store
 async def test_mounts_outlive_the_portal_are_mended_and_end_with_the_platform(ours):
     async with signed_in(ours) as (visitor, client):
         session = await launch(client, volumes=["hst"])
-        [rclone] = [one for one in ours.processes() if one.name() == "rclone"]
-        portals = [one for one in ours.processes() if "cupola.platform" in one.cmdline()]
+        [rclone] = ours.programs(name="rclone")
+        portals = ours.programs(word="cupola.platform")
         assert portals
         for one in portals:
             one.kill()
@@ -122,7 +122,7 @@ async def test_mounts_outlive_the_portal_are_mended_and_end_with_the_platform(ou
         assert len(mounts_of(ours)) == 1
     ours.stop()
     assert not mounts_below(ours.paths.mounts)
-    assert not [one for one in ours.processes() if one.name() == "rclone"]
+    assert not ours.programs(name="rclone")
 
 
 def _listed(folder):
