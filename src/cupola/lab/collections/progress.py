@@ -72,7 +72,7 @@ class Progress:
             if hasattr(self._bar, "container"):
                 from IPython.display import display
 
-                self._shown = display(self._bar.container, display_id=True)
+                self._shown = display(self._bar.container, display_id=True)  # type: ignore[no-untyped-call]
         if self._bar is not None:
             self._bar.update(self._done - self._bar.n)
 
