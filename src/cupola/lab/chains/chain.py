@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import html
 import operator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from typing_extensions import override
@@ -47,6 +48,7 @@ _SHOWN = 40
 """Most steps that a chain tells of itself."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exchange):
     """A computation over a collection. It is immutable: every operation returns a new chain.
 
@@ -56,15 +58,10 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
     ``mean()`` or ``mosaic()`` makes one image of them all; those can be combined whatever collection they are of.
     """
 
-    __slots__ = ("_hash", "_program", "per_item", "step")
-
-    def __init__(self, step: Step, per_item: Source | None) -> None:
-        self.step = step
-        """Its last step; those before it are the inputs."""
-        self.per_item = per_item
-        """The collection of whose items it has one image each; nothing where it is one image."""
-        self._hash: str | None = None
-        self._program: Program | None = None
+    step: Step
+    """Its last step; those before it are the inputs."""
+    per_item: Source | None
+    """The collection of whose items it has one image each; nothing where it is one image."""
 
     @classmethod
     def of_bands(cls, collection: Collection, names: tuple[str, ...]) -> Chain:
@@ -83,17 +80,15 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         """
         program = Program(step)
         chain = cls(step, program.source)
-        chain._program = program
+        chain.__dict__["program"] = program
         return chain
 
     # What it is
 
-    @property
+    @cached_property
     def program(self) -> Program:
         """Its steps in the order of computing."""
-        if self._program is None:
-            self._program = Program(self.step)
-        return self._program
+        return Program(self.step)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -179,12 +174,10 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         """
         return cls.of_step(from_json(text))
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, as 64 hexadecimal digits."""
-        if self._hash is None:
-            self._hash = hashlib.sha256(self.to_json().encode()).hexdigest()
-        return self._hash
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @property
     def source(self) -> str:

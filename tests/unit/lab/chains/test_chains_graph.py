@@ -303,3 +303,10 @@ def test_scales_one_inside_another_have_an_end(s2):
     assert chain.label == "red at 60 m"
     with pytest.raises(InputError, match="more than 32 times one inside another"):
         chain.at(60).to_json()
+
+
+def test_a_chain_never_changes(s2):
+    chain = s2["red"] + 1
+    for name in ("step", "per_item", "note"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(chain, name, None)
