@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.products.packing import Packing
     from cupola.lab.chains.products.statistics import Statistics
 
-__all__ = ["CACHE_BYTES", "Frame", "PlainFile", "disk_errors", "to_cog"]
+__all__ = ["CACHE_BYTES", "Frame", "PlainFile", "check_bands", "disk_errors", "to_cog"]
 
 CACHE_BYTES = 128 * 1024 * 1024
 """GDAL's block cache. rasterio.Env takes bytes; the default of 5 % of the memory grows with the machine."""
@@ -95,13 +95,8 @@ class PlainFile:
         with disk_errors(self._path.parent, self._size):
             if self._dataset is None:
                 self._dataset = self._create(bands)
-            if bands == self._dataset.count:
-                self._dataset.write(stored, window=window)
-                return
-        raise InputError(
-            f"The function returned {self._dataset.count} bands for one window and {bands} for another: "
-            "it must return the same number for all."
-        )
+            check_bands(self._dataset.count, bands)
+            self._dataset.write(stored, window=window)
 
     def _create(self, bands: int) -> Any:
         grid, packing = self._grid, self._packing
@@ -162,6 +157,21 @@ class PlainFile:
             if self._path.stat().st_size < self._size:
                 raise OSError(errno.ENOSPC, "the file is shorter than its pixels")
         return self._size
+
+
+def check_bands(first: int, bands: int) -> None:
+    """Refuse a window with another number of bands than the first one had.
+
+    Raises
+    ------
+    InputError
+        When it has.
+    """
+    if bands != first:
+        raise InputError(
+            f"The function returned {first} bands for one window and {bands} for another: it must return the same number for "
+            "all."
+        )
 
 
 def _apply(look: Look, dataset: Any) -> None:

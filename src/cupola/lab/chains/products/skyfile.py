@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cupola.exceptions import InputError
-from cupola.lab.chains.products.cog import disk_errors
+from cupola.lab.chains.products.cog import check_bands, disk_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,11 +90,7 @@ class FitsFile:
         with disk_errors(self._path.parent):
             if self._file is None:
                 self._create(stored.shape[0])
-            if stored.shape[0] != self._bands:
-                raise InputError(
-                    f"The function returned {self._bands} bands for one window and {stored.shape[0]} for another: "
-                    "it must return the same number for all."
-                )
+            check_bands(self._bands, stored.shape[0])
             numbers = (stored.astype(np.int64) - self._shift) if self._shift else stored
             packed = numbers.astype(self._dtype)
             for band in range(self._bands):
