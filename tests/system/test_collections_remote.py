@@ -237,6 +237,9 @@ def test_search_of_a_stac_server(api):
     }
     assert api.searches[0]["filter"] == "eo:cloud_cover < 10"
     assert api.searches[0]["bbox"] == [0, 0, 20, 1]
+    # What nothing fits is no error.
+    assert len(opened.filter(query="eo:cloud_cover > 1000")) == 0
+    del api.searches[1]
     assert len(opened) == 700
     # 250 items a page.
     assert [int(wish.get("token", 0)) for wish in api.searches[1:]] == [0, 250, 500]

@@ -88,7 +88,7 @@ def searches(address: str, wish: Wish) -> bool:
 
 def _said(key: str) -> dict[str, Any]:
     kept = index.recall(key)
-    return kept.said if kept else {}
+    return {} if kept is None else kept.said
 
 
 def _kept(address: str, wish: Wish, *, fresh: bool = True) -> str | None:
@@ -168,7 +168,9 @@ def _keep(key: str, place: Place, records: list[Record], note: str) -> Found:
 
 
 def _found(key: str) -> Found:
-    kept = index.recall(key) or index.Kept()
+    kept = index.recall(key)
+    if kept is None:
+        raise UnavailableError(f"What {key} holds was forgotten while it was read: open it again.")
     said = kept.said
     if kept.table is None:
         unreadable = {name: str(entry[2]) for name, entry in kept.others.items() if entry[2]}

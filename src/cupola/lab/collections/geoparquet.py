@@ -135,7 +135,7 @@ def _boxes(records: Sequence[Record]) -> Any:
         pa.array([None if record.box is None else record.box[side] for record in records], pa.float64())
         for side in range(4)
     ]
-    unknown = pa.array([record.box is None for record in records])
+    unknown = pa.array([record.box is None for record in records], pa.bool_())
     return pa.StructArray.from_arrays(arrays, list(sides), mask=unknown)
 
 

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cupola.lab.collections import leftovers
+from cupola.lab.collections.leftovers import DRAFT
 from cupola.lab.collections.records import NEVER
 from cupola.lab.collections.table import FilePart, Light, Piece, RecordsPart, Table
 
@@ -58,9 +60,6 @@ _REMEMBERED = 16
 """Collections that stay in memory."""
 _RACY_NS = 2_000_000_000
 """A folder that changed so shortly before it was looked at may have changed again without looking so."""
-_DRAFT = ".cupola-index-"
-_FORGOTTEN_S = 3600.0
-"""Nobody writes an index for so long."""
 _WAIT_S = 600.0
 _LOOK_S = 0.1
 
@@ -104,6 +103,8 @@ def recall(source: str) -> Kept | None:
     for path in (place(source), *([] if "://" in source else [Path(source) / BESIDE])):
         found = _load(path, source, beside=path.name == BESIDE)
         if found is not None:
+            if path.name != BESIDE:
+                leftovers.used(path)
             return remember(source, found)
     return None
 
@@ -365,8 +366,10 @@ def _written(table: pa.Table, path: Path) -> Any:
 
     if path.name != BESIDE:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _sweep(path.parent)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=_DRAFT, suffix=".parquet")
+        leftovers.sweep(path.parent)
+    else:
+        leftovers.sweep_drafts(path.parent)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=DRAFT, suffix=".parquet")
     os.close(handle)
     try:
         write(table, draft)
@@ -378,14 +381,6 @@ def _written(table: pa.Table, path: Path) -> Any:
         Path(draft).unlink(missing_ok=True)
         raise
     return file
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed left half-written."""
-    for path in folder.glob(f"{_DRAFT}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
-                path.unlink()
 
 
 def _in_memory(table: pa.Table) -> Any:
@@ -411,7 +406,7 @@ def note_folders(source: str, kept: Kept) -> None:
         "folders": {name: stamp if stamp < racy else 0 for name, stamp in kept.folders.items()},
     }
     with contextlib.suppress(OSError):
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=_DRAFT, suffix=".json")
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=DRAFT, suffix=".json")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(said, file, separators=(",", ":"))
