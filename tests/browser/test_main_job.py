@@ -85,12 +85,35 @@ def test_the_main_job(owner_platform, page, pictures):
     keep("sessions")
     page.get_by_role("link", name=re.compile("open", re.IGNORECASE)).first.click()
     page.wait_for_url(re.compile(r"/user/.*/lab"))
+    look_at_a_dashboard(page, owner_platform.address)
     page.goto(f"{owner_platform.address}/services/cupola/sessions")
     page.get_by_role("button", name=re.compile("^stop", re.IGNORECASE)).first.click()
     page.get_by_role("button", name="Stop it").click()
     playwright.expect(page.get_by_text(re.compile("stopped", re.IGNORECASE)).first).to_be_visible(
         timeout=30 * SECOND
     )
+
+
+def look_at_a_dashboard(page, address):
+    """Open an explorer as a page without code in the session that is open; it asks nobody but the platform."""
+    strangers = []
+    page.on(
+        "request",
+        lambda asked: (
+            asked.url.startswith(("http", "ws"))
+            and not asked.url.startswith((address, address.replace("http", "ws", 1)))
+            and strangers.append(asked.url)
+        ),
+    )
+    session = re.match(r".*/user/[^/]+/[^/]+", page.url)[0]
+    page.goto(f"{session}/voila/render/examples/explorers/terrain.ipynb", timeout=120 * SECOND)
+    page.locator(".cupola-explorer").wait_for(timeout=90 * SECOND)
+    page.locator(DRAWN).first.wait_for(timeout=90 * SECOND, state="attached")
+    page.get_by_label("Show", exact=True).select_option("Slope")
+    playwright.expect(page.locator(".cupola-explorer-line")).to_contain_text("Slope")
+    page.locator("img[src*='cmap=magma']").first.wait_for(state="attached")
+    assert page.locator(".jp-CodeMirrorEditor, .jp-InputArea").count() == 0
+    assert strangers == []
 
 
 def press_play(page):
