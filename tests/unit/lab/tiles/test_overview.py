@@ -220,7 +220,7 @@ def tile_of(collection: Collection, zoom: int) -> tuple[int, int, int]:
 def test_tiles_of_very_many_are_made_of_the_next_level(
     field: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LEAF", 10)
+    monkeypatch.setattr(reading, "LEAF", 20)
     monkeypatch.setattr(overview, "MOST_AHEAD", 0)
     chain, place = field["b1"], tile_of(field, 8)
     assert overview.tile(chain, GRID, place, "1") == (None, 60, 60, 0)
@@ -249,13 +249,14 @@ def test_tiles_of_very_many_are_made_of_the_next_level(
 
 
 def test_an_overview_grows_round_by_round(field: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LEAF", 10)
+    monkeypatch.setattr(reading, "LEAF", 20)
+    monkeypatch.setattr(overview, "MOST_AHEAD", 0)
     chain, place = field["b1"], tile_of(field, 8)
     clock = iter(range(10_000))
     monkeypatch.setattr(overview.time, "monotonic", lambda: float(next(clock)))
     shown = [0]
-    for _round in range(60):
-        built = overview.build(chain, GRID, [place], seconds=25)
+    for _round in range(20):
+        built = overview.build(chain, GRID, [place], seconds=16)
         look = overview.tile(chain, GRID, place, "")
         shown.append(0 if look.pixels is None else len(look.pixels.items))
         assert (look.waiting == 0) == (shown[-1] == 60)
@@ -331,7 +332,7 @@ def test_a_damaged_image_takes_no_other_with_it(field: Collection) -> None:
 def test_what_is_stale_is_shown_until_it_is_made_again(
     field: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LEAF", 10)
+    monkeypatch.setattr(reading, "LEAF", 20)
     place = tile_of(field, 8)
     overview.build(field["b1"], GRID)
     folder = Path(str(field.source))
