@@ -63,6 +63,7 @@ WORDS = [
     ([[20, True], [10, True]], {"asked": True}, "exact preview: computed at full resolution (10 m/px)"),
     ([[500, True]], {"pinned": 500, "halo": 1}, "computed at 500 m/px, as in a run"),
     ([[40, False]], {}, "computed at 40 m/px, full resolution is 10 m/px"),
+    ([[10, False]], {}, "computed on the pixels of this view, as fine as full resolution (10 m/px)"),
     ([[40, False], [80, False]], {}, "computed at 40 m to 80 m/px, full resolution is 10 m/px"),
     (
         [[10, True], [40, False]],

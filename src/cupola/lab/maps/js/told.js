@@ -60,5 +60,7 @@ function scaleWord(told, { asked, halo, pinned, resolution, length }) {
   const full = resolution ? `, full resolution is ${length(resolution)}/px` : "";
   if (asked && told.partly) return `exact only in a part of this view: computed at ${range}/px${full}; zoom in`;
   if (asked) return `no exact preview of so large a view: computed at ${range}/px${full}; zoom in`;
+  // After a reduction the view has pixels of its own, and so have its neighbours.
+  if (resolution && high <= resolution * 1.05) return `computed on the pixels of this view, as fine as full resolution (${length(resolution)}/px)`;
   return `computed at ${range}/px${full}`;
 }
