@@ -229,6 +229,15 @@ def test_command_tells_by_its_exit_code(scene, capsys, state, code):
     assert capsys.readouterr().out.startswith("one ")
 
 
+def test_tables_of_statistics_are_refused_by_name(scene):
+    product = scene[1].with_suffix(".json")
+    document = json.loads(product.read_text())
+    document["properties"]["cupola:parameters"] = {"statistics": ["mean"]}
+    product.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="tells of a table"):
+        reproduce(product)
+
+
 def test_command_takes_a_folder_or_all_that_is_in_it(scene, capsys):
     product = scene[1]
     (product.parent / "ro-crate-metadata.json").write_text("{}")

@@ -173,6 +173,11 @@ def _document(path: Path) -> dict[str, Any]:
     document = read_product(path)
     if document is None or "cupola:chain" not in document["properties"]:
         raise InputError(f"{path} is no product of Cupola: it does not say how it was made.")
+    if "statistics" in (document["properties"].get("cupola:parameters") or {}):
+        raise InputError(
+            f"{path} tells of a table, and only images can be made again and compared: run zonal() again, with the "
+            "chain and the parameters that it names."
+        )
     return document
 
 
