@@ -11,7 +11,7 @@ import math
 import operator
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from typing_extensions import override
@@ -141,20 +141,26 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Compare(Condition):
-    """A property beside a value."""
+class OfProperty(Condition):
+    """A condition on one property."""
 
     name: str
+
+    @override
+    def names(self) -> Iterator[str]:
+        yield self.name
+
+
+@dataclass(frozen=True)
+class Compare(OfProperty):
+    """A property beside a value."""
+
     sign: str
     value: Value
 
     @override
     def __str__(self) -> str:
         return f"{_name(self.name)} {self.sign} {_literal(self.value)}"
-
-    @override
-    def names(self) -> Iterator[str]:
-        yield self.name
 
     @override
     def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -193,19 +199,14 @@ def _compare_times(value: Any, sign: str, wanted: Value) -> bool | None:
 
 
 @dataclass(frozen=True)
-class Among(Condition):
+class Among(OfProperty):
     """A property that is one of several values."""
 
-    name: str
     values: tuple[Value, ...]
 
     @override
     def __str__(self) -> str:
         return f"{_name(self.name)} IN ({', '.join(map(_literal, self.values))})"
-
-    @override
-    def names(self) -> Iterator[str]:
-        yield self.name
 
     @override
     def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -216,19 +217,14 @@ class Among(Condition):
 
 
 @dataclass(frozen=True)
-class Like(Condition):
+class Like(OfProperty):
     """A text beside a pattern, in which ``%`` stands for anything and ``_`` for one character."""
 
-    name: str
     pattern: str
 
     @override
     def __str__(self) -> str:
         return f"{_name(self.name)} LIKE {_literal(self.pattern)}"
-
-    @override
-    def names(self) -> Iterator[str]:
-        yield self.name
 
     @override
     def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -247,18 +243,12 @@ class Like(Condition):
 
 
 @dataclass(frozen=True)
-class Missing(Condition):
+class Missing(OfProperty):
     """A property that an item does not say."""
-
-    name: str
 
     @override
     def __str__(self) -> str:
         return f"{_name(self.name)} IS NULL"
-
-    @override
-    def names(self) -> Iterator[str]:
-        yield self.name
 
     @override
     def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -319,53 +309,45 @@ class Not(Condition):
 
 
 @dataclass(frozen=True)
-class Both(Condition):
+class Several(Condition):
+    """Conditions joined by a word."""
+
+    parts: tuple[Condition, ...]
+
+    word: ClassVar[str]
+    passes: ClassVar[np.ufunc]
+    """How what is true of the parts is joined; what is false of them is joined the other way."""
+    fails: ClassVar[np.ufunc]
+
+    @override
+    def __str__(self) -> str:
+        return f" {self.word} ".join(
+            f"({part})" if isinstance(part, Several) else str(part) for part in self.parts
+        )
+
+    @override
+    def names(self) -> Iterator[str]:
+        for part in self.parts:
+            yield from part.names()
+
+    @override
+    def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        results = [part.test(rows) for part in self.parts]
+        true = self.passes.reduce([true for true, _ in results])
+        false = self.fails.reduce([known & ~true for true, known in results])
+        return true, true | false
+
+
+class Both(Several):
     """All of several."""
 
-    parts: tuple[Condition, ...]
-
-    @override
-    def __str__(self) -> str:
-        return " AND ".join(
-            f"({part})" if isinstance(part, Both | Either) else str(part) for part in self.parts
-        )
-
-    @override
-    def names(self) -> Iterator[str]:
-        for part in self.parts:
-            yield from part.names()
-
-    @override
-    def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        results = [part.test(rows) for part in self.parts]
-        true = np.logical_and.reduce([true for true, _ in results])
-        false = np.logical_or.reduce([known & ~true for true, known in results])
-        return true, true | false
+    word, passes, fails = "AND", np.logical_and, np.logical_or
 
 
-@dataclass(frozen=True)
-class Either(Condition):
+class Either(Several):
     """At least one of several."""
 
-    parts: tuple[Condition, ...]
-
-    @override
-    def __str__(self) -> str:
-        return " OR ".join(
-            f"({part})" if isinstance(part, Both | Either) else str(part) for part in self.parts
-        )
-
-    @override
-    def names(self) -> Iterator[str]:
-        for part in self.parts:
-            yield from part.names()
-
-    @override
-    def test(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        results = [part.test(rows) for part in self.parts]
-        true = np.logical_or.reduce([true for true, _ in results])
-        false = np.logical_and.reduce([known & ~true for true, known in results])
-        return true, true | false
+    word, passes, fails = "OR", np.logical_or, np.logical_and
 
 
 def _name(name: str) -> str:
