@@ -242,8 +242,8 @@ class AirQualityStudy(Explorer):
         self.result.value = shown.to_html(index=False, border=0)
         seen = self.table["change"].dropna()
         self.tell(
-            f"{len(seen)} of {len(names)} regions were seen in both periods; half of them changed by "
-            f"{seen.median():+.0f} % or less."
+            f"{len(seen)} of {len(names)} regions were seen in both periods; the median of their changes is "
+            f"{seen.median():+.0f} %."
             if len(seen)
             else "No region was seen in both periods: choose a lower quality or other periods."
         )
