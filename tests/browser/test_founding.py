@@ -18,7 +18,7 @@ import rasterio
 from PIL import Image
 
 from support import groups
-from support.pages import CHROMIUM, chromium_with
+from support.pages import CHROMIUM, by_tiles, chromium_with
 from support.platform import Platform
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -54,6 +54,7 @@ def page():
         opened = chromium.new_page(viewport={"width": 1280, "height": 1680})
         opened.set_default_timeout(90 * SECOND)
         opened.add_init_script(HISTORY)
+        by_tiles(opened)  # both maps the same way
         yield opened
 
 

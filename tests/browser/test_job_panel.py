@@ -19,6 +19,7 @@ from rasterio.transform import from_origin
 
 import cupola.lab
 from support.jobs_portal import Portal
+from support.pages import by_tiles
 from support.ports import free_port
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -130,6 +131,7 @@ def page():
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=options)
         opened = browser.new_page(viewport={"width": 1280, "height": 1100})
         opened.set_default_timeout(SECONDS * 1000)
+        by_tiles(opened)
         yield opened
         browser.close()
 

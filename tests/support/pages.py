@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from pathlib import Path
@@ -12,11 +13,18 @@ import uvicorn
 
 from support import made_up
 
-__all__ = ["CHROMIUM", "chromium_with", "opened_pages", "served"]
+__all__ = ["CHROMIUM", "by_tiles", "chromium_with", "opened_pages", "served"]
 
 CHROMIUM = Path("/usr/bin/chromium")
 DROPPED = "net::ERR_NETWORK_CHANGED"
 AGAIN = 5
+WAY = re.compile(r"/cupola/tiles/[^/]+/[^/]+/way\?")
+"""Where a map asks whether tiles or one image of the viewport are cheaper."""
+
+
+def by_tiles(page):
+    """Let the maps of a page be drawn by tiles: what is cheaper depends on how busy the machine was when it was measured."""
+    page.route(WAY, lambda asked: asked.fulfill(json={"way": "tiles"}))
 
 
 @contextlib.contextmanager
