@@ -227,7 +227,7 @@ class _Mosaic(Accumulator):
     @property
     @override
     def missing(self) -> NDArray[np.bool_] | None:
-        return None if self.empty else ~self._seen
+        return None if self.empty else np.logical_not(self._seen)
 
     @override
     def result(self) -> NDArray[np.float32]:
