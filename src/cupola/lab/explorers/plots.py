@@ -68,6 +68,8 @@ class Plot(widgets.VBox):  # type: ignore[misc]
                 **layout,
             },
         )
+        # A figure opens in the page before it has anything to show; told again, it has it when it is drawn.
+        figure.send_state()
         old, self.figure = self.figure, figure
         self.children = (figure,)
         if old is not None:
