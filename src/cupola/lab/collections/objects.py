@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
+import weakref
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +17,7 @@ from cupola.lab.collections.remote import named
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ask", "explained", "no_bucket", "refusal", "trouble"]
+__all__ = ["ask", "close_at_exit", "explained", "no_bucket", "refusal", "trouble"]
 
 _Answer = TypeVar("_Answer")
 
@@ -70,11 +72,38 @@ def ask(address: str, question: Callable[[Any], _Answer]) -> _Answer:
     )
 
 
+@lru_cache(maxsize=1)
+def _open() -> weakref.WeakSet[Any]:
+    """Return the objects that are open; they are closed when the process ends, before the library of stores ends.
+
+    An object that outlives that library crashes the process.
+    """
+    import pyarrow.fs  # noqa: F401 - registers its own end
+
+    found: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close() -> None:
+        for one in list(found):
+            with contextlib.suppress(OSError, ValueError):
+                one.close()
+        _files.cache_clear()
+
+    # After the import of the library: what was registered last runs first.
+    atexit.register(close)
+    return found
+
+
+def close_at_exit(file: Any) -> None:
+    """Close an object when the process ends, if it is open then."""
+    _open().add(file)
+
+
 @lru_cache(maxsize=32)
 def _files(store: Store, region: str, _profile: str) -> Any:
     """Return the file system of a store."""
     from pyarrow import fs
 
+    _open()
     options: dict[str, Any] = {"request_timeout": _TIMEOUT_S, "connect_timeout": _CONNECT_S}
     if store.host:
         options |= {"scheme": store.scheme, "endpoint_override": store.host}

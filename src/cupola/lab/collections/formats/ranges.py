@@ -108,6 +108,7 @@ class _Object:
             )
             self.size = int(self._file.size())
             said = self._file.metadata() or {}
+        objects.close_at_exit(self._file)
         self.state = str(said.get(b"ETag") or said.get(b"Last-Modified") or self.size)
 
     def get(self, start: int, stop: int) -> bytes:
