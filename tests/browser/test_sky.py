@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import cupola
+from support.axe import violations
+from support.map_lab import run_all
 from support.pages import CHROMIUM, chromium_with
 from support.sky import OPTIONS, pixels, run_server, show, wait_until
 
@@ -50,6 +53,12 @@ def server(tmp_path_factory):
 def chromium():
     with chromium_with(*OPTIONS) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """The one that the pages of a Lab are opened in: two at once are more than Playwright gives."""
+    return chromium
 
 
 @pytest.fixture
@@ -241,6 +250,61 @@ def test_layers_are_ruled_from_the_browser_and_the_kernel(chromium, server, star
     assert outside(requests, server) == []
     assert complaints == []
     page.close()
+
+
+def test_the_word_of_the_scale_is_what_the_server_computed(chromium, server, stars, picture):
+    """Neighbours on the pixels of a coarse view are others than those that a run sees; an exact preview has the run's."""
+    path, _ = stars
+    band = cupola.open(str(path))
+    band = band[band.bands[0]].max()
+    sky = cupola.SkyMap(center=CENTRE, fov=8, grid=False)
+    sky.add(band.map(np.negative, halo=1), vmin=-1, vmax=0, name="stars")
+    page, _, complaints = show(chromium, server, sky, dark=True)
+    note = page.locator(".cupola-sky-note")
+    coarse = r"computed at [\d.]+″/px, full resolution is 1″/px"
+    wait_until(page, lambda: re.fullmatch(coarse, note.inner_text()), "a coarse scale")
+    # Pixels of a tile are four times as many at each order: 1.61 arcseconds at order 8, and so on up.
+    told = float(re.search(r"[\d.]+", note.inner_text())[0])
+    assert np.log2(told / 0.805) == pytest.approx(round(np.log2(told / 0.805)), abs=0.05)
+    page.get_by_role("checkbox", name="exact preview of stars").click()
+    wait_until(
+        page,
+        lambda: note.inner_text() == "exact preview: computed at full resolution (1″/px)",
+        "an exact preview",
+    )
+    assert page.evaluate("model.get('layers')[0].exact") is True
+    page.screenshot(path=picture("exact"))
+    page.get_by_role("checkbox", name="exact preview of stars").click()
+    page.evaluate("model.set('fov', 0.1)")
+    near = "computed on the pixels of this view, as fine as full resolution (1″/px)"
+    wait_until(page, lambda: note.inner_text() == near, "the finest tiles")
+    assert complaints == []
+    page.close()
+
+
+def test_in_a_lab_below_a_hub_s_address(page, lab, stars, axe, picture):
+    """The widget as JupyterLab loads it: drawn, accessible, and what is on screen is looked up without the server."""
+    path, _ = stars
+    address = lab.notebook(
+        "sky",
+        f"import cupola\nframe = cupola.open({str(path)!r})\nstars = frame[frame.bands[0]]\n"
+        "sky = cupola.SkyMap(grid=False).add(stars.map(lambda band: band, halo=1), vmin=0, vmax=100, name='stars')\nsky",
+    )
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    run_all(page, address)
+    frame = page.locator(".cupola-sky-frame")
+    frame.wait_for()
+    frame.scroll_into_view_if_needed()
+    note = page.locator(".cupola-sky-note")
+    wait_until(
+        page, lambda: note.inner_text() == "computed at full resolution (1″/px)", "the word of the scale"
+    )
+    wait_until(page, lambda: bool((pixels(page)[60:420, 60:-60].min(axis=2) > DARK).sum() > 10), "stars")
+    page.screenshot(path=picture("lab"))
+    assert violations(page, axe, ".cupola-sky") == []
+    assert "/user/ada/lab-1/" in lab.url
+    assert outside(asked, lab) == []
 
 
 def test_a_survey_out_of_reach_is_told(chromium, server, stars):

@@ -110,6 +110,21 @@ function tilesInView(view, address, deepest) {
   );
 }
 
+// Aladin's own controls are pictures without a word; whoever cannot see them has to hear what they do.
+function nameControls(frame) {
+  const names = {
+    ".aladin-input-select": "coordinate system",
+    ".aladin-location-copy": "copy the position",
+    ".aladin-zoom-out": "zoom out",
+    ".aladin-zoom-in": "zoom in",
+    ".aladin-fullScreen-control > .aladin-btn": "full screen",
+  };
+  for (const [place, name] of Object.entries(names)) {
+    for (const control of frame.querySelectorAll(place)) control.setAttribute("aria-label", name);
+  }
+  for (const picture of frame.querySelectorAll("img:not([alt])")) picture.alt = "";
+}
+
 // A size of pixels on the sky, given in arcseconds.
 function arc(seconds) {
   const nice = (size) => Number(size.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 3 });

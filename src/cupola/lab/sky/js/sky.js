@@ -66,6 +66,7 @@ class Sky {
     this.controls();
     this.listen();
     this.redraw();
+    nameControls(this.frame);
     this.frame.cupolaSky = this.view;
     this.root.dataset.ready = "true";
   }
@@ -121,6 +122,7 @@ class Sky {
     view.on("objectClicked", (source) => source?.data?.catalogue && this.pick(source));
     view.on("objectsSelected", (groups) => this.select(groups));
     this.timer = setInterval(() => {
+      nameControls(this.frame);
       if (!document.hidden) for (const entry of this.entries.values()) entry.watch();
     }, POLL_MS);
   }
