@@ -217,6 +217,7 @@ def test_store_that_goes_away(bucket):
     for image in (there, plain):
         with pytest.raises(ImageError, match="does not answer"):
             image.read(1, window=Window(400, 400, 90, 90))
+        image.close()
 
 
 def test_file_that_changes_while_it_is_read(bucket, tmp_path):

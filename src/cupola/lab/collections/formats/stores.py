@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import weakref
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -150,10 +154,29 @@ def _attributes(holder: Any) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _closing() -> weakref.WeakSet[Any]:
+    """Return the files that are closed when the process ends."""
+    found: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close() -> None:
+        for one in list(found):
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                one.close()
+
+    atexit.register(close)
+    return found
+
+
 def _hdf5(path: str | RemoteFile, only: str | None) -> Store:
     import h5py
 
-    file = h5py.File(path, "r") if isinstance(path, str) else h5py.File(path, "r", rdcc_nbytes=_CHUNKS_AFAR)
+    if isinstance(path, str):
+        file = h5py.File(path, "r")
+    else:
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNKS_AFAR)
+        # Closed after Python's end, it would still ask a file of Python: that is a crash.
+        _closing().add(file)
     variables: dict[str, Variable] = {}
 
     def add(name: str, thing: Any) -> None:
