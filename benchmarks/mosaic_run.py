@@ -32,7 +32,7 @@ OURS = """
 import sys
 from cupola.lab import collections
 from cupola.lab.chains.runs.composite import write_piece
-from cupola.lab.chains.runs.planning import plan
+from cupola.lab.chains.compute.planning import plan
 
 source, folder, how = sys.argv[1:]
 chain = getattr(collections.open(source)["b1"], how)()

@@ -17,9 +17,9 @@ from scipy import ndimage
 from cupola.exceptions import BodyError, InputError, LimitError
 from cupola.lab import bodies, collections
 from cupola.lab.chains.compute import evaluate, evaluation
+from cupola.lab.chains.compute.planning import plan
 from cupola.lab.chains.compute.whole import Whole
 from cupola.lab.chains.pixels.grids import Grid
-from cupola.lab.chains.runs.planning import plan
 
 MERCATOR = "WebMercatorQuad"
 X, Y, Z = 500, 300, 10

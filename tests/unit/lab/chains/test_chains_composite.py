@@ -14,9 +14,9 @@ from rasterio.merge import merge
 
 from cupola.exceptions import BodyError, InputError, LimitError, NotFoundError
 from cupola.lab import collections
+from cupola.lab.chains.compute.planning import OutputGrid, box_around, pieces_with_items, plan
 from cupola.lab.chains.runs import composite
 from cupola.lab.chains.runs.composite import write_piece
-from cupola.lab.chains.runs.planning import OutputGrid, box_around, pieces_with_items, plan
 
 SIZE = 300
 BODY = "+proj=eqc +R=3396190 +units=m +no_defs"
@@ -240,7 +240,7 @@ from pathlib import Path
 from cupola.lab import collections
 from cupola.lab.chains.runs import composite
 from cupola.lab.chains.runs.composite import write_piece
-from cupola.lab.chains.runs.planning import plan
+from cupola.lab.chains.compute.planning import plan
 
 first, second = map(Path, sys.argv[3:])
 

@@ -10,10 +10,10 @@ import pytest
 from cupola import cli
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab import collections
+from cupola.lab.chains.compute.planning import plan
 from cupola.lab.chains.products.crate import METADATA, write_crate
 from cupola.lab.chains.runs.composite import write_piece
 from cupola.lab.chains.runs.fullres import write_product
-from cupola.lab.chains.runs.planning import plan
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from rasterio.transform import from_origin
 
 from cupola.exceptions import InputError, LimitError
 from cupola.lab import bodies, collections
+from cupola.lab.chains.compute.planning import pieces_with_items, plan
 from cupola.lab.chains.runs.composite import write_piece
 from cupola.lab.chains.runs.fullres import write_product
-from cupola.lab.chains.runs.planning import pieces_with_items, plan
 from cupola.lab.chains.runs.reproduce import reproduce
 from cupola.lab.collections.images import describe
 from cupola.lab.samples import sentinel5p

@@ -11,10 +11,10 @@ from rasterio.transform import from_origin
 from cupola import cli
 from cupola.exceptions import InputError, NotFoundError, TaskError, UnavailableError
 from cupola.lab import collections, jobs
+from cupola.lab.chains.compute.planning import plan
 from cupola.lab.chains.runs.comparing import compare
 from cupola.lab.chains.runs.composite import write_piece
 from cupola.lab.chains.runs.fullres import write_product
-from cupola.lab.chains.runs.planning import plan
 from cupola.lab.chains.runs.reproduce import reproduce
 
 BOX = (8.9, 45.0, 9.1, 45.2)

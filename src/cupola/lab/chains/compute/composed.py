@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cupola.exceptions import InputError
+from cupola.lab.chains.compute.planning import choose_grid
 from cupola.lab.chains.pixels.grids import Grid, ImageGrid
 from cupola.lab.chains.pixels.lattice import lattice_of, steps_of
-from cupola.lab.chains.runs.planning import choose_grid
 from cupola.lab.collections.footprint import check_box
 from cupola.lab.projection import lonlat_of_wkt
 

@@ -11,11 +11,11 @@ from rasterio.windows import Window
 from cupola.exceptions import LimitError
 from cupola.lab.chains.compute import evaluation as room
 from cupola.lab.chains.compute.composed import places_in
+from cupola.lab.chains.compute.planning import chosen
 from cupola.lab.chains.graph.scale import At
 from cupola.lab.chains.pixels.grids import ImageGrid
 from cupola.lab.chains.pixels.ground import centre_spacing
 from cupola.lab.chains.pixels.lattice import lattice_of
-from cupola.lab.chains.runs.planning import chosen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

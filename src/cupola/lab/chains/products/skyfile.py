@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from rasterio.windows import Window
 
+    from cupola.lab.chains.compute.planning import OutputGrid
     from cupola.lab.chains.products.cog import Frame
     from cupola.lab.chains.products.look import Look
     from cupola.lab.chains.products.packing import Packing
     from cupola.lab.chains.products.statistics import Statistics
-    from cupola.lab.chains.runs.planning import OutputGrid
 
 __all__ = ["FitsFile", "coordinates_of_grid", "coordinates_of_image"]
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cupola.lab.chains.compute.planning import OutputGrid
     from cupola.lab.chains.graph.base import Step
     from cupola.lab.chains.products.look import Look
-    from cupola.lab.chains.runs.planning import OutputGrid
     from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.items import Item
 
@@ -78,7 +78,7 @@ def write_piece(  # noqa: PLR0913 - each says one thing about the file
     chain
         What to compute.
     grid
-        The grid of all pieces, from `cupola.lab.chains.runs.planning.choose_grid`.
+        The grid of all pieces, from `cupola.lab.chains.compute.planning.choose_grid`.
     piece
         Column and row of the piece, from the upper left.
     folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from cupola.lab.chains.compute import planning
 from cupola.lab.chains.compute.whole import Whole, windows
 from cupola.lab.chains.products.files import KEPT
 from cupola.lab.chains.products.look import look_of
@@ -12,7 +13,6 @@ from cupola.lab.chains.products.packing import Packing
 from cupola.lab.chains.products.provenance import describe_inputs, state_of
 from cupola.lab.chains.products.skyfile import coordinates_of_image
 from cupola.lab.chains.products.writing import Target, write
-from cupola.lab.chains.runs import planning
 from cupola.lab.chains.runs.composite import Candidate, GridSource, candidates, restricted
 from cupola.lab.collections.placement import Celestial, Swath
 

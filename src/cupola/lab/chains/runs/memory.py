@@ -9,8 +9,8 @@ from rasterio.windows import Window
 
 from cupola.exceptions import InputError, LimitError, NotFoundError
 from cupola.lab.chains.compute import evaluate
+from cupola.lab.chains.compute.planning import plan
 from cupola.lab.chains.compute.whole import Whole, windows
-from cupola.lab.chains.runs.planning import plan
 from cupola.lab.collections.footprint import check_box
 from cupola.lab.collections.wording import capital
 from cupola.lab.projection import lonlat_of

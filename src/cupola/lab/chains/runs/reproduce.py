@@ -21,10 +21,10 @@ from cupola.exceptions import (
     UnavailableError,
 )
 from cupola.lab.chains.chain import Chain
+from cupola.lab.chains.compute.planning import OutputGrid
 from cupola.lab.chains.products.files import read_product
 from cupola.lab.chains.products.provenance import checksum, datalab_version, tree_checksum
 from cupola.lab.chains.runs.comparing import compare
-from cupola.lab.chains.runs.planning import OutputGrid
 from cupola.lab.chains.runs.run import ItemInput, PieceInput, WritePiece, WriteProduct
 from cupola.lab.collections.images import local_path
 

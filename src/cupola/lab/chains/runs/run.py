@@ -15,11 +15,12 @@ import numpy as np
 
 from cupola.exceptions import InputError, NotFoundError
 from cupola.lab.chains.chain import Chain
+from cupola.lab.chains.compute import planning
+from cupola.lab.chains.compute.planning import OutputGrid
 from cupola.lab.chains.products.files import file_stem, write_collection
 from cupola.lab.chains.products.packing import Packing
-from cupola.lab.chains.runs import composite, fullres, planning
+from cupola.lab.chains.runs import composite, fullres
 from cupola.lab.chains.runs.memory import compute
-from cupola.lab.chains.runs.planning import OutputGrid
 from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.items import Item, item_from_image, read_item
 from cupola.lab.collections.scan import read_document

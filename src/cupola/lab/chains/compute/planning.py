@@ -16,10 +16,10 @@ from pyproj.exceptions import CRSError
 
 from cupola.exceptions import BodyError, InputError, LimitError
 from cupola.lab import bodies
+from cupola.lab.chains.compute.outputgrid import PIECE, OutputGrid
 from cupola.lab.chains.graph.bands import Bands
 from cupola.lab.chains.pixels.grids import ImageGrid
 from cupola.lab.chains.pixels.ground import image_spacing
-from cupola.lab.chains.runs.outputgrid import PIECE, OutputGrid
 from cupola.lab.collections.footprint import check_box
 from cupola.lab.collections.images import describe
 from cupola.lab.collections.wording import capital
