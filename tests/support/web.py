@@ -125,7 +125,9 @@ class Partial:
             f"?{scope['query_string'].decode()}" if scope["query_string"] else ""
         )
         # Without TLS over the loopback: certificates would be read for each request.
-        async with httpx.AsyncClient(verify=False) as client:  # noqa: S501
+        # A connection that a loaded machine loses is made again.
+        transport = httpx.AsyncHTTPTransport(verify=False, retries=5)  # noqa: S501
+        async with httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(60, connect=5)) as client:
             answer = await client.request(scope["method"], f"{self.target}{path}", headers=scope["headers"])
         name = scope["path"].lstrip("/")
         self.sent[name] = self.sent.get(name, 0) + len(answer.content)
