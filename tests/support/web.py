@@ -126,7 +126,7 @@ class Partial:
         )
         # Without TLS over the loopback: certificates would be read for each request.
         # A connection that a loaded machine loses is made again.
-        transport = httpx.AsyncHTTPTransport(verify=False, retries=5)  # noqa: S501
+        transport = httpx.AsyncHTTPTransport(verify=False, retries=5)
         async with httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(60, connect=5)) as client:
             answer = await client.request(scope["method"], f"{self.target}{path}", headers=scope["headers"])
         name = scope["path"].lstrip("/")
