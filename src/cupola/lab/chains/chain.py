@@ -333,7 +333,8 @@ class Chain(Arithmetic, Masks, Reductions, Scale, Terrain, Planetary, Areas, Exc
         name
             For people, and for the folder.
         dtype, scale, nodata
-            How values are stored: ``float32``, or for instance ``int16`` with scale 0.0001.
+            How values are stored: ``float32``, or for instance ``int16`` with scale 0.0001. No data is NaN, or the
+            far end of a type's range where nothing is said: the lowest of ``int16``, the highest of ``uint8``.
         grid
             The coordinate system of a composite, such as ``EPSG:32629``, ``IAU_2015:30135`` or ``Moon2015spolar``. Where
             nothing is said: that of the images where all share one, else metres of their body, equirectangular, or polar

@@ -338,6 +338,27 @@ class Collection:
         first, last = moment_of(int(light.start[known].min())), moment_of(int(light.end[known].max()))
         return (first, last) if first and last else None
 
+    def expect_items(self) -> None:
+        """Refuse to go on with nothing, and where filters are the reason, say what there would be.
+
+        Raises
+        ------
+        InputError
+            There is no item.
+        """
+        if self.items:
+            return
+        text = f"{capital(self)} has no items to compute over"
+        if not self.filters or not isinstance(self.source, Path):
+            raise InputError(f"{text}.")
+        whole = Collection(self.source)
+        there = f"none of its {len(whole):,} fits {self.filters}"
+        if span := whole.interval:
+            there += f"; they are of {span[0]:%Y-%m-%d} to {span[1]:%Y-%m-%d}"
+        if box := whole.bbox:
+            there += f", within bbox=({', '.join(f'{side:.5g}' for side in box)})"
+        raise InputError(f"{text}: {there}.")
+
     @property
     def filters(self) -> str:
         """What was asked for, in words; empty where all items are there."""

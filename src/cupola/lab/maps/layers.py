@@ -46,11 +46,18 @@ def as_chain(thing: Any) -> Chain:
     Raises
     ------
     InputError
-        It is none of these.
+        It is none of these, or a filter has left nothing of its collection.
     """
     products = getattr(thing, "products", None)
-    if isinstance(products, Collection):
-        thing = products
+    chain = _chain_of(products if isinstance(products, Collection) else thing)
+    for collection in chain.collections:
+        if collection.filters:  # One without them may be a folder that a job is about to fill.
+            collection.expect_items()
+    return chain
+
+
+def _chain_of(thing: Any) -> Chain:
+    """Return a chain as it is, and what shows a collection best."""
     if isinstance(thing, Chain):
         return thing
     if isinstance(thing, Collection):

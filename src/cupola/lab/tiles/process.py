@@ -7,7 +7,9 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.lab.tiles import frames
@@ -20,6 +22,8 @@ __all__ = ["Answer", "NodeLostError", "TileWorkerError", "Worker", "WorkerLimits
 
 ERRORS_KEPT = 8192
 """Bytes of a worker's standard error that are kept, for the sentence when it dies."""
+MOST_PATIENCE = 6.0
+"""Times the limit after which a tile is stopped however busy the machine is."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class WorkerLimits:
     workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
     """Most of them at a time."""
     seconds: float = 20.0
-    """For one tile, from when a worker begins."""
+    """For one tile, from when a worker begins; time in which it wanted a processor and got none is not counted."""
     start_seconds: float = 90.0
     """For a worker to come up; libraries load slowly on a busy machine."""
     soft_seconds: float = 0.3
@@ -185,6 +189,13 @@ class WorkerProcess:
         return self._process.stdout
 
     @property
+    def _stdin(self) -> asyncio.StreamWriter:
+        """The pipe that requests go into."""
+        if self._process.stdin is None:
+            raise RuntimeError("a worker is started with pipes")
+        return self._process.stdin
+
+    @property
     def errors(self) -> str:
         """The end of what it wrote to standard error."""
         return self._errors.decode(errors="replace")
@@ -197,15 +208,10 @@ class WorkerProcess:
         TileWorkerError
             The time limit passed, or the worker died; it is gone in both cases.
         """
-        if self._process.stdin is None:
-            raise RuntimeError("a worker is started with pipes")
         self._errors.clear()
         seconds = self._limits.seconds * patience
         try:
-            async with asyncio.timeout(seconds):
-                self._process.stdin.write(frames.pack(request))
-                await self._process.stdin.drain()
-                header, body = await frames.read_async(self._stdout)
+            header, body = await self._answered(request, seconds)
         except TimeoutError as error:
             await self.kill()
             raise TileWorkerError(_too_slow(seconds, request.get("do", "tile"))) from error
@@ -215,6 +221,31 @@ class WorkerProcess:
         if "problem" in header:
             return Answer(problem=TileProblem.model_validate(header["problem"]), header=header)
         return Answer(body, header)
+
+    async def _answered(self, request: dict[str, Any], seconds: float) -> tuple[dict[str, Any], bytes]:
+        """Send a request and return the answer; raises TimeoutError when it takes too long.
+
+        Time for which the worker wanted a processor and got none is not counted, up to some times the limit: a tile
+        is not stopped because others keep the machine busy.
+        """
+
+        async def exchange() -> tuple[dict[str, Any], bytes]:
+            self._stdin.write(frames.pack(request))
+            await self._stdin.drain()
+            return await frames.read_async(self._stdout)
+
+        started, waited = time.monotonic(), _waited(self.pid)
+        end = started + seconds
+        work = asyncio.create_task(exchange())
+        try:
+            while not work.done() and (left := end - time.monotonic()) > 0:
+                await asyncio.wait({work}, timeout=left)
+                end = started + min(seconds + _waited(self.pid) - waited, seconds * MOST_PATIENCE)
+            if not work.done():
+                raise TimeoutError
+            return work.result()
+        finally:
+            work.cancel()
 
     def interrupt(self) -> None:
         """Ask it to stop what it computes; it hears that between two steps of Python."""
@@ -279,6 +310,14 @@ def _no_start(why: str) -> TileProblem:
         status=503,
         message=f"The tile worker did not start ({why}); if you installed packages, start a session without them.",
     )
+
+
+def _waited(pid: int) -> float:
+    """Return for how many seconds a process has been ready to run without a processor; 0 where nobody knows."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _too_slow(seconds: float, work: str) -> TileProblem:

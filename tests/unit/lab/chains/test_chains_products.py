@@ -283,6 +283,29 @@ def test_values_beyond_the_range_become_the_limit_and_never_nodata():
     assert Packing.of("float32", None, -1).pack(array).ravel()[-1] == -1
 
 
+def test_values_that_the_type_cannot_hold_are_told(tmp_path, write_image):
+    array = np.arange(1, 401, dtype="uint16").reshape(20, 20)
+    image = collections.open(write_image(tmp_path / "in" / "image.tif", array))
+    chain, item = image["b1"], image.items[0]
+    with pytest.raises(
+        InputError, match=r"^94% of the values do not fit uint8 with scale=0.1, which holds 0 to 25.4 "
+    ):
+        write_product(chain, item, tmp_path / "out", dtype="uint8", scale=0.1)
+    assert not list((tmp_path / "out").glob("image*"))
+    # Outliers may be cut off: the item says how many were.
+    product = write_product(chain, item, tmp_path / "out", dtype="uint8")
+    assert json.loads(product.with_suffix(".json").read_text())["properties"]["cupola:beyond"] == 400 - 254
+
+
+def test_what_a_comparison_says_is_stored_as_it_is(tmp_path, write_image):
+    image = collections.open(
+        write_image(tmp_path / "in" / "image.tif", np.tile([[1, 9, 9]], (8, 3)).astype("uint8"))
+    )
+    product = write_product(image["b1"] < 5, image.items[0], tmp_path / "out", dtype="uint8")
+    with rasterio.open(product) as dataset:
+        assert np.array_equal(dataset.read(1), np.tile([[1, 0, 0]], (8, 3)))
+
+
 def test_classes_keep_their_values_in_the_pyramid(tmp_path, write_image):
     array = np.tile(np.array([[1, 9], [9, 1]], "uint8"), (300, 300))
     image = collections.open(write_image(tmp_path / "classes.tif", array))

@@ -108,6 +108,13 @@ def test_a_reduction_runs_over_a_grid_and_can_be_resumed(scenes, submitted, tmp_
     assert [item.id for item in collections.open(folder)] == ["mean-of-february"]
 
 
+def test_the_collection_of_a_grid_covers_the_grid(scenes, submitted):
+    scenes["data"].mean().run("wide", bbox=(8.8, 44.9, 9.3, 45.3), resolution=1000)
+    (call,) = submitted
+    document = json.loads((call["products"] / "collection.json").read_text())
+    assert document["extent"]["spatial"]["bbox"][0] == pytest.approx((8.8, 44.9, 9.3, 45.3), abs=0.03)
+
+
 def test_any_chain_runs_over_a_grid_that_is_asked_for(scenes, submitted, tmp_path):
     (scenes["data"] * 2).run("newest", resolution=20, dtype="uint16")
     carried_out(submitted[0], tmp_path)

@@ -195,6 +195,12 @@ def test_a_wrong_style_is_refused_in_a_sentence(write, shown, options, sentence:
     assert shown.layers == ()
 
 
+def test_a_filter_that_leaves_nothing_is_told(write, shown) -> None:
+    nothing = cupola.open(write("a.tif")).filter(bbox=(-120, -40, -119, -39))
+    with pytest.raises(InputError, match="none of its 1 fits"):
+        shown.add(nothing)
+
+
 def test_what_is_no_image_is_refused(shown) -> None:
     with pytest.raises(InputError, match=r"not ndarray; open files with cupola\.open"):
         shown.add(np.zeros((3, 3)))

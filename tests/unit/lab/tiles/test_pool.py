@@ -316,3 +316,36 @@ async def test_a_worker_does_not_outlive_its_server(scene: Collection) -> None:
         server.kill()
         server.wait()
     await until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+HOG = "while True: pass"
+
+
+def burn_a_second(band: Any) -> Any:
+    import time
+
+    end = time.process_time() + 1.3
+    while time.process_time() < end:
+        band = band + 0
+    return band
+
+
+async def test_time_without_a_processor_is_not_counted(scene: Collection) -> None:
+    made = Pool(WorkerLimits(workers=1, seconds=2, grace_seconds=0.2, memory_mib=1024))
+    core = {min(os.sched_getaffinity(0))}
+    hogs: list[asyncio.subprocess.Process] = []
+    try:
+        await made.ask(request(scene["one"]))
+        (worker,) = made.idle_pids
+        os.sched_setaffinity(worker, core)
+        for _ in range(3):
+            hogs.append(await asyncio.create_subprocess_exec(sys.executable, "-c", HOG))
+            os.sched_setaffinity(hogs[-1].pid, core)
+        # With a part of a processor that takes longer than the limit.
+        answer = await made.ask(request(scene["one"].map(burn_a_second)))
+        assert answer.problem is None
+    finally:
+        for hog in hogs:
+            hog.kill()
+            await hog.wait()
+        await made.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cupola.lab.chains.chain import Chain
     from cupola.lab.chains.products.packing import Packing
+    from cupola.lab.collections.footprint import Box
 
 __all__ = [
     "KEPT",
@@ -140,15 +141,18 @@ def is_whole(path: Path, chain: str, state: str, packing: Packing) -> bool:
 
 
 def write_collection(
-    folder: Path, *, title: str, chain: Chain, more: Mapping[str, Any] | None = None
+    folder: Path, *, title: str, chain: Chain, box: Box | None = None, more: Mapping[str, Any] | None = None
 ) -> None:
-    """Make the folder a STAC collection, unless it is one: ``cupola.open(folder)`` and other tools read it."""
+    """Make the folder a STAC collection, unless it is one: ``cupola.open(folder)`` and other tools read it.
+
+    It covers `box` (west, south, east, north in degrees), or what the chain's collection covers.
+    """
     path = folder / "collection.json"
     if path.exists():
         return
     draft = aside(folder, path.stem, ".json")
     try:
-        write_json({**collection_document(folder.name, title, chain), **(more or {})}, draft)
+        write_json({**collection_document(folder.name, title, chain, box), **(more or {})}, draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

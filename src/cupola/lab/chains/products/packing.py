@@ -48,7 +48,8 @@ class Packing:
                 )
             return cls(name, 1.0, math.nan if nodata is None else float(nodata))
         limits = np.iinfo(name)
-        missing = float(min(0, limits.min)) if nodata is None else float(nodata)
+        # The far end of the range: nought is a measurement, and what comparisons say.
+        missing = float(limits.min or limits.max) if nodata is None else float(nodata)
         if not missing.is_integer() or not limits.min <= missing <= limits.max:
             raise InputError(f"nodata must be a number that {name} can hold, not {nodata!r}.")
         return cls(name, 1.0 if scale is None else float(scale), missing)
@@ -68,18 +69,32 @@ class Packing:
         """Whether numbers are quantities that may be averaged: integers without a scale may be classes."""
         return self.is_float or self.scale != 1.0
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest number that an integer type stores for a value."""
+        limits = np.iinfo(self.dtype)
+        low, high = int(limits.min), int(limits.max)
+        # A value that happens to come out as nodata would be lost: keep clear of it at the ends of the range.
+        if self.nodata == low:
+            low += 1
+        elif self.nodata == high:
+            high -= 1
+        return low, high
+
+    def beyond(self, values: NDArray[np.float32]) -> int:
+        """Count the values that the type cannot hold: `pack` stores its nearest limit for them."""
+        if self.is_float:
+            return 0
+        low, high = ((limit + step) * self.scale for limit, step in zip(self.range, (-0.5, 0.5), strict=True))
+        return int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
+
     def pack(self, values: NDArray[np.float32]) -> NDArray[Any]:
         """Return values as they are stored; what lies beyond the type's range becomes its nearest limit."""
         if self.is_float:
             stored = values.astype(self.dtype, copy=False)
             return stored if math.isnan(self.nodata) else np.where(np.isnan(stored), self.nodata, stored)
         limits = np.iinfo(self.dtype)
-        low, high = limits.min, limits.max
-        # A value that happens to come out as nodata would be lost: keep clear of it at the ends of the range.
-        if self.nodata == low:
-            low += 1
-        elif self.nodata == high:
-            high -= 1
+        low, high = self.range
         wide = np.float64 if limits.bits > 16 else np.float32  # noqa: PLR2004 - float32 holds 24 bits
         scaled: NDArray[Any] = values.astype(wide, copy=True)
         missing = np.isnan(scaled)

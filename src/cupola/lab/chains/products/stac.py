@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cupola.lab.chains.products.look import Look
     from cupola.lab.chains.products.packing import Packing
     from cupola.lab.chains.products.statistics import Statistics
+    from cupola.lab.collections.footprint import Box
     from cupola.lab.collections.images import Image
     from cupola.lab.collections.items import Item
 
@@ -64,10 +65,10 @@ class Made:
         return next((body for item in self.items if (body := item.body) is not None), None)
 
 
-def collection_document(name: str, title: str, chain: Chain) -> dict[str, Any]:
-    """Return the STAC collection of a folder of products; it covers what the chain's collection covers."""
+def collection_document(name: str, title: str, chain: Chain, box: Box | None = None) -> dict[str, Any]:
+    """Return the STAC collection of a folder of products; it covers `box`, or what the chain's collection covers."""
     source = chain.collection
-    box = source.bbox
+    box = box or source.bbox
     times = [item.datetime for item in source if item.datetime]
     return {
         "type": "Collection",

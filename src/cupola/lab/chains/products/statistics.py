@@ -23,12 +23,27 @@ class Statistics:
     def __init__(self) -> None:
         self.total = 0
         """Pixels seen, per band."""
+        self.beyond = 0
+        """Values of all bands that the type they are stored as cannot hold."""
         self._bands: list[_Band] = []
+
+    @property
+    def count(self) -> int:
+        """Values of all bands."""
+        return sum(band.count for band in self._bands)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The smallest and the largest value of all bands; infinities the wrong way round where there is none."""
+        return (
+            min((band.low for band in self._bands), default=math.inf),
+            max((band.high for band in self._bands), default=-math.inf),
+        )
 
     @property
     def empty(self) -> bool:
         """Whether no pixel of any band had a value."""
-        return all(band.count == 0 for band in self._bands)
+        return self.count == 0
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Take in a window of values (bands, rows, columns), NaN where there is no data."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import rasterio
 
+from cupola.exceptions import InputError
 from cupola.lab.chains.products.cog import CACHE_BYTES, PlainFile, disk_errors, to_cog
 from cupola.lab.chains.products.files import (
     aside,
@@ -163,6 +164,7 @@ def _write(source: Source, target: Target, *, skip_empty: bool) -> Path | None:
             size, statistics, look = _compute(source, target, packed if sky else plain)
             if skip_empty and statistics.empty:
                 return None
+            _check_fit(statistics, packing)
             if not sky:
                 with disk_errors(place, size):
                     to_cog(plain, packed, packing)
@@ -175,7 +177,11 @@ def _write(source: Source, target: Target, *, skip_empty: bool) -> Path | None:
             statistics=statistics,
             inputs=inputs,
             said=target.said,
-            extra={"cupola:state": source.state, **source.extra},
+            extra={
+                "cupola:state": source.state,
+                **({"cupola:beyond": statistics.beyond} if statistics.beyond else {}),
+                **source.extra,
+            },
         )
         document = item_document(packed, target.path, collection_id(place), made)
         with disk_errors(place):
@@ -186,6 +192,18 @@ def _write(source: Source, target: Target, *, skip_empty: bool) -> Path | None:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()  # GDAL puts the pyramid's drafts beside the file
     return target.path
+
+
+def _check_fit(statistics: Statistics, packing: Packing) -> None:
+    """Refuse a product that would mostly hold the limits of its type: outliers may be cut off, but not the picture."""
+    if 2 * statistics.beyond <= statistics.count:
+        return
+    low, high = (limit * packing.scale for limit in packing.range)
+    least, most = statistics.span
+    raise InputError(
+        f"{statistics.beyond / statistics.count:.0%} of the values do not fit {packing.dtype} with scale={packing.scale:g}, "
+        f"which holds {low:g} to {high:g} while they are {least:g} to {most:g}: choose another scale, or leave out dtype."
+    )
 
 
 def _output(source: Source, path: Path, packing: Packing) -> PlainFile | FitsFile:
@@ -208,6 +226,7 @@ def _compute(source: Source, target: Target, path: Path) -> tuple[int, Statistic
         def put(values: NDArray[np.float32], window: Window) -> None:
             output.write(packing.pack(values), window)
             statistics.add(values)
+            statistics.beyond += packing.beyond(values)
 
         waiting = source.windows()
         part = source.read(next(waiting))

@@ -21,10 +21,8 @@ from cupola.lab.chains.products.files import file_stem, write_collection
 from cupola.lab.chains.products.packing import Packing
 from cupola.lab.chains.runs import composite, fullres
 from cupola.lab.chains.runs.memory import compute
-from cupola.lab.collections.collection import Collection
 from cupola.lab.collections.items import Item, item_from_image, read_item
 from cupola.lab.collections.scan import read_document
-from cupola.lab.collections.wording import capital
 from cupola.lab.storage import size
 
 if TYPE_CHECKING:
@@ -180,7 +178,7 @@ def run(  # noqa: PLR0913 - what can be said of a run, each with a default that 
         mark["cupola:grid"] = output.to_json()
     folder = folder or _new_folder(_root(), title)
     try:
-        write_collection(folder, title=title, chain=chain, more=mark)
+        write_collection(folder, title=title, chain=chain, box=output.box if output else None, more=mark)
         said = {
             "job": title,
             "by": os.environ.get("JUPYTERHUB_USER") or getpass.getuser(),
@@ -211,25 +209,10 @@ def _check_items(chain: Chain) -> None:
     """Refuse a chain that has nothing to compute over, before anything is made."""
     _ = chain.body  # tells of bodies that do not go together
     for source in chain.sources:
-        if not source.collection.items:
-            raise InputError(_nothing_left(source.collection))
+        source.collection.expect_items()
     for collection, names in planning.bands_read(chain):
         for band in names:
             collection.items[0].band(band)
-
-
-def _nothing_left(collection: Collection) -> str:
-    """Say that a collection has no items, and where its filters are the reason, what there would be."""
-    text = f"{capital(collection)} has no items to compute over"
-    if not collection.filters or not isinstance(collection.source, Path):
-        return f"{text}."
-    whole = Collection(collection.source)
-    there = f"none of its {len(whole):,} fits {collection.filters}"
-    if span := whole.interval:
-        there += f"; they are of {span[0]:%Y-%m-%d} to {span[1]:%Y-%m-%d}"
-    if box := whole.bbox:
-        there += f", within bbox=({', '.join(f'{side:.5g}' for side in box)})"
-    return f"{text}: {there}."
 
 
 def _output(chain: Chain, known: Any, asked: dict[str, Any]) -> OutputGrid:
