@@ -190,6 +190,8 @@ def use(page, name):
         page.get_by_label("Show", exact=True).select_option("NDVI")
         playwright.expect(said).to_contain_text("NDVI")
         click_map(page, 0.5, 0.5)
+        playwright.expect(said).to_contain_text("nothing to plot")
+        click_map(page, 0.62, 0.6)
         page.locator(".js-plotly-plot .scatterlayer .point").first.wait_for()
     elif name == "terrain":
         page.get_by_label("A click gives").select_option("profile")

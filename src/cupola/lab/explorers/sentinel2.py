@@ -206,7 +206,12 @@ class Sentinel2Explorer(Explorer):
             for number, title in enumerate(titles)
         ]
         place = f"{abs(latitude):.4f}° {'N' if latitude >= 0 else 'S'}, {longitude:.4f}° E"
+        if not any(value is not None for _, values in found for value in values):
+            why = "no scene lies there" if self.clouds.value else "no scene, or clouds in all of them"
+            self.tell(f"There is nothing to plot at {place}: {why}.")
+            return
         self.series.show(f"{name} at {place}", traces, x="day", y=name)
+        self.tell(f"{name} at {place}, {len(found):,} days.")
 
     def _run(self) -> None:
         self.job = self.chain.run(self.name.value or self.what.value)
