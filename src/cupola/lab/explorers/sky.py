@@ -14,6 +14,7 @@ from cupola.lab.sky.skymap import SkyMap
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from numpy.typing import NDArray
 
     from cupola.lab.chains import Chain
     from cupola.lab.collections import Collection
@@ -23,13 +24,16 @@ __all__ = ["SkyExplorer", "find_sources"]
 ALL = "all, the newest on top"
 _MOST = 2000
 """Sources that are drawn at most, the brightest."""
+_BOX = 32
+"""Rows and columns of a box for the background."""
 
 
 def find_sources(chain: Chain, item: str, *, sigma: float = 5.0, size: int = 5) -> Table:
     """Return the local maxima of one image that stand out of its background.
 
-    The background is the median, and its noise 1.4826 times the median absolute deviation, which stars do not disturb.
-    This finds what one sees; it is no photometry.
+    The background is the median of boxes of 32 x 32 pixels, with slopes between them, so that a galaxy is not taken for
+    a thousand stars; its noise is 1.4826 times their median absolute deviation, which stars do not disturb, and at
+    least that of the whole image. This finds what one sees; it is no photometry.
 
     Parameters
     ----------
@@ -54,10 +58,10 @@ def find_sources(chain: Chain, item: str, *, sigma: float = 5.0, size: int = 5) 
     from cupola.lab.collections.images import describe
 
     values = chain.compute(item).values[0]
-    background = float(np.nanmedian(values))
-    noise = 1.4826 * float(np.nanmedian(np.abs(values - background)))
-    filled = np.nan_to_num(values, nan=-np.inf)
-    peaks = (filled == maximum_filter(filled, size)) & (filled > background + sigma * noise)
+    above = values - _medians(values)
+    noise = 1.4826 * np.maximum(_medians(np.abs(above)), np.nanmedian(np.abs(above)))
+    filled = np.nan_to_num(above, nan=-np.inf)
+    peaks = (filled == maximum_filter(filled, size)) & (filled > sigma * noise)
     rows, columns = np.nonzero(peaks)
     order = np.argsort(filled[rows, columns])[::-1][:_MOST]
     rows, columns = rows[order], columns[order]
@@ -70,11 +74,28 @@ def find_sources(chain: Chain, item: str, *, sigma: float = 5.0, size: int = 5) 
         {
             "ra": np.asarray(ra) % 360,
             "dec": dec,
-            "value": filled[rows, columns] - background,
+            "value": filled[rows, columns],
             "column": columns,
             "row": rows,
         }
     )
+
+
+def _medians(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median around each pixel: of boxes, with slopes between their middles."""
+    from scipy.ndimage import map_coordinates
+
+    rows, columns = (-(-length // _BOX) for length in values.shape)
+    padded = np.full((rows * _BOX, columns * _BOX), np.nan, dtype=np.float32)
+    padded[: values.shape[0], : values.shape[1]] = values
+    boxes = padded.reshape(rows, _BOX, columns, _BOX).swapaxes(1, 2).reshape(rows, columns, -1)
+    known = np.isfinite(boxes).any(axis=2)
+    medians = np.full((rows, columns), np.nanmedian(values), dtype=np.float32)
+    medians[known] = np.nanmedian(boxes[known], axis=1)
+    down, across = ((np.arange(length) + 0.5) / _BOX - 0.5 for length in values.shape)
+    places = np.meshgrid(down, across, indexing="ij")
+    around: NDArray[np.float32] = map_coordinates(medians, places, order=1, mode="nearest")
+    return around
 
 
 class SkyExplorer(Explorer):
