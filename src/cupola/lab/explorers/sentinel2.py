@@ -205,7 +205,10 @@ class Sentinel2Explorer(Explorer):
             plots.line(title, [day for day, _ in found], [values[number] for _, values in found])
             for number, title in enumerate(titles)
         ]
-        place = f"{abs(latitude):.4f}° {'N' if latitude >= 0 else 'S'}, {longitude:.4f}° E"
+        place = (
+            f"{abs(latitude):.4f}° {'N' if latitude >= 0 else 'S'}, "
+            f"{abs(longitude):.4f}° {'E' if longitude >= 0 else 'W'}"
+        )
         if not any(value is not None for _, values in found for value in values):
             why = "no scene lies there" if self.clouds.value else "no scene, or clouds in all of them"
             self.tell(f"There is nothing to plot at {place}: {why}.")
