@@ -281,6 +281,12 @@ def test_values_beyond_the_range_become_the_limit_and_never_nodata():
     ]
     assert Packing.of("uint8", None, 255).pack(array).ravel().tolist() == [0, 254, 254, 0, 0, 255]
     assert Packing.of("float32", None, -1).pack(array).ravel()[-1] == -1
+    # Infinities are no values: statistics leave them out too.
+    assert [Packing.of(dtype, 1.0, None).beyond(array) for dtype in ("int16", "int32", "float32")] == [
+        2,
+        0,
+        0,
+    ]
 
 
 def test_values_that_the_type_cannot_hold_are_told(tmp_path, write_image):

@@ -82,11 +82,11 @@ class Packing:
         return low, high
 
     def beyond(self, values: NDArray[np.float32]) -> int:
-        """Count the values that the type cannot hold: `pack` stores its nearest limit for them."""
+        """Count the finite values that the type cannot hold: `pack` stores its nearest limit for them."""
         if self.is_float:
             return 0
         low, high = ((limit + step) * self.scale for limit, step in zip(self.range, (-0.5, 0.5), strict=True))
-        return int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
+        return int(np.count_nonzero(((values < low) | (values > high)) & np.isfinite(values)))
 
     def pack(self, values: NDArray[np.float32]) -> NDArray[Any]:
         """Return values as they are stored; what lies beyond the type's range becomes its nearest limit."""
