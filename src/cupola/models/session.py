@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from cupola.models.activity import NotebookPath
 from cupola.models.base import Model, Slug, Time
 from cupola.models.resources import Resources, Usage
 from cupola.models.share import ShareAccess
@@ -29,20 +29,6 @@ __all__ = [
     "SessionReport",
     "SessionState",
 ]
-
-
-def _stays_below(path: str) -> str:
-    if {"", ".", ".."} & set(path.split("/")):
-        raise ValueError("say the path of a notebook below the home")
-    return path
-
-
-NotebookPath = Annotated[
-    str,
-    Field(max_length=500, pattern=r"^[^/\\\x00-\x1f][^\\\x00-\x1f]*\.ipynb$"),
-    AfterValidator(_stays_below),
-]
-"""Of a notebook, below the home."""
 
 
 class SessionState(StrEnum):
