@@ -1,0 +1,192 @@
+"""Sessions of a real platform that can be killed: processes of this machine, or containers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psutil
+from playwright.sync_api import Error
+
+from cupola.exceptions import CupolaError
+from cupola.hub.processes import read_record
+from cupola.models.session import LaunchRequest, SessionState
+from support.platform import OWNER
+from support.survive_labs import Lab, guardians, marked
+from support.survive_page import Machine, Notebook, until
+from support.survive_wire import Wire
+from support.visits import signed_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from support.docker import Engine
+    from support.platform import Platform
+
+__all__ = ["ContainerLab", "SessionLab"]
+
+MARK = "CUPOLA_SESSION"
+HELPERS = ("guardian/watch.py", "guardian/holder.py", "ipykernel")
+"""Words in the commands of what a session starts beside its server."""
+
+
+def apart(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run a coroutine in a thread of its own: Playwright keeps a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
+
+
+class SessionLab(Lab):
+    """The Lab of a session under the process driver."""
+
+    name = "ours"
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.folder = platform.paths.home(OWNER)
+        self.wire = Wire(platform.port)
+        self.session = ""
+
+    def client(self, method: str, *arguments: Any) -> Any:
+        """Call the portal as the session's owner."""
+
+        async def call() -> Any:
+            async with signed_in(self.platform) as (_, client):
+                return await getattr(client, method)(*arguments)
+
+        return apart(call)
+
+    def start(self) -> SessionLab:
+        """Launch a session and wait until it is ready."""
+        self._wait(self.client("launch", LaunchRequest(datalab="lab")).id)
+        return self
+
+    def _wait(self, session: str) -> None:
+        def ready() -> bool:
+            seen = self.client("session", session)
+            assert seen.state not in {SessionState.FAILED, SessionState.STOPPED}, (
+                f"{seen}\n{self.platform.logs()}"
+            )
+            return seen.state is SessionState.READY
+
+        until(ready, "the session is ready", 180)
+        self.session = session
+
+    @property
+    def url(self) -> str:
+        return f"{self.platform.address}/user/{OWNER}/{self.session}/"
+
+    def machine(self) -> Machine:
+        # All that it sends to the platform goes over the wire, under the platform's own address.
+        way = f"MAP 127.0.0.1:{self.platform.port} 127.0.0.1:{self.wire.port}"
+        return Machine(f"--host-resolver-rules={way}")
+
+    def open(self, machine: Machine, name: str) -> Notebook:
+        page = machine.page()
+        page.goto(self.platform.link())
+        page.wait_for_url("**/services/cupola/")
+        page.goto(f"{self.url}lab/workspaces/{name.partition('.')[0]}/tree/{name}")
+        page.wait_for_url(re.compile(r"/lab"))
+        return Notebook(page)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of the session."""
+        found = {one.pid: one for one in marked(MARK, self.session)}
+        record = read_record(self.platform.paths.running / f"{self.session}.json")
+        # A forked one shows the environment of the fork server, so it is known by its pid.
+        if record is not None and (first := record.find()) is not None:
+            with contextlib.suppress(psutil.Error):
+                found |= {one.pid: one for one in (first, *first.children(recursive=True))}
+        return list(found.values())
+
+    def server(self) -> psutil.Process:
+        """Return the Jupyter server: the process that waits for its parent alone, or has none of the session above it."""
+        record = read_record(self.platform.paths.running / f"{self.session}.json")
+        assert record is not None, "the session runs"
+        first = record.find()
+        below = [
+            one for one in first.children() if not any(word in " ".join(one.cmdline()) for word in HELPERS)
+        ]
+        return below[0] if below else first
+
+    def kill_server(self) -> None:
+        self.server().kill()
+
+    def back(self) -> None:
+        until(self._answers, lambda: f"the session answers again:\n{self.platform.logs()}")
+
+    def _answers(self) -> bool:
+        import httpx
+
+        with contextlib.suppress(httpx.HTTPError):
+            # Not signed in: whoever answers that it must be known who asks is the Jupyter server itself.
+            answer = httpx.get(f"{self.url}api", timeout=5, trust_env=False)
+            return answer.status_code == httpx.codes.OK and "version" in answer.text
+        return False
+
+    def lose(self) -> None:
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def again(self) -> None:
+        """Start the session again as its page's button does, once the platform has seen that it is gone."""
+
+        def ended() -> bool:
+            return self.client("session", self.session).state in {SessionState.FAILED, SessionState.STOPPED}
+
+        until(ended, "the platform sees that the session is gone", 180)
+        self._wait(self.client("restart_session", self.session).id)
+
+    def stop(self) -> None:
+        self.wire.close()
+        with contextlib.suppress(CupolaError, AssertionError, Error):
+            self.client("stop_session", self.session)
+            end = time.monotonic() + 60
+            while self.client("session", self.session).state is not SessionState.STOPPED:
+                assert time.monotonic() < end
+                time.sleep(0.3)
+
+    def guardians(self) -> list[psutil.Process]:
+        return guardians(self.session, MARK)
+
+
+class ContainerLab(SessionLab):
+    """The Lab of a session under the docker driver."""
+
+    def __init__(self, platform: Platform, engine: Engine) -> None:
+        super().__init__(platform)
+        self.engine = engine
+
+    @property
+    def container(self):
+        (found,) = self.engine.client.containers.list(filters={"label": f"cupola.session={self.session}"})
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        """Return those in the container, as the host sees them."""
+        rows = self.container.top(ps_args="-eo pid")["Processes"]
+        found = []
+        for (pid,) in rows:
+            with contextlib.suppress(psutil.Error):
+                found.append(psutil.Process(int(pid)))
+        return found
+
+    def server(self) -> psutil.Process:
+        inside = {one.pid: one for one in self.processes()}
+        (first,) = [one for one in inside.values() if one.ppid() not in inside]
+        below = [
+            one for one in first.children() if not any(word in " ".join(one.cmdline()) for word in HELPERS)
+        ]
+        return below[0] if below else first
+
+    def lose(self) -> None:
+        self.container.kill()
+
+    def guardians(self) -> list[psutil.Process]:
+        return [one for one in self.processes() if "guardian/watch.py" in " ".join(one.cmdline())]
