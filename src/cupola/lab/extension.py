@@ -21,6 +21,7 @@ PARTS = (
     "cupola.lab.notices",
     "cupola.lab.notebooks.handlers",
     "cupola.lab.dashboards",
+    "cupola.lab.guardian.handlers",
 )
 """Modules with a function ``handlers(base_url)`` that returns addresses and handlers; ``start(server)``, if there is one,
 begins what goes on by itself."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from cupola.exceptions import CupolaError
+from cupola.lab.guardian import is_on
+from cupola.lab.guardian.settings import server_settings
 from cupola.lab.home import copy_examples, link_volumes
 from cupola.lab.overlay import Overlay, write_kernel
 from cupola.lab.packages import Packages
@@ -125,7 +127,7 @@ def settings() -> list[str]:
         chosen.append(
             f"--ServerApp.jpserver_extensions={{'{EXTENSION}': True, 'voila.server_extension': False}}"
         )
-    return chosen
+    return chosen + (server_settings() if is_on() else [])
 
 
 def pass_over_home() -> None:

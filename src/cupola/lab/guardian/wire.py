@@ -1,0 +1,118 @@
+"""One wire to a kernel for all pages: requests go out under one name, and answers are sorted by who asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Port", "Wire"]
+
+_DELIMITER = b"<IDS|MSG>"
+
+
+class Port:
+    """A page's end of a wire, with the face of a ``ZMQStream``.
+
+    Parameters
+    ----------
+    wire
+        The kernel's.
+    channel
+        ``shell``, ``control`` or ``stdin``.
+    session
+        The page's.
+    """
+
+    def __init__(self, wire: Wire, channel: str, session: str) -> None:
+        self.channel = channel
+        self._wire = wire
+        self._session = session
+        self._closed = False
+        self._callback: Callable[[Any, list[Any]], None] | None = None
+        wire.plug(channel, session, self)
+
+    def on_recv_stream(self, callback: Callable[[Any, list[Any]], None] | None) -> None:
+        """Call `callback` with this and each message."""
+        self._callback = callback
+
+    def on_recv(self, callback: Callable[[list[Any]], None] | None) -> None:
+        """Call `callback` with each message."""
+        self._callback = None if callback is None else lambda _, parts: callback(parts)
+
+    def receive(self, parts: list[Any]) -> None:
+        """Take an answer."""
+        if self._callback is not None:
+            self._callback(self, parts)
+
+    def send_multipart(self, parts: list[Any], *flags: int, **options: Any) -> Any:
+        """Send a request."""
+        return self._wire.send(self.channel, parts, *flags, **options)
+
+    def closed(self) -> bool:
+        """Whether the page has gone."""
+        return self._closed
+
+    def close(self) -> None:
+        """The page goes; the wire stays."""
+        self._closed = True
+        self._wire.unplug(self.channel, self._session, self)
+
+    def stop_on_recv(self) -> None:
+        """Take no more messages."""
+        self._callback = None
+
+    def flush(self) -> None:
+        """Do nothing: answers are taken as they come."""
+
+
+class Wire:
+    """The server's sockets to one kernel.
+
+    Parameters
+    ----------
+    manager
+        Of the kernel.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        name = b"cupola-" + manager.kernel_id.encode()
+        self._streams = {
+            # The guardian has stdin under the first name, so each question of the kernel is in its journal.
+            "shell": manager.connect_shell(identity=name),
+            "control": manager.connect_control(identity=name),
+            "stdin": manager.connect_stdin(identity=name + b"-answers"),
+        }
+        self.ports = list(manager.ports)
+        self._plugged: dict[tuple[str, str], Port] = {}
+        for channel in ("shell", "control"):
+            self._streams[channel].on_recv(lambda parts, channel=channel: self._sort(channel, parts))
+
+    def plug(self, channel: str, session: str, port: Port) -> None:
+        """Send answers to `session` to a port."""
+        self._plugged[channel, session] = port
+
+    def unplug(self, channel: str, session: str, port: Port) -> None:
+        """Forget a port."""
+        if self._plugged.get((channel, session)) is port:
+            del self._plugged[channel, session]
+
+    def send(self, channel: str, parts: list[Any], *flags: int, **options: Any) -> Any:
+        """Send a request."""
+        return self._streams[channel].send_multipart(parts, *flags, **options)
+
+    def close(self) -> None:
+        """Cut the wire."""
+        for stream in self._streams.values():
+            stream.close()
+
+    def _sort(self, channel: str, parts: list[Any]) -> None:
+        with contextlib.suppress(ValueError, IndexError, AttributeError):
+            plain = [bytes(part) for part in parts]
+            session = json.loads(plain[plain.index(_DELIMITER) + 3]).get("session", "")
+            port = self._plugged.get((channel, session))
+            if port is not None:
+                port.receive(parts)
