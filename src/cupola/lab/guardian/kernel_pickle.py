@@ -29,7 +29,7 @@ _ATOMS = frozenset(
 """Nobody can tell whether two of them are the same object, or they are written as a name anyway."""
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
 _SHARED = {
-    "builtins": {"list", "dict", "set", "bytearray"},
+    "builtins": {"list", "dict", "set", "bytearray", "cell"},
     "collections": {"deque", "defaultdict", "OrderedDict", "Counter"},
     "numpy": {"ndarray"},
     "pandas": {"DataFrame", "Series"},
@@ -172,15 +172,15 @@ class Known:
         self.ids: dict[int, tuple[str, str]] = {}
         self.seen: dict[int, tuple[Any, str]] = {}
         """Which variable an object was found in; the object itself, so that its number is not given again."""
-        for name, value in variables.items():
-            if _has_identity(value):
-                first = self.ids.setdefault(id(value), ("variable", name))[1]
-                if first != name:
-                    self.same[name] = first
         for name, value in [*own.items(), ("namespace", namespace)]:
-            self.ids.setdefault(id(value), ("own", name))
+            self.ids[id(value)] = ("own", name)
         for name, value in _CONSTRUCTORS.items():
             self.ids[id(value)] = ("constructor", name)
+        for name, value in variables.items():
+            if _has_identity(value):
+                kind, first = self.ids.setdefault(id(value), ("variable", name))
+                if kind == "variable" and first != name:
+                    self.same[name] = first
 
 
 def _has_identity(value: Any) -> bool:
@@ -352,7 +352,7 @@ def reason(error: BaseException, value: Any) -> str:
         whole = part
     if whole or part:
         return f"{whole} cannot be stored" if whole else f"it holds {part}, which cannot be stored"
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or "deep recursion" in text:
         return "it is nested too deeply"
     if isinstance(error, MemoryError):
         return "there was not enough memory"

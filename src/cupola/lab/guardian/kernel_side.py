@@ -91,7 +91,7 @@ class Hook:
         self._source = source
         if source is None or source.resolve() != self._folder.parent.resolve():
             # Those of the kernel that had this folder before: its owner has restarted it.
-            for name in ("index.json", "restored.json"):
+            for name in ("index.json", "restored.json", "problem.json"):
                 (self._folder / name).unlink(missing_ok=True)
         # A fork says so in newer Pythons, and there are always threads in a kernel.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)

@@ -95,8 +95,9 @@ class Store:
             self._give_up("no space is left in your home: delete something")
             return
         self._sync()
-        (self._folder / "problem.json").unlink(missing_ok=True)
-        (self._folder / "taken").unlink(missing_ok=True)
+        # It is another snapshot now, which nobody has been given yet.
+        for file in (self._folder / "problem.json", *self._folder.glob("taken*")):
+            file.unlink(missing_ok=True)
         self._clean({said["file"] for said in self._stored.values()})
 
     def _before(self) -> set[str]:
@@ -373,7 +374,7 @@ def become_child(parent: int) -> None:
     for number in range(3):
         os.dup2(nothing, number)
     # What a variable prints or sends while it is stored must not reach the notebook, a server or a file.
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(3, max(map(int, os.listdir("/dev/fd"))) + 1)  # noqa: PTH208
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
     os.nice(19)
