@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from cupola.client._calls import Calls, quoted, told
+from cupola.models.activity import Activity, NewMaintenance, PlannedStop
 from cupola.models.base import Page
 from cupola.models.datalab import Datalab
 from cupola.models.engine import EngineInfo
@@ -37,6 +38,7 @@ __all__ = ["AsyncClient"]
 
 _FAILURES = TypeAdapter(list[TaskFailureGroup])
 _SENT = TypeAdapter(list[Sent])
+_STOP: TypeAdapter[PlannedStop | None] = TypeAdapter(PlannedStop | None)
 
 
 class AsyncClient(Calls):
@@ -135,11 +137,42 @@ class AsyncClient(Calls):
         path, change = f"/sessions/{quoted(session)}", SessionChange(title=title)
         return told(Session, (await self._call("PATCH", path, content=change)).content)
 
-    async def restart_session(self, session: str, resources: Resources | None = None) -> Session:
-        """Ask for a new session with the same choices, in another size where one is given; the old one is stopped."""
-        return await self._post(
-            f"/sessions/{quoted(session)}/restart", Session, RestartRequest(resources=resources)
-        )
+    async def restart_session(
+        self, session: str, resources: Resources | None = None, version: str | None = None
+    ) -> Session:
+        """Ask for a new session with the same choices, in another size or version where one is given; the old one is stopped."""
+        changed = RestartRequest(resources=resources, version=version)
+        return await self._post(f"/sessions/{quoted(session)}/restart", Session, changed)
+
+    async def tell_activity(self, session: str, activity: Activity, wait: float = 0) -> PlannedStop | None:
+        """Tell what goes on in a session; the answer, the stop that is announced to it, may be held back for `wait` seconds."""
+        path, held = f"/sessions/{quoted(session)}/activity", {"wait": wait} if wait else {}
+        answer = await self._call("PUT", path, content=activity, params=held)
+        return _STOP.validate_json(answer.content, extra="ignore")
+
+    async def keep_session(self, session: str) -> Session:
+        """Put off the stop that is announced to a session."""
+        return await self._post(f"/sessions/{quoted(session)}/keep", Session)
+
+    async def hibernate_session(self, session: str) -> Session:
+        """Ask a session to write down its variables and to stop."""
+        return await self._post(f"/sessions/{quoted(session)}/hibernate", Session)
+
+    async def wake_session(self, session: str) -> Session:
+        """Ask for a session in place of a hibernated one."""
+        return await self._post(f"/sessions/{quoted(session)}/wake", Session)
+
+    async def maintenance(self) -> PlannedStop | None:
+        """Return the announced end of the whole platform, if there is one."""
+        return _STOP.validate_json((await self._call("GET", "/maintenance")).content, extra="ignore")
+
+    async def announce_maintenance(self, new: NewMaintenance) -> PlannedStop:
+        """Announce the end of the whole platform; for administrators."""
+        return told(PlannedStop, (await self._call("PUT", "/maintenance", content=new)).content)
+
+    async def withdraw_maintenance(self) -> None:
+        """Let all sessions know that the platform goes on; for administrators."""
+        await self._call("DELETE", "/maintenance")
 
     async def session_usage(self, session: str) -> Usage:
         """Return what a running session uses just now."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from cupola.models.activity import Activity, NewMaintenance, PlannedStop
     from cupola.models.base import Page
     from cupola.models.datalab import Datalab
     from cupola.models.engine import EngineInfo
@@ -183,9 +184,39 @@ class Client:
         """Give a session another title."""
         return self._run(self._client.rename_session(session, title))
 
-    def restart_session(self, session: str, resources: Resources | None = None) -> Session:
-        """Ask for a new session with the same choices, in another size where one is given; the old one is stopped."""
-        return self._run(self._client.restart_session(session, resources))
+    def restart_session(
+        self, session: str, resources: Resources | None = None, version: str | None = None
+    ) -> Session:
+        """Ask for a new session with the same choices, in another size or version where one is given; the old one is stopped."""
+        return self._run(self._client.restart_session(session, resources, version))
+
+    def tell_activity(self, session: str, activity: Activity, wait: float = 0) -> PlannedStop | None:
+        """Tell what goes on in a session; the answer, the stop that is announced to it, may be held back for `wait` seconds."""
+        return self._run(self._client.tell_activity(session, activity, wait))
+
+    def keep_session(self, session: str) -> Session:
+        """Put off the stop that is announced to a session."""
+        return self._run(self._client.keep_session(session))
+
+    def hibernate_session(self, session: str) -> Session:
+        """Ask a session to write down its variables and to stop."""
+        return self._run(self._client.hibernate_session(session))
+
+    def wake_session(self, session: str) -> Session:
+        """Ask for a session in place of a hibernated one."""
+        return self._run(self._client.wake_session(session))
+
+    def maintenance(self) -> PlannedStop | None:
+        """Return the announced end of the whole platform, if there is one."""
+        return self._run(self._client.maintenance())
+
+    def announce_maintenance(self, new: NewMaintenance) -> PlannedStop:
+        """Announce the end of the whole platform; for administrators."""
+        return self._run(self._client.announce_maintenance(new))
+
+    def withdraw_maintenance(self) -> None:
+        """Let all sessions know that the platform goes on; for administrators."""
+        self._run(self._client.withdraw_maintenance())
 
     def session_usage(self, session: str) -> Usage:
         """Return what a running session uses just now."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from cupola.client._async import AsyncClient
+from cupola.client._fake_stops import FakeStops
 from cupola.client._fake_teams import FakeTeams
 from cupola.client._sync import Client
 from cupola.exceptions import ConflictError, CupolaError, NotFoundError, NotSignedInError
@@ -109,6 +110,9 @@ class FakePortal:
             EngineInfo(name="local", title="This platform", default=True, answers=True, cores=2, task_cores=2)
         ]
         self.teams = FakeTeams(self.person.name)
+        self.stops = FakeStops(
+            lambda name: self._find(self.sessions, name, "session"), self.advance_session, self._restart
+        )
         self.plans: dict[str, Plan] = {}
         self.reports: list[tuple[str, SessionReport]] = []
         self.jobs: dict[str, Job] = {}
@@ -184,6 +188,7 @@ class FakePortal:
         one = "([^/]+)"
         return {
             **self.teams.routes(),
+            **self.stops.routes(),
             ("GET", "/api/me"): lambda _: _json(self.person),
             ("GET", "/api/datalabs"): lambda _: _page(self.datalabs.values()),
             ("GET", f"/api/datalabs/{one}"): lambda _, name: _json(
@@ -315,8 +320,9 @@ class FakePortal:
         changes = {
             "id": f"{old.datalab}-{next(self._numbers)}",
             "resources": wanted.resources or old.resources,
+            "version": wanted.version or old.version,
             "created": now(),
-            **dict.fromkeys(("started", "stopped", "url", "reason", "end")),
+            **dict.fromkeys(("started", "stopped", "url", "reason", "end", "hibernated")),
         }
         return self._begin(old.model_copy(update=changes))
 

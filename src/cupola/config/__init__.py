@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cupola.config.docker import DockerSettings, NetworkKind
 from cupola.config.engines import EngineSettings, HTCondorSettings, LocalEngineSettings, SlurmSettings
+from cupola.config.idle import IdleSettings, SessionSettings
 from cupola.config.loader import load
 from cupola.config.notifications import MailEncryption, MailSettings, NotificationSettings, WebhookSettings
 from cupola.config.paths import StatePaths, environments_source
@@ -48,6 +49,7 @@ __all__ = [
     "ExportSettings",
     "FolderSettings",
     "HTCondorSettings",
+    "IdleSettings",
     "LocalEngineSettings",
     "LogLevel",
     "LogSettings",
@@ -64,6 +66,7 @@ __all__ = [
     "QuotaKind",
     "QuotaSettings",
     "ServerSettings",
+    "SessionSettings",
     "SignInSettings",
     "SlurmSettings",
     "StatePaths",

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from cupola.config.base import EmptyIsDefault, Settings, UserPath
 from cupola.config.docker import DockerSettings
 from cupola.config.engines import EngineSettings
+from cupola.config.idle import SessionSettings
 from cupola.config.notifications import NotificationSettings
 from cupola.config.paths import StatePaths, default_state
 from cupola.config.server import Compute, DatabaseSettings, FolderSettings, LogSettings, ServerSettings
@@ -142,6 +143,11 @@ class Config(Settings):
         default_factory=DockerSettings,
         title="Docker",
         description="The engine of the driver `docker`, and how its sessions are kept apart.",
+    )
+    sessions: Annotated[SessionSettings, EmptyIsDefault] = Field(
+        default_factory=SessionSettings,
+        title="Sessions",
+        description="How sessions end, and what is kept of them.",
     )
     quotas: Annotated[QuotaSettings, EmptyIsDefault] = Field(
         default_factory=QuotaSettings,

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from cupola.models.base import Model, Time
 
-__all__ = ["Activity", "NotebookPath", "PlannedStop", "SnapshotTold", "StopKind"]
+__all__ = ["Activity", "NewMaintenance", "NotebookPath", "PlannedStop", "SnapshotTold", "StopKind"]
 
 _MOST = 200
 """Names in one list; whoever has more open tells the first ones."""
@@ -108,3 +108,12 @@ class PlannedStop(_Lenient):
     """Whether `keep` puts it off."""
     snapshot: str | None = None
     """Take a snapshot now, and tell this text as `Activity.snapshot.wish` when all is written."""
+
+
+class NewMaintenance(Model):
+    """That the whole platform is going to end for a while."""
+
+    seconds: float = Field(ge=0, le=7 * 24 * 3600)
+    """From now."""
+    reason: str = Field(default="", max_length=300)
+    """For people, in a few words."""

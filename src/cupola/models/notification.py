@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from cupola.models.activity import StopKind
 from cupola.models.base import Model, Slug, Time
 from cupola.models.job import JobState
 
@@ -24,6 +25,8 @@ __all__ = [
     "NotificationChange",
     "NotificationSettings",
     "Sent",
+    "SessionNotice",
+    "SessionNotification",
     "Unread",
 ]
 
@@ -130,6 +133,35 @@ class Notification(Model):
     gone: bool = False
     """Whether the job was deleted since."""
     deliveries: list[Delivery] = Field(default_factory=list)
+
+
+class SessionNotice(Model):
+    """What is told of a session that is stopped by plan, before and after."""
+
+    session: Slug
+    title: str
+    """In one line."""
+    text: str
+    """Why, and what is kept."""
+    kind: StopKind
+    hibernated: bool = False
+    """Whether it has happened, and the session can be woken."""
+
+
+class SessionNotification(Model):
+    """One thing that happens to a session, for its owner; told on the pages alone."""
+
+    id: int
+    created: Time
+    read: bool = False
+    about: SessionNotice
+    gone: bool = False
+    """Whether the session was deleted since."""
+
+    @property
+    def title(self) -> str:
+        """What happens, in one line."""
+        return self.about.title
 
 
 class Unread(Model):

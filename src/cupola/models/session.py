@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cupola.models.activity import NotebookPath
+from cupola.models.activity import NotebookPath, PlannedStop
 from cupola.models.base import Model, Slug, Time
 from cupola.models.resources import Resources, Usage
 from cupola.models.share import ShareAccess
@@ -82,6 +82,8 @@ class RestartRequest(Model):
 
     resources: Resources | None = None
     """As before where nothing is said."""
+    version: str | None = None
+    """Digest of another version of the same datalab; the same version where nothing is said."""
 
 
 class EndCause(StrEnum):
@@ -145,6 +147,10 @@ class Session(Model):
     """The variables that its owner chose; shown to the owner only."""
     end: SessionEnd | None = None
     """How it ended, where more is known than ``reason`` says."""
+    hibernated: Time | None = None
+    """When it was hibernated: it can be woken. Nothing once it was."""
+    planned: PlannedStop | None = None
+    """The stop that is announced, if one is."""
     notices: list[str] = Field(default_factory=list)
     """What its owner should know, such as a volume that could not be mounted yet; one sentence each."""
     usage: Usage | None = None

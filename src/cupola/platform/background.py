@@ -50,6 +50,7 @@ class Background:
             asyncio.create_task(self._every("teams", self._factory.teams.reconcile)),
             asyncio.create_task(self._every("shares", self._factory.shares.expire)),
             asyncio.create_task(self._factory.deliverer.run()),
+            asyncio.create_task(self._factory.idle.run()),
         ]
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -29,11 +30,15 @@ from cupola.platform.services.quotas import QuotaService
 from cupola.platform.services.sessions.capacity import CapacityService, Machine
 from cupola.platform.services.sessions.computing import ComputingService
 from cupola.platform.services.sessions.hub import Bells, SessionHub
+from cupola.platform.services.sessions.idle import IdleService
 from cupola.platform.services.sessions.launches import Launches
+from cupola.platform.services.sessions.maintenance import Maintenances
 from cupola.platform.services.sessions.packages import PackageService
 from cupola.platform.services.sessions.places import ContainerPlaces, ProcessPlaces
 from cupola.platform.services.sessions.reruns import Reruns
 from cupola.platform.services.sessions.sessions import SessionService
+from cupola.platform.services.sessions.sights import Sights
+from cupola.platform.services.sessions.stops import Switchboard
 from cupola.platform.services.sessions.usage import UsageService
 from cupola.platform.services.volumes.custom import CustomVolumes
 from cupola.platform.services.volumes.mounts import VolumeMounts
@@ -44,6 +49,7 @@ from cupola.platform.storage.database.jobs import JobStore
 from cupola.platform.storage.database.notifications import NotificationStore
 from cupola.platform.storage.database.sessions import SessionStore
 from cupola.platform.storage.database.shares import ShareStore
+from cupola.platform.storage.database.stops import StopStore
 from cupola.platform.storage.database.teams import TeamStore
 from cupola.platform.storage.database.volumes import VolumeStore
 from cupola.platform.storage.docker.containers import SessionContainers
@@ -119,7 +125,7 @@ class Factory:
         self.accounts = AccountService(AccountStore(self._database))
         self.quotas = self._build_quotas()
         self.packages = PackageService(paths=config.paths)
-        self._bells = Bells()
+        self._bells, self._switchboard = Bells(), Switchboard()
         versions = self._version_store()
         self._at_hub = self._build_at_hub(versions)
         self.teams = self._build_teams()
@@ -135,6 +141,7 @@ class Factory:
             fetches=versions if isinstance(versions, ImageStore) else None,
         )
         self._meter = self._build_meter()
+        self._usages = UsageService(self._meter)
         self.capacity = CapacityService(
             store=SessionStore(self._database),
             machine=self._machine,
@@ -149,6 +156,8 @@ class Factory:
         self.jobs = self._build_jobs()
         self.engines = EngineService(self._engines, used=self.jobs.cores_in_use)
         self.notifications, self.deliverer = self._build_notifications()
+        self.maintenances = Maintenances(stops=StopStore(self._database), clock=self._switchboard.clock)
+        self.idle = self._build_idle()
         self.shares = self._build_shares()
         self.teams.listeners.append(self.shares.follow_team)
 
@@ -265,9 +274,30 @@ class Factory:
             bells=bells,
             launches=self.launches,
             capacity=self.capacity,
-            meter=UsageService(self._meter),
+            meter=self._usages,
+            switchboard=self._switchboard,
             base_url=settings.base_url,
             running_log=self._running_log(),
+        )
+
+    def _build_idle(self) -> IdleService:
+        return IdleService(
+            store=SessionStore(self._database),
+            stops=StopStore(self._database),
+            sessions=self.sessions,
+            at_hub=self._at_hub,
+            bells=self._bells,
+            switchboard=self._switchboard,
+            sights=Sights(
+                switchboard=self._switchboard,
+                at_hub=self._at_hub,
+                meter=self._usages,
+                jobs=JobStore(self._database),
+                clock=time.monotonic,
+            ),
+            maintenances=self.maintenances,
+            notices=self._notices,
+            settings=self.config.sessions.idle,
         )
 
     def _build_places(self) -> SessionPlaces:
@@ -279,10 +309,16 @@ class Factory:
                 accounts=self.accounts,
                 homes=self.quotas,
                 shared=lambda: self.volumes.shared,
+                guardian=config.sessions.guardian,
             )
         # Past the proxy: a session's own calls work while the proxy restarts.
         api_url = f"{settings.service_url}{settings.prefix}api"
-        return ProcessPlaces(paths=config.paths, api_url=api_url, homes=self.quotas)
+        return ProcessPlaces(
+            paths=config.paths,
+            api_url=api_url,
+            homes=self.quotas,
+            guardian=config.sessions.guardian,
+        )
 
     def _running_log(self) -> Callable[[str], str] | None:
         if self.config.compute is not Compute.DOCKER:
@@ -367,6 +403,7 @@ class Factory:
 
     async def aclose(self) -> None:
         """Let everything go; sessions and tasks run on."""
+        await self.idle.aclose()
         await self.sessions.aclose()
         await self.engines.aclose()
         await self.jobs.aclose()

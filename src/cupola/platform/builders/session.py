@@ -63,7 +63,14 @@ def volumes_text(mounts: Sequence[Mount]) -> str:
 
 
 def _own_variables(  # noqa: PLR0913 - what every session is told; each by its name
-    *, session: str, version: str, mounts: Sequence[Mount], home: Path, api_url: str, clean: bool
+    *,
+    session: str,
+    version: str,
+    mounts: Sequence[Mount],
+    home: Path,
+    api_url: str,
+    clean: bool,
+    guardian: bool,
 ) -> dict[str, str]:
     """Return what every session finds in its environment, whatever else is set there."""
     variables = {
@@ -74,7 +81,8 @@ def _own_variables(  # noqa: PLR0913 - what every session is told; each by its n
         "CUPOLA_RUNTIME": str(home / RUNTIME),
         "HOME": str(home),
     }
-    return variables | ({"CUPOLA_CLEAN": "1"} if clean else {})
+    off = {} if guardian else {"CUPOLA_GUARDIAN": "0"}
+    return variables | ({"CUPOLA_CLEAN": "1"} if clean else {}) | off
 
 
 def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
@@ -89,6 +97,7 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     variables: Mapping[str, str],
     paths: StatePaths,
     api_url: str,
+    guardian: bool = True,
 ) -> Plan:
     """Return the plan of a session as a process of this host.
 
@@ -108,10 +117,18 @@ def session_plan(  # noqa: PLR0913 - a plan says that much; each by its name
         The platform's folders.
     api_url
         The portal's REST root, as a process of this host reaches it.
+    guardian
+        Whether kernels outlive their server; else JupyterLab is as it comes.
     """
     home, log = paths.home(owner), paths.session_log(session)
     own = _own_variables(
-        session=session, version=digest, mounts=mounts, home=home, api_url=api_url, clean=clean
+        session=session,
+        version=digest,
+        mounts=mounts,
+        home=home,
+        api_url=api_url,
+        clean=clean,
+        guardian=guardian,
     )
     return Plan(
         session=session,
@@ -195,6 +212,8 @@ def _environment_inside(  # noqa: PLR0913, PLR0917 - what a plan is made of
     mounts: Sequence[Mount],
     home: Path,
     network: SessionNetwork,
+    *,
+    guardian: bool,
 ) -> dict[str, str]:
     """Return what a container finds in its environment; the platform's own variables win."""
     threads = str(max(1, math.ceil(resources.cores)))
@@ -205,6 +224,7 @@ def _environment_inside(  # noqa: PLR0913, PLR0917 - what a plan is made of
         home=home,
         api_url=f"{network.door_url}/services/cupola/api",
         clean=session.clean,
+        guardian=guardian,
     )
     return {
         # Libraries count the cores of the machine, which are not the session's.
@@ -236,6 +256,7 @@ def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
     network: SessionNetwork,
     settings: DockerSettings,
     shared: bool,
+    guardian: bool = True,
 ) -> Plan:
     """Return the plan of a session as a container.
 
@@ -259,6 +280,8 @@ def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
         What holds for every container.
     shared
         Whether a container sees what is mounted after its start.
+    guardian
+        Whether kernels outlive their server; else JupyterLab is as it comes.
     """
     owner, home = session.owner, Path(HOMES_INSIDE, session.owner)
     mounts = links_inside(volumes, home, paths.mounts, shared=shared)
@@ -266,7 +289,9 @@ def container_plan(  # noqa: PLR0913 - a plan says that much; each by its name
         name=container_name(network.key, session.id),
         image=session.version,
         command=container_command(datalab, python),
-        environment=_environment_inside(session, datalab, resources, mounts, home, network),
+        environment=_environment_inside(
+            session, datalab, resources, mounts, home, network, guardian=guardian
+        ),
         user=account.user,
         group=account.group,
         groups=list(account.groups.values()),

@@ -26,7 +26,7 @@ __all__ = [
 _KINDS = {"token", "bearer"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _BY_SESSIONS = re.compile(
-    r"api/(sessions(/[^/]+(/(stop|restart|computing))?)?|jobs(/[^/]+(/[^/]+)?)?|volumes(/[^/]+(/measure)?)?)"
+    r"api/(sessions(/[^/]+(/(stop|restart|computing|activity|keep|hibernate|wake))?)?|jobs(/[^/]+(/[^/]+)?)?|volumes(/[^/]+(/measure)?)?)"
 )
 """What a session may change in its owner's name."""
 

@@ -7,6 +7,7 @@ import hmac
 from fastapi import APIRouter, Depends, Request
 
 from cupola.exceptions import NotAllowedError
+from cupola.models.activity import NewMaintenance, PlannedStop
 from cupola.models.session import Plan, SessionReport
 from cupola.platform.handlers.dependencies import FactoryIn, header_token
 
@@ -33,3 +34,21 @@ async def get_plan(session: str, factory: FactoryIn) -> Plan:
 async def add_report(session: str, report: SessionReport, factory: FactoryIn) -> None:
     """Take what the spawner tells about a session."""
     await factory.sessions.report(session, report)
+
+
+@router.put("/maintenance")
+async def announce_maintenance(new: NewMaintenance, factory: FactoryIn) -> PlannedStop:
+    """Announce the end of the platform, for whoever operates its machine."""
+    return await factory.maintenances.announce_by(factory.config.owner, new)
+
+
+@router.delete("/maintenance", status_code=204)
+async def withdraw_maintenance(factory: FactoryIn) -> None:
+    """Withdraw the announcement."""
+    await factory.maintenances.withdraw_it()
+
+
+@router.get("/sessions")
+async def active_sessions(factory: FactoryIn) -> list[str]:
+    """Return which sessions have not ended, of everybody."""
+    return await factory.sessions.active()

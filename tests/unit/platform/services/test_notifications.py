@@ -422,7 +422,7 @@ async def test_reading_and_pages(platform):
     unread = await platform.service.unread(ADA)
     assert (unread.count, unread.newest) == (5, numbers[0])
     assert [one.id for one in await platform.service.since(ADA, numbers[2])] == numbers[:2]
-    assert await platform.service.read(ADA, numbers[0]) == "job-4"
+    assert await platform.service.read(ADA, numbers[0]) == "jobs/job-4"
     assert [one.id for one in await platform.service.since(ADA, numbers[2])] == numbers[1:2]
     with pytest.raises(NotFoundError):
         await platform.service.read(EVE, numbers[0])

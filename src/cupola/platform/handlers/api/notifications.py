@@ -26,14 +26,14 @@ router = APIRouter(prefix="/notifications", tags=["notifications"])
 async def list_notifications(
     person: PersonIn, factory: FactoryIn, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Notification]:
-    """List what you were told, the newest first."""
+    """List the ends of jobs that you were told, the newest first. What happens to sessions is on their pages."""
     return await factory.notifications.page(person, cursor=cursor, limit=limit)
 
 
 @router.get("/unread")
 async def unread_notifications(person: PersonIn, factory: FactoryIn) -> Unread:
     """Tell how many you have not read."""
-    return await factory.notifications.unread(person)
+    return await factory.notifications.unread(person, everything=False)
 
 
 @router.post("/read", status_code=status.HTTP_204_NO_CONTENT)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Path
+from fastapi import APIRouter, Body, Header, Path, Query
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+from cupola.models.activity import Activity, PlannedStop
 from cupola.models.base import Page
 from cupola.models.resources import Usage
 from cupola.models.session import ComputingNotebooks, LaunchRequest, RestartRequest, Session, SessionChange
@@ -50,6 +51,10 @@ Restart = Annotated[
                 "summary": "With more memory",
                 "value": {"resources": {"cores": 2, "memory_mib": 16384}},
             },
+            "version": {
+                "summary": "In another version",
+                "value": {"version": "sha256:" + "3f9a1c0b77de" + "0" * 52},
+            },
         }
     ),
 ]
@@ -66,6 +71,14 @@ Key = Annotated[
         description="Any text; a second request with the same one returns the first one's session.",
         min_length=1,
         max_length=64,
+    ),
+]
+Wait = Annotated[
+    float,
+    Query(
+        description="The answer may be held back for so many seconds, until there is something to say.",
+        ge=0,
+        le=60,
     ),
 ]
 LastEvent = Annotated[
@@ -105,9 +118,12 @@ async def change_session(
 async def restart_session(
     session_id: SessionId, person: PersonIn, factory: FactoryIn, restart: Restart = None
 ) -> Session:
-    """Begin a new session with the same choices, on exactly the same version; this one is stopped if it still runs."""
-    resources = restart.resources if restart else None
-    return await factory.sessions.restart(person, session_id, resources)
+    """Begin a new session with the same choices, on exactly the same version where you name no other one.
+
+    This one is stopped if it still runs; it is asked to write down its variables first.
+    """
+    resources, version = (restart.resources, restart.version) if restart else (None, None)
+    return await factory.sessions.restart(person, session_id, resources, version)
 
 
 @router.get("/{session_id}/usage", summary="What a session uses")
@@ -134,6 +150,34 @@ async def tell_computing(
 ) -> None:
     """Say which notebooks have a cell that runs just now. Sessions do this themselves; it is shown before they are stopped."""
     factory.computing.tell(await factory.sessions.session(person, session_id), computing.notebooks)
+
+
+@router.put("/{session_id}/activity", summary="Say what goes on in a session")
+async def tell_activity(
+    session_id: SessionId, activity: Activity, person: PersonIn, factory: FactoryIn, wait: Wait = 0
+) -> PlannedStop | None:
+    """Say what goes on in a session, and learn which stop is announced to it, if one is. Sessions do this themselves."""
+    session = await factory.sessions.own(person, session_id)
+    factory.computing.tell(session, activity.busy)
+    return await factory.idle.tell(session, activity, wait)
+
+
+@router.post("/{session_id}/keep", summary="Put off the stop of a session")
+async def keep_session(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Session:
+    """Withdraw the announced hibernation; it is counted anew how long nothing goes on in the session."""
+    return await factory.idle.keep(person, session_id)
+
+
+@router.post("/{session_id}/hibernate", status_code=202, summary="Hibernate a session")
+async def hibernate_session(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Session:
+    """Begin to write down the session's variables and to stop it; wake it when you need it again."""
+    return await factory.idle.hibernate(person, session_id)
+
+
+@router.post("/{session_id}/wake", status_code=202, summary="Wake a session")
+async def wake_session(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Session:
+    """Begin a session with the same choices in place of a hibernated one. Asking twice gives the same session."""
+    return await factory.idle.wake(person, session_id)
 
 
 @router.delete("/{session_id}", status_code=204, summary="Forget a session")

@@ -35,7 +35,7 @@ async def notifications(
     request: Request, person: PersonIn, factory: FactoryIn, cursor: Cursor = None, said: str = ""
 ) -> HTMLResponse:
     """Show what ended."""
-    found = await factory.notifications.page(person, cursor=cursor)
+    found = await factory.notifications.everything(person, cursor=cursor)
     return page(
         request,
         "notifications.html",
@@ -79,9 +79,9 @@ async def read(person: PersonIn, factory: FactoryIn) -> RedirectResponse:
 
 @router.get("/{number:int}")
 async def follow(number: int, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
-    """Go to the job that one is about, which is then read."""
-    job = await factory.notifications.read(person, min(number, 2**31 - 1))
-    return RedirectResponse(f"{factory.hub_settings.prefix}jobs/{job}", 303)
+    """Go to the job or the session that one is about, which is then read."""
+    about = await factory.notifications.read(person, min(number, 2**31 - 1))
+    return RedirectResponse(f"{factory.hub_settings.prefix}{about}", 303)
 
 
 @router.get("/settings")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from cupola.models.person import Person
     from cupola.platform.services.notices.deliveries import Messenger
-    from cupola.platform.storage.database.notifications import NotificationStore, StoredSettings
+    from cupola.platform.storage.database.notifications import Anything, NotificationStore, StoredSettings
 
 __all__ = ["Allowance", "NotificationService"]
 
@@ -102,29 +102,33 @@ class NotificationService:
         self._asked = Allowance(2, _HOUR)
 
     async def page(self, person: Person, *, cursor: str | None = None, limit: int = 50) -> Page[Notification]:
-        """Return one page of what a person was told, the newest first."""
+        """Return one page of the ends of jobs that a person was told, the newest first."""
         return await self._store.page(person.name, cursor=cursor, limit=limit)
 
-    async def unread(self, person: Person) -> Unread:
-        """Return how much a person has not read."""
-        return await self._store.unread(person.name)
+    async def everything(self, person: Person, *, cursor: str | None = None) -> Page[Anything]:
+        """Return one page of what a person was told, of sessions too, the newest first."""
+        return await self._store.everything(person.name, cursor=cursor)
 
-    async def since(self, person: Person, number: int) -> list[Notification]:
+    async def unread(self, person: Person, *, everything: bool = True) -> Unread:
+        """Return how much a person has not read: of sessions too, or of the ends of jobs alone."""
+        return await self._store.unread(person.name, everything=everything)
+
+    async def since(self, person: Person, number: int) -> list[Anything]:
         """Return the newest of what came after a number and was not read."""
         return await self._store.since(person.name, number)
 
     async def read(self, person: Person, number: int | None = None) -> str | None:
-        """Mark one, or all, as read; return the job of the one.
+        """Mark one, or all, as read; return what the one is about, such as ``jobs/ID``.
 
         Raises
         ------
         NotFoundError
             The person has no such notification.
         """
-        job = await self._store.read(person.name, number)
-        if number is not None and job is None:
+        about = await self._store.read(person.name, number)
+        if number is not None and about is None:
             raise NotFoundError(f"You have no notification {number}: it may be older than 90 days.")
-        return job
+        return about
 
     async def settings(self, person: Person) -> NotificationSettings:
         """Return how a person wants to be told."""

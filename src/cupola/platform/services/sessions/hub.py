@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +16,7 @@ from cupola.platform.services.sessions.life import step_note, step_to
 from cupola.platform.storage.hub.client import RefusedError, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
     from cupola.platform.services.datalabs.fetches import FetchService
@@ -61,6 +62,8 @@ class SessionHub:
         self._store = store
         self._hub = hub
         self._bells = bells
+        self.heard: float | None = None
+        """When the hub last told of all its servers, in seconds that only go up."""
         # One task per session: a stop takes the place of a start.
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -98,9 +101,19 @@ class SessionHub:
         """
         self._do(session.id, self._start(session, after))
 
-    def stop(self, session: Session, reason: str) -> None:
-        """Let the hub stop a session, also one that is just starting; this returns at once."""
-        self._do(session.id, self._stop(session, reason))
+    def stop(
+        self, session: Session, reason: str, *, first: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Let the hub stop a session, also one that is just starting; this returns at once.
+
+        Parameters
+        ----------
+        session, reason
+            Which, and why.
+        first
+            What is awaited before, such as a snapshot. A portal that is started again does not wait for it once more.
+        """
+        self._do(session.id, self._stop(session, reason, first))
 
     async def aclose(self) -> None:
         """Stop talking. The next portal takes up what is under way."""
@@ -120,6 +133,7 @@ class SessionHub:
         # The rows first: a session launched after this moment is none of this round's business.
         rows = [stored.session for stored in await self._store.active()]
         servers = await self._hub.active_servers()
+        self.heard = time.monotonic()
         for session in rows:
             if session.id in self._tasks:
                 continue
@@ -263,7 +277,11 @@ class SessionHub:
             log.info("the hub tells no progress", session=session.id, reason=str(error))
         raise UnavailableError("The hub is looking after the session.")
 
-    async def _stop(self, session: Session, reason: str) -> None:
+    async def _stop(
+        self, session: Session, reason: str, first: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        if first is not None:
+            await first()
         async with asyncio.timeout(_STOP_S):
             while not await self._stopped(session):  # noqa: ASYNC110 - the hub has no event for it
                 await asyncio.sleep(_AGAIN_S / 4)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cupola.platform.storage.database.sessions import Step
 
-__all__ = ["step_aside", "step_note", "step_to"]
+__all__ = ["step_aside", "step_hibernated", "step_note", "step_to", "step_woken"]
 
 _ORDER = {state: place for place, state in enumerate(SessionState)}
 _FULL = 100
@@ -91,6 +91,31 @@ def step_aside(message: str, *, at: datetime, reason: str) -> Step:
             update={"state": SessionState.STOPPING, "reason": session.reason or reason}
         )
         return after, _event(last, SessionState.STOPPING, message, at, _FULL)
+
+    return step
+
+
+def step_hibernated(message: str, *, at: datetime, reason: str) -> Step:
+    """Return the step by which a running session begins to be hibernated; one that ended meanwhile stays as it is."""
+
+    def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent | None] | None:
+        if session.state is not SessionState.READY:
+            return None
+        changes = {"state": SessionState.STOPPING, "reason": reason, "hibernated": at}
+        return session.model_copy(update=changes), _event(last, SessionState.STOPPING, message, at, _FULL)
+
+    return step
+
+
+def step_woken(by: str) -> Step:
+    """Return the step by which a hibernated session has its place taken by the session `by`."""
+
+    def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent | None] | None:
+        del last
+        if session.hibernated is None:
+            return None
+        reason = f"It was hibernated, and woken as {by}."
+        return session.model_copy(update={"hibernated": None, "reason": reason}), None
 
     return step
 

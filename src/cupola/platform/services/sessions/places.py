@@ -84,12 +84,15 @@ class ProcessPlaces:
         The portal's REST root, as sessions reach it.
     homes
         Makes homes.
+    guardian
+        Whether kernels outlive their server.
     """
 
-    def __init__(self, *, paths: StatePaths, api_url: str, homes: Homes) -> None:
+    def __init__(self, *, paths: StatePaths, api_url: str, homes: Homes, guardian: bool = True) -> None:
         self._paths = paths
         self._api_url = api_url
         self._homes = homes
+        self._guardian = guardian
 
     async def plan(
         self,
@@ -113,6 +116,7 @@ class ProcessPlaces:
             variables={**datalab.environment, **session.environment},
             paths=self._paths,
             api_url=self._api_url,
+            guardian=self._guardian,
         )
 
 
@@ -131,9 +135,11 @@ class ContainerPlaces:
         Makes homes.
     shared
         Tells whether containers see what is mounted after their start.
+    guardian
+        Whether kernels outlive their server.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it needs; each by its name
         self,
         *,
         paths: StatePaths,
@@ -141,12 +147,14 @@ class ContainerPlaces:
         accounts: AccountService,
         homes: Homes,
         shared: Callable[[], bool],
+        guardian: bool = True,
     ) -> None:
         self._paths = paths
         self._settings = settings
         self._accounts = accounts
         self._homes = homes
         self._shared = shared
+        self._guardian = guardian
 
     async def plan(
         self,
@@ -180,6 +188,7 @@ class ContainerPlaces:
             network=network,
             settings=self._settings,
             shared=self._shared(),
+            guardian=self._guardian,
         )
 
     def _network(self) -> SessionNetwork:

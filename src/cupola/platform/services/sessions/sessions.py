@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cupola.exceptions import ConflictError, InputError, NotFoundError
+from cupola.models.activity import StopKind
 from cupola.models.base import Page, now
 from cupola.models.session import (
     EndCause,
@@ -24,16 +25,18 @@ from cupola.platform.services.sessions.ends import final_state, loss_inside, sen
 from cupola.platform.services.sessions.launches import other_volumes
 from cupola.platform.services.sessions.life import step_aside
 from cupola.platform.services.sessions.sizes import Bigger, bigger, most
+from cupola.platform.services.sessions.stops import SHORT_WAIT_S, Announced
 from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from cupola.models.person import Person
     from cupola.models.resources import Resources, Usage
     from cupola.platform.services.sessions.capacity import CapacityService
     from cupola.platform.services.sessions.hub import Bells, SessionHub
     from cupola.platform.services.sessions.launches import Launches
+    from cupola.platform.services.sessions.stops import Switchboard
     from cupola.platform.services.sessions.usage import UsageService
     from cupola.platform.storage.database.sessions import SessionStore, StoredSession
 
@@ -63,6 +66,8 @@ class SessionService:
         What is free.
     meter
         What they use.
+    switchboard
+        Asks them for snapshots before they end, and knows which stops are announced.
     base_url
         Where everything lies on the platform's address; begins and ends with a slash.
     running_log
@@ -78,6 +83,7 @@ class SessionService:
         launches: Launches,
         capacity: CapacityService,
         meter: UsageService,
+        switchboard: Switchboard,
         base_url: str,
         running_log: Callable[[str], str] | None = None,
     ) -> None:
@@ -87,6 +93,7 @@ class SessionService:
         self._launches = launches
         self._capacity = capacity
         self._meter = meter
+        self._switchboard = switchboard
         self._base_url = base_url
         self._running_log = running_log
 
@@ -118,17 +125,24 @@ class SessionService:
             self._at_hub.start(kept.session)
         return self._present(kept)
 
-    async def restart(self, person: Person, session: str, resources: Resources | None = None) -> Session:
+    async def restart(
+        self,
+        person: Person,
+        session: str,
+        resources: Resources | None = None,
+        version: str | None = None,
+    ) -> Session:
         """Begin a session with the same choices in place of this one, which is stopped if it still runs.
 
-        Whoever asks twice gets the same answer, until that session has ended too.
+        Whoever asks twice gets the same answer, until that session has ended too. One that tells what goes on in it
+        is asked to write down its variables first.
 
         Parameters
         ----------
         person, session
             Whose session it is.
-        resources
-            Another size; the same where nothing is said.
+        resources, version
+            Another size, another version; the same where nothing is said.
 
         Raises
         ------
@@ -147,7 +161,7 @@ class SessionService:
                 break
             if twin.session.state.active:
                 return self._present(twin)
-        request = request_of(old.session, resources)
+        request = request_of(old.session, resources, version)
         new = await self._launches.prepare(person, request, key=key, again=True)
         reason = f"Restarted by {person.name}."
         kept = await self._store.insert(
@@ -160,7 +174,9 @@ class SessionService:
             self._bells.ring(session)
             before = await self._store.get(session)
             if before is not None and before.session.state is SessionState.STOPPING:
-                self._at_hub.stop(before.session, reason)
+                self._at_hub.stop(
+                    before.session, reason, first=self._kept_first(session, StopKind.VERSION, reason)
+                )
             self._at_hub.start(kept.session, after=session)
         return self._present(kept)
 
@@ -259,7 +275,7 @@ class SessionService:
             reason = f"Stopped by {person.name}."
             after = await self._at_hub.move(session, SessionState.STOPPING, "Stopping", reason=reason)
             if after.state is SessionState.STOPPING:
-                self._at_hub.stop(after, reason)
+                self._at_hub.stop(after, reason, first=self._kept_first(session, StopKind.STOP, reason))
             stored = stored.model_copy(update={"session": after})
         return self._present(stored)
 
@@ -375,9 +391,28 @@ class SessionService:
         """
         await self._at_hub.reconcile()
 
+    async def active(self) -> list[str]:
+        """Return the ids of the sessions of everybody that have not ended."""
+        return [stored.session.id for stored in await self._store.active()]
+
     async def aclose(self) -> None:
         """Stop talking with the hub; sessions run on."""
         await self._at_hub.aclose()
+
+    def _kept_first(self, session: str, kind: StopKind, reason: str) -> Callable[[], Awaitable[object]]:
+        """Return what asks a session for a snapshot and waits a little: the end itself writes what it can, too."""
+        stop = Announced(kind, reason, due=self._switchboard.clock(), keepable=False)
+        return lambda: self._switchboard.snapshot(session, stop, SHORT_WAIT_S)
+
+    async def own(self, person: Person, session: str) -> Session:
+        """Return one session of the person without measuring it.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session.
+        """
+        return self._present(await self._find(person, session))
 
     async def _find(self, person: Person, session: str) -> StoredSession:
         stored = await self._store.get(session)
@@ -392,14 +427,17 @@ class SessionService:
         if session.state is SessionState.READY:
             place = f"{self._base_url}user/{quote(session.owner, safe='@')}/{session.id}"
             changes["url"] = place + "/" + stored.plan.ready_path.lstrip("/")
+            changes["planned"] = self._switchboard.of(session.id)
         return session.model_copy(update=changes)
 
 
-def request_of(session: Session, resources: Resources | None = None) -> LaunchRequest:
-    """Return the choices that `session` was launched with, in another size where `resources` says so."""
+def request_of(
+    session: Session, resources: Resources | None = None, version: str | None = None
+) -> LaunchRequest:
+    """Return the choices that `session` was launched with, in another size or version where one is said."""
     return LaunchRequest(
         datalab=session.datalab,
-        version=session.version,
+        version=version or session.version,
         title=session.title,
         volumes=other_volumes(session.volumes),
         clean=session.clean,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import RowMapping, and_, delete, exists, func, insert, select, update
+from sqlalchemy import RowMapping, and_, delete, exists, func, insert, or_, select, update
 
 from cupola.exceptions import InputError
 from cupola.models.base import Model, Page, Time, now
@@ -18,6 +18,8 @@ from cupola.models.notification import (
     JobEnd,
     Notification,
     NotificationSettings,
+    SessionNotice,
+    SessionNotification,
     Unread,
 )
 from cupola.platform.storage.database.tables import (
@@ -25,6 +27,7 @@ from cupola.platform.storage.database.tables import (
     jobs,
     notification_settings,
     notifications,
+    sessions,
 )
 
 if TYPE_CHECKING:
@@ -34,12 +37,18 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from cupola.models.job import Job
+    from cupola.models.session import Session
     from cupola.platform.storage.database.connection import Database
 
-__all__ = ["Due", "NotificationStore", "StoredSettings"]
+__all__ = ["Anything", "Due", "NotificationStore", "StoredSettings"]
 
 _MOST_DUE = 200
 """Rows looked at in one round; those of people who are being served already are left out before."""
+
+
+Anything = Notification | SessionNotification
+"""What the pages list."""
+_JOB, _SESSION = "job", "session"
 
 
 class StoredSettings(NotificationSettings):
@@ -106,15 +115,50 @@ class NotificationStore:
         """Let what waits be sent."""
         self.wake()
 
+    async def session_told(self, session: Session, about: SessionNotice) -> None:
+        """Write down what happens to a session, for its owner: on the pages alone, since it comes too late by mail."""
+        moment = now()
+        latest = select(func.coalesce(func.max(notifications.c.attempt), 0)).where(
+            notifications.c.job == session.id
+        )
+        async with self._database.writing() as connection:
+            values = {
+                "kind": _SESSION,
+                "person": session.owner,
+                "job": session.id,
+                "attempt": (await connection.scalar(latest) or 0) + 1,
+                "created": moment,
+                "content": about.model_dump(mode="json"),
+            }
+            await connection.execute(insert(notifications).values(**values))
+
     async def page(self, person: str, *, cursor: str | None = None, limit: int = 50) -> Page[Notification]:
-        """Return one page of what a person was told, the newest first.
+        """Return one page of the ends of jobs that a person was told, the newest first.
 
         Raises
         ------
         InputError
             If `cursor` is none that this method handed out.
         """
-        query = _with_job().where(notifications.c.person == person)
+        found = await self.everything(person, cursor=cursor, limit=limit, kinds=(_JOB,))
+        return Page(items=[one for one in found.items if isinstance(one, Notification)], next=found.next)
+
+    async def everything(
+        self,
+        person: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        kinds: Collection[str] = (_JOB, _SESSION),
+    ) -> Page[Anything]:
+        """Return one page of what a person was told, of sessions too, the newest first.
+
+        Raises
+        ------
+        InputError
+            If `cursor` is none that this method handed out.
+        """
+        query = _with_job().where(notifications.c.person == person, notifications.c.kind.in_(kinds))
         if cursor is not None:
             if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):  # noqa: PLR2004 - 64 bits
                 raise InputError("The cursor is none of ours: use the `next` of the page before.")
@@ -124,9 +168,11 @@ class NotificationStore:
             rows = (await connection.execute(query)).mappings().all()
             sent = await _deliveries(connection, [row["id"] for row in rows])
         found = [_from_row(row, sent.get(row["id"], [])) for row in rows]
-        return Page(items=found[:limit], next=str(found[limit - 1].id) if len(found) > limit else None)
+        return Page[Anything](
+            items=found[:limit], next=str(found[limit - 1].id) if len(found) > limit else None
+        )
 
-    async def since(self, person: str, number: int, most: int = 3) -> list[Notification]:
+    async def since(self, person: str, number: int, most: int = 3) -> list[Anything]:
         """Return what a person has not read of what came after a number, the newest first."""
         query = _with_job().where(
             notifications.c.person == person, notifications.c.id > number, notifications.c.read.is_(False)
@@ -135,18 +181,19 @@ class NotificationStore:
             found = await connection.execute(query.order_by(notifications.c.id.desc()).limit(most))
         return [_from_row(row, []) for row in found.mappings()]
 
-    async def unread(self, person: str) -> Unread:
-        """Return what the mark shows."""
+    async def unread(self, person: str, *, everything: bool = True) -> Unread:
+        """Return what the mark shows: of sessions too, or of the ends of jobs alone."""
+        kinds = (_JOB, _SESSION) if everything else (_JOB,)
         query = select(
             func.count().filter(notifications.c.read.is_(False)).label("count"),
             func.coalesce(func.max(notifications.c.id), 0).label("newest"),
-        ).where(notifications.c.person == person)
+        ).where(notifications.c.person == person, notifications.c.kind.in_(kinds))
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).mappings().one()
         return Unread.model_validate(dict(row))
 
     async def read(self, person: str, number: int | None = None) -> str | None:
-        """Mark one, or all, as read; return the job of the one."""
+        """Mark one, or all, as read; return what the one is about, such as ``jobs/ID``."""
         chosen = [notifications.c.person == person]
         if number is not None:
             chosen.append(notifications.c.id == number)
@@ -156,8 +203,9 @@ class NotificationStore:
             )
             if number is None:
                 return None
-            job: str | None = await connection.scalar(select(notifications.c.job).where(*chosen))
-        return job
+            about = select(notifications.c.kind, notifications.c.job).where(*chosen)
+            row = (await connection.execute(about)).first()
+        return None if row is None else f"{row.kind}s/{row.job}"
 
     async def settings(self, person: str) -> StoredSettings:
         """Return how a person wants to be told."""
@@ -246,7 +294,8 @@ async def _settings(connection: AsyncConnection, person: str) -> StoredSettings:
 
 def _with_job() -> Any:
     # What a deleted job has used may be kept, with a state that is none.
-    there = exists().where(jobs.c.id == notifications.c.job, jobs.c.state.in_(list(JobState)))
+    job = exists().where(jobs.c.id == notifications.c.job, jobs.c.state.in_(list(JobState)))
+    there = or_(job, exists().where(sessions.c.id == notifications.c.job))
     return select(notifications, (~there).label("gone"))
 
 
@@ -259,7 +308,15 @@ async def _deliveries(connection: AsyncConnection, numbers: list[int]) -> dict[i
     return found
 
 
-def _from_row(row: RowMapping, sent: list[Delivery]) -> Notification:
+def _from_row(row: RowMapping, sent: list[Delivery]) -> Anything:
+    if row["kind"] == _SESSION:
+        return SessionNotification(
+            id=row["id"],
+            created=row["created"],
+            read=row["read"],
+            about=SessionNotice.model_validate(row["content"]),
+            gone=row["gone"],
+        )
     end = JobEnd.model_validate(row["content"])
     return Notification(
         id=row["id"],

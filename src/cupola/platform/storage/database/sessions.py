@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cupola.platform.storage.database.connection import Database
 
-__all__ = ["Admit", "Held", "SessionStore", "Step", "StoredSession"]
+__all__ = ["Admit", "Held", "SessionStore", "Step", "StoredSession", "take_step"]
 
 _ACTIVE = [state for state in SessionState if state.active]
 
@@ -89,7 +89,7 @@ class SessionStore:
             if key is not None and (twin := await _by_key(connection, session.owner, key)):
                 return twin
             if instead_of is not None:
-                await _step(connection, *instead_of)
+                await take_step(connection, *instead_of)
             held = await _held(connection)
             stored = admit(stored, [one for one in held if not instead_of or one.session != instead_of[0]])
             await connection.execute(insert(sessions).values(**_to_row(stored)))
@@ -156,7 +156,7 @@ class SessionStore:
             If there is no such session.
         """
         async with self._database.writing() as connection:
-            return await _step(connection, session, change)
+            return await take_step(connection, session, change)
 
     async def rename(self, session: str, title: str) -> None:
         """Give a session another title."""
@@ -234,7 +234,14 @@ async def _held(connection: AsyncConnection) -> list[Held]:
     ]
 
 
-async def _step(connection: AsyncConnection, session: str, change: Step) -> Session:
+async def take_step(connection: AsyncConnection, session: str, change: Step) -> Session:
+    """Take a session one step further, in a transaction of the caller's.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such session.
+    """
     stored = await _find(connection, session)
     if stored is None:
         raise NotFoundError(f"There is no session {session}.")
@@ -257,7 +264,7 @@ async def _step(connection: AsyncConnection, session: str, change: Step) -> Sess
 
 
 _OWN = {"plan", "rate", "request_key"}
-_LOOKED_UP = {"url", "usage", "cost", "shared_by", "shared_access"}
+_LOOKED_UP = {"url", "usage", "cost", "shared_by", "shared_access", "planned"}
 """What an answer has and the table has not."""
 
 

@@ -32,10 +32,12 @@ __all__ = [
     "deliveries",
     "invitations",
     "jobs",
+    "maintenance",
     "members",
     "metadata",
     "notification_settings",
     "notifications",
+    "planned_stops",
     "session_events",
     "sessions",
     "shares",
@@ -94,6 +96,8 @@ sessions = Table(
     Column("environment", JSON, nullable=False, server_default="{}"),
     Column("end", JSON),
     Column("notices", JSON, nullable=False, server_default="[]"),
+    # When it was hibernated; nothing again once it was woken.
+    Column("hibernated", UtcTime),
     # Per hour, as prices were at its launch.
     Column("rate", Float),
     Column("request_key", String(64)),
@@ -112,6 +116,29 @@ session_events = Table(
     Column("state", String(20), nullable=False),
     Column("message", Text, nullable=False),
     Column("progress", Integer, nullable=False),
+)
+
+planned_stops = Table(
+    "planned_stops",
+    metadata,
+    # What was announced to its owner; a portal that is started again keeps its word.
+    Column("session", String(40), ForeignKey(sessions.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String(255)),
+    Column("announced", UtcTime, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+maintenance = Table(
+    "maintenance",
+    metadata,
+    # One row, while an administrator has announced the end of the whole platform.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("announced", UtcTime, nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 jobs = Table(
@@ -259,12 +286,14 @@ notifications = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("person", String(255), nullable=False),
+    # What it is about: the end of a job ("job"), or what happens to a session ("session"), whose id is in `job` then.
+    Column("kind", String(10), nullable=False, server_default="job"),
     # No foreign key: that a job ended stays true when the job is deleted.
     Column("job", String(40), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("created", UtcTime, nullable=False),
     Column("read", Boolean, nullable=False, server_default="0"),
-    # models.notification.JobEnd
+    # models.notification.JobEnd, or SessionNotice of a session
     Column("content", JSON, nullable=False),
     # One end is told once, whoever sees it how often.
     UniqueConstraint("job", "attempt"),
