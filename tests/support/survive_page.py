@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
+import threading
 import time
 from dataclasses import dataclass
 
 import psutil
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, Playwright, sync_playwright
 
 from support.survive_work import Found
 
@@ -82,26 +84,48 @@ class Seen(Found):
         return [place for place, prompt in enumerate(self.prompts) if prompt == "*"]
 
 
+class Driver(threading.local):
+    """Playwright, once for all machines of a thread: it cannot be there twice."""
+
+    playwright: Playwright | None = None
+    machines = 0
+
+    @classmethod
+    def take(cls) -> Playwright:
+        """Return it, started where it is not there."""
+        one = _DRIVER
+        if one.playwright is None:
+            one.playwright = sync_playwright().start()
+        one.machines += 1
+        return one.playwright
+
+    @classmethod
+    def leave(cls) -> None:
+        """Stop it after the last machine."""
+        one = _DRIVER
+        one.machines -= 1
+        if not one.machines and one.playwright is not None:
+            with contextlib.suppress(Error):
+                one.playwright.stop()
+            one.playwright = None
+
+
+_DRIVER = Driver()
+
+
 class Machine:
     """A computer with a browser that nobody has used."""
 
     def __init__(self, *options: str, viewport: dict[str, int] | None = None) -> None:
-        before = set(psutil.Process().children(recursive=True))
-        self._driver = sync_playwright().start()
-        self._browser = self._driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                *options,
-            ],
+        # Chromium passes over what it does not know, and here is found by it.
+        self._sign = f"--survive={secrets.token_hex(8)}"
+        common = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+        self._browser = Driver.take().chromium.launch(
+            executable_path=CHROMIUM, args=[*common, self._sign, *options]
         )
-        started = set(psutil.Process().children(recursive=True)) - before
-        self._processes = [one for one in started if _is_chromium(one)]
         self._context = self._browser.new_context(viewport=viewport or TALL)
         self._context.set_default_timeout(PATIENCE * SECOND)
+        self._here = True
 
     def page(self):
         """Open a tab."""
@@ -109,23 +133,25 @@ class Machine:
 
     def kill(self) -> None:
         """End the browser as a power cut does: it tells nobody."""
-        for process in self._processes:
+        for process in self._processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.close()
+
+    def _processes(self) -> list[psutil.Process]:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if self._sign in process.cmdline():
+                    return [process, *process.children(recursive=True)]
+        return []
 
     def close(self) -> None:
         """End what is left of it."""
         with contextlib.suppress(Error):
             self._browser.close()
-        with contextlib.suppress(Error):
-            self._driver.stop()
-
-
-def _is_chromium(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return "chrom" in process.name()
-    return False
+        if self._here:
+            self._here = False
+            Driver.leave()
 
 
 class Notebook:
