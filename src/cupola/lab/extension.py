@@ -22,6 +22,7 @@ PARTS = (
     "cupola.lab.notebooks.handlers",
     "cupola.lab.dashboards",
     "cupola.lab.guardian.handlers",
+    "cupola.lab.guardian.stop",
 )
 """Modules with a function ``handlers(base_url)`` that returns addresses and handlers; ``start(server)``, if there is one,
 begins what goes on by itself."""

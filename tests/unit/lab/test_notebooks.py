@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
-from typing import ClassVar
 
 import nbformat
 import pytest
@@ -16,7 +14,7 @@ import cupola
 from cupola.client.fake import FakePortal
 from cupola.exceptions import InputError, NotFoundError, UnavailableError
 from cupola.lab.jobs.failure import describe
-from cupola.lab.notebooks import computing, handlers, start
+from cupola.lab.notebooks import handlers, start
 from cupola.lab.notebooks.__main__ import answer
 from cupola.lab.notebooks.reading import Notebook, plain, said_in_words
 from cupola.lab.notebooks.results import NotebookError, Result, newest, result_name
@@ -282,68 +280,3 @@ def test_the_server_loads_nothing_for_it():
     program = "import sys, cupola.lab.notebooks.handlers; print({'papermill', 'nbclient', 'cloudpickle'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-
-
-class Answers:
-    """A portal that a session tells what computes."""
-
-    def __init__(self):
-        self.told, self.away = [], False
-
-    async def fetch(self, request):
-        if self.away:
-            raise ConnectionRefusedError
-        assert (request.method, request.url) == ("PUT", "http://portal/api/sessions/lab-1/computing")
-        assert request.headers["Authorization"] == "Bearer secret"
-        self.told.append(json.loads(request.body)["notebooks"])
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_a_session_tells_what_computes_when_it_changes_and_now_and_again(monkeypatch):
-    portal, clock = Answers(), Clock()
-    monkeypatch.setattr(computing, "AsyncHTTPClient", lambda: portal)
-    environ = {
-        "CUPOLA_API_URL": "http://portal/api",
-        "JUPYTERHUB_API_TOKEN": "secret",
-        "CUPOLA_SESSION": "lab-1",
-    }
-    teller = computing.Teller(environ, clock=clock)
-
-    async def looks():
-        for notebooks in ([], ["a.ipynb"], ["a.ipynb"]):
-            await teller.tell(notebooks)
-        clock.now += computing.AGAIN_S
-        portal.away = True
-        await teller.tell(["a.ipynb"])
-        portal.away = False
-        for notebooks in (["a.ipynb"], [], []):
-            await teller.tell(notebooks)
-
-    asyncio.run(looks())
-    assert portal.told == [["a.ipynb"], ["a.ipynb"], []]
-    assert not computing.Teller({}).able
-
-
-def test_only_notebooks_whose_kernel_is_busy_compute():
-    class Kernels:
-        states: ClassVar = {"1": "busy", "2": "idle", "3": "busy"}
-
-        def list_kernel_ids(self):
-            return list(self.states)
-
-        def get_kernel(self, kernel):
-            return SimpleNamespace(execution_state=self.states[kernel])
-
-    class Sessions:
-        async def list_sessions(self):
-            said = [("1", "a.ipynb", "notebook"), ("2", "b.ipynb", "notebook"), ("3", "console-1", "console")]
-            return [{"path": path, "type": kind, "kernel": {"id": kernel}} for kernel, path, kind in said]
-
-    server = SimpleNamespace(kernel_manager=Kernels(), session_manager=Sessions())
-    assert asyncio.run(computing.busy_notebooks(server)) == ["a.ipynb"]

@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,8 @@ class Wire:
         self._connection.setblocking(True)
         self.fd = self._connection.fileno()
         self.decoder: Any = None
+        self.typed = 0.0
+        """When somebody typed, by a clock that only goes up."""
 
     @property
     def cut_off(self) -> bool:
@@ -93,6 +96,7 @@ class Wire:
 
     def write(self, text: str) -> None:
         """Type, and wait while the program in the terminal takes nothing."""
+        self.typed = time.monotonic()
         with contextlib.suppress(OSError):
             self._connection.sendall(text.encode())
 

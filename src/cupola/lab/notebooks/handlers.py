@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_server.auth.decorator import authorized
@@ -22,13 +22,9 @@ from jupyter_server.utils import ApiPath, to_os_path
 from tornado import web
 from typing_extensions import override
 
-from cupola.lab.notebooks.computing import watch
 from cupola.lab.notebooks.results import newest
 
-if TYPE_CHECKING:
-    from jupyter_server.serverapp import ServerApp
-
-__all__ = ["handlers", "start"]
+__all__ = ["handlers"]
 
 SECONDS = 120
 """A file system that is slow makes the first import of a session slow."""
@@ -159,15 +155,3 @@ def handlers(base_url: str) -> list[tuple[Any, ...]]:
         (rf"{root}cupola/api/notebooks", NotebookHandler),
         (rf"{root}cupola/api/notebooks/result", ResultHandler),
     ]
-
-
-def start(server: ServerApp) -> None:
-    """Begin to tell the portal what computes.
-
-    Parameters
-    ----------
-    server
-        The Jupyter server.
-    """
-    # The loop keeps no task alive by itself: the server's settings do.
-    server.web_app.settings["cupola_computing"] = watch(server)
