@@ -168,8 +168,10 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
     async def watch(self) -> None:
         """Follow the journals until the server ends."""
         while True:
+            # Somebody waits for a question of a busy kernel, or for the rest of an execution.
             often = any(
-                one.listeners for ledger in self._ledgers.values() for one in ledger.executions.values()
+                (ledger.askers and ledger.busy) or any(one.listeners for one in ledger.executions.values())
+                for ledger in self._ledgers.values()
             )
             await asyncio.sleep(0.05 if often else 0.5)
             for ledger in tuple(self._ledgers.values()):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,6 +61,8 @@ class Execution:
     settled: str = ""
     question: dict[str, Any] | None = None
     """What it asks its user just now."""
+    answered: float = 0.0
+    """When its user answered last."""
     fold: Fold = field(default_factory=Fold)
     listeners: set[Callable[[Record], None]] = field(default_factory=set)
 
@@ -114,6 +118,8 @@ class Ledger:
         self._requests = _Tail(lambda: [folder.requests])
         self._journal = _Tail(lambda: sorted(folder.journal.glob("*.jsonl")))
         self.running: Execution | None = None
+        self.askers: set[Callable[[Record], None]] = set()
+        """Hear every question of the kernel, also those of consoles."""
 
     @property
     def busy(self) -> bool:
@@ -125,20 +131,39 @@ class Ledger:
         newest = (self.executions[one] for one in self.cells.values())
         return [one for one in newest if one.path == path]
 
+    def note_answer(self, execution: Execution) -> None:
+        """Write down that a question was answered: it is not asked again."""
+        record = {"id": execution.id, "answered": time.time()}
+        with contextlib.suppress(OSError):
+            self._write(record)
+        self._ask(record)
+
     def note(self, execution: Execution) -> None:
         """Write down a request, before it is passed on.
 
         Raises
         ------
         OSError
-            If it cannot be written.
+            If it cannot be written; it is known all the same as long as this server lives.
         """
-        self.poll()
         fields = ("id", "session", "path", "cell", "code")
         record = {name: getattr(execution, name) for name in fields} | {"t": time.time()}
-        with self.folder.requests.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        self.poll()
+        # Before the write, so that no two follow one another unnoticed.
+        self._ask(record)
+        self._write(record)
+
+    def _write(self, record: Record) -> None:
+        line = (json.dumps(record) + "\n").encode()
+        with self.folder.requests.open("ab", buffering=0) as file:
+            start = file.seek(0, os.SEEK_END)
+            try:
+                written = file.write(line)
+            except OSError:
+                written = 0
+            if written != len(line):
+                # Half a line would spoil the next one.
+                file.truncate(start)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder.requests))
 
     def poll(self) -> bool:
         """Read what is new; say whether there was something."""
@@ -154,6 +179,11 @@ class Ledger:
             if request["id"] in self.executions:
                 self.executions[request["id"]].settled = request["settled"]
             return
+        if "answered" in request:
+            if request["id"] in self.executions:
+                self.executions[request["id"]].answered = request["answered"]
+                self.executions[request["id"]].question = None
+            return
         if "cell" not in request:
             return
         one = self.executions.setdefault(request["id"], Execution(request["id"]))
@@ -167,6 +197,12 @@ class Ledger:
             self._end(record)
             return
         one = self.executions.get(record.get("id", ""))
+        if kind == "input_request":
+            if one is not None and record["t"] > one.answered:
+                one.question = record["content"]
+            for asker in tuple(self.askers):
+                asker(record)
+            return
         if one is None or "parent" in record:
             return
         content = record["content"]
@@ -174,10 +210,7 @@ class Ledger:
             one.count = content.get("execution_count")
         elif kind == "status":
             self._status(one, content["execution_state"], record["t"])
-        elif kind == "input_request":
-            one.question = content
         else:
-            one.question = None
             one.failed |= kind == "error"
             one.fold.feed(kind, content)
         for listener in tuple(one.listeners):
