@@ -118,6 +118,9 @@ class IdleService:
             How many seconds the answer may be held back until there is something to say.
         """
         self._switchboard.tell(session.id, activity)
+        if (idle := self._idle.get(session.id)) is not None:
+            # Now, not at the next look: by then a short cell may have ended.
+            idle.used(0.0 if activity.computes else activity.idle_seconds)
         if (announced := self._switchboard.announced.get(session.id)) and self._is_over(announced, activity):
             await self._withdraw(session.id)
         return await self._switchboard.answer(session.id, wait)
@@ -237,7 +240,7 @@ class IdleService:
         clock, moment = self._switchboard.clock(), now()
         await self._maintenances.restore(clock, moment)
         for row in await self._stops.all():
-            if row.session not in ready or row.kind is StopKind.MAINTENANCE:
+            if row.session not in ready or not self._still_meant(row):
                 await self._stops.withdraw(row.session)
                 continue
             left = min((row.at - moment).total_seconds(), (row.at - row.announced).total_seconds())
@@ -252,6 +255,13 @@ class IdleService:
             self._switchboard.announce(row.session, announced)
             self._idle[row.session] = Idleness(self._enough)
         self._restored = True
+
+    def _still_meant(self, row: StoredStop) -> bool:
+        """Return whether the settings, which may have changed since, still ask for a stop that was announced."""
+        if row.by is not None:
+            return True
+        meant = {StopKind.HIBERNATE: self._after, StopKind.AGE: self._longest}
+        return meant.get(row.kind) is not None  # maintenance is announced anew by its own row
 
     def _forget_others(self, active: dict[str, StoredSession], ready: dict[str, StoredSession]) -> None:
         for name in set(self._switchboard.announced) - set(active):

@@ -68,13 +68,13 @@ class Idleness:
             self.seconds = 0.0
         else:
             self.seconds += step
-            if sight.unused is not None:
-                self.seconds = min(self.seconds, sight.unused)
+            self.used(sight.unused)
         return self.seconds
 
-    def begin_again(self) -> None:
-        """Count from now on: its owner wishes to keep it."""
-        self.seconds = 0.0
+    def used(self, ago: float | None) -> None:
+        """Take that it was used so many seconds ago; nothing: nobody says when."""
+        if ago is not None:
+            self.seconds = min(self.seconds, ago)
 
 
 class Processor:
