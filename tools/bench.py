@@ -19,7 +19,7 @@ RESULTS = FOLDER / "results.md"
 LAST = FOLDER / "results.json"
 NAMES = (
     *("launch", "routes", "tiles", "viewport", "mosaic", "fullres", "jobs", "panel", "docker_launch"),
-    *("htcondor", "slurm", "arrays", "local_engine", "kills", "sky", "search"),
+    *("htcondor", "slurm", "arrays", "local_engine", "kills", "sky", "search", "survive"),
 )
 HEAD = """# Benchmarks
 

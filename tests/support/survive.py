@@ -59,7 +59,7 @@ class Pace:
     away: float
     longer: float
     cut: float
-    settle: float = 15
+    settle: float = 30
     snapshot: float = 4
     """Until the variables of a cell that has ended are kept."""
 

@@ -1,0 +1,1 @@
+"""What ``benchmarks/survive.py`` measures beside its scenarios."""
