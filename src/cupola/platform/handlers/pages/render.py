@@ -135,12 +135,15 @@ def _environment() -> Environment:
         amount=size_text,
         bytes_of=wording.size,
         size=wording.size,
+        soon=wording.soon,
         span=wording.span,
+        state_of=wording.state_of,
         in_registry=in_registry,
         session_states=wording.SESSION_STATES,
         job_states=wording.JOB_STATES,
     )
     environment.filters["markdown"] = _markdown
+    environment.filters["said"] = wording.Said._make
     # The components, for every template without an import: they need nothing of the page around them.
     environment.globals["ui"] = environment.get_template("ui.html").module
     return environment

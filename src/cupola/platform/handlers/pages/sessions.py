@@ -27,6 +27,8 @@ _SAID = {
     "stopping": "The session is being stopped.",
     "deleted": "The session is forgotten.",
     "renamed": "The session has its new title.",
+    "kept": "The session goes on.",
+    "hibernating": "The session writes down its variables, then it stops. Wake it here when you need it.",
 }
 _LAST_LINES = 40
 _WAITS = {SessionState.REQUESTED, SessionState.STARTING}
@@ -129,6 +131,27 @@ async def restart(
     return _to(factory, f"sessions/{new.id}/starting")
 
 
+@router.post("/sessions/{session_id}/keep")
+async def keep(session_id: str, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
+    """Put off the announced stop of a session."""
+    await factory.idle.keep(person, session_id)
+    return _to(factory, f"sessions/{session_id}?said=kept")
+
+
+@router.post("/sessions/{session_id}/hibernate")
+async def hibernate(session_id: str, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
+    """Begin to hibernate a session."""
+    await factory.idle.hibernate(person, session_id)
+    return _to(factory, "sessions?said=hibernating")
+
+
+@router.post("/sessions/{session_id}/wake")
+async def wake(session_id: str, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
+    """Begin a session in place of a hibernated one, and show how it starts."""
+    new = await factory.idle.wake(person, session_id)
+    return _to(factory, f"sessions/{new.id}/starting")
+
+
 @router.post("/sessions/{session_id}/rename")
 async def rename(
     session_id: str, person: PersonIn, factory: FactoryIn, title: Annotated[str, Form(max_length=100)]
@@ -162,6 +185,7 @@ async def _sessions_part(request: Request, person: Person, factory: Factory, cur
     datalabs = await factory.catalogue.datalabs()
     active = [session for session in found.items if session.state.active]
     ended = [session for session in found.items if not session.state.active]
+    hibernated = [session for session in ended if session.hibernated]
     changing = any(session.state is not SessionState.READY for session in active)
     return part(
         request,
@@ -171,7 +195,8 @@ async def _sessions_part(request: Request, person: Person, factory: Factory, cur
         address="sessions/live" + (f"?cursor={cursor}" if cursor else ""),
         every="2s" if changing else "8s",
         active=active,
-        ended=ended,
+        ended=[session for session in ended if not session.hibernated],
+        hibernated=hibernated,
         uses=await factory.sessions.usages(active),
         computing=factory.computing.of(active),
         bigger=await factory.sessions.bigger(person, found.items),

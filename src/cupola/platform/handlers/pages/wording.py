@@ -7,11 +7,23 @@ from typing import NamedTuple
 
 from cupola.models.base import now
 from cupola.models.job import JobState
-from cupola.models.session import SessionState
+from cupola.models.session import Session, SessionState
 
-__all__ = ["JOB_STATES", "SESSION_STATES", "Said", "ago", "clock", "exact", "money", "size", "span"]
+__all__ = [
+    "JOB_STATES",
+    "SESSION_STATES",
+    "Said",
+    "ago",
+    "clock",
+    "exact",
+    "money",
+    "size",
+    "soon",
+    "span",
+    "state_of",
+]
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_TEN, _MINUTE, _HOUR, _DAY = 10, 60, 3600, 86400
 _KIB = 1024
 
 
@@ -40,6 +52,27 @@ JOB_STATES = {
     JobState.FAILED: Said("Failed", "bad"),
     JobState.CANCELLED: Said("Cancelled", "idle"),
 }
+
+
+HIBERNATING, HIBERNATED = Said("Hibernating", "run"), Said("Hibernated", "idle")
+
+
+def state_of(session: Session) -> Said:
+    """Return the state of a session, where a stopped one may be hibernated."""
+    if session.hibernated is None or session.state is SessionState.FAILED:
+        return SESSION_STATES[session.state]
+    return HIBERNATING if session.state.active else HIBERNATED
+
+
+def soon(seconds: float) -> str:
+    """Return how long it is until something comes; not to the second, so that a page need not change each time."""
+    if seconds < _TEN:
+        return "now"
+    if seconds < _MINUTE:
+        return f"in {_whole(seconds / _TEN) * _TEN} s"
+    if seconds < _HOUR:
+        return f"in {_whole(seconds / _MINUTE)} min"
+    return f"in {seconds / _HOUR:.2g} h"
 
 
 def ago(time: datetime) -> str:
