@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .kernel_pickle import Known, version
-from .kernel_worker import FullError, Limits, Worker, replace
+from .kernel_worker import NO_SPACE, FullError, Limits, Worker, replace
 
 __all__ = ["FORMAT", "Moment", "Store", "become_child", "user_modules", "user_variables"]
 
@@ -76,23 +76,25 @@ class Store:
         self._left: dict[str, str] = dict.fromkeys(names[_MOST:], f"there are more than {_MOST} variables")
         self._known = Known(moment.namespace, {n: moment.variables[n] for n in names[:_MOST]}, moment.own)
         self._stored: dict[str, dict[str, Any]] = {}
+        self._slow: set[str] = set()
         self._cut = False
 
     def make(self) -> None:
         """Store the variables, then the index; files that nothing needs any longer are removed."""
-        before = self._before()
+        slow = {one["name"] for one in self._before()["left"] if one.get("slow")}
         single: list[tuple[str, ...]] = [
             (name,) for name in self._known.variables if name not in self._known.same
         ]
         # What took too long before comes last, or it would take the time of the others.
-        single.sort(key=lambda names: names[0] in before)
+        single.sort(key=lambda names: names[0] in slow)
         try:
             self._run(single)
             self._run(self._groups())
+            self._keep_what_there_is_no_room_for()
             self._leave_those_that_need_others()
             replace(self._folder / "index.json", self._index())
         except FullError:
-            self._give_up("no space is left in your home: delete something")
+            self._give_up("there is too little free space in your home: delete something")
             return
         self._sync()
         # It is another snapshot now, which nobody has been given yet.
@@ -100,17 +102,25 @@ class Store:
             file.unlink(missing_ok=True)
         self._clean({said["file"] for said in self._stored.values()})
 
-    def _before(self) -> set[str]:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            left = json.loads((self._folder / "index.json").read_bytes())["left"]
-            return {one["name"] for one in left if "took longer" in one["why"]}
-        return set()
+    def _before(self) -> dict[str, Any]:
+        """Return the index of the snapshot that there is."""
+        with contextlib.suppress(OSError, ValueError):
+            index = json.loads((self._folder / "index.json").read_bytes())
+            if isinstance(index, dict) and index.get("format") == FORMAT:
+                return index
+        return {"variables": [], "left": []}
 
-    def _room(self) -> int:
-        """Return how many bytes the snapshot may have."""
+    def _room(self) -> tuple[int, int]:
+        """Return how many bytes the snapshot may have, by its limit and for the sake of the disk."""
         stat = os.statvfs(self._folder)
         ours = sum(file.stat().st_size for file in self._folder.glob("*.pkl"))
-        return min(self._limits.all, (stat.f_bavail * stat.f_frsize + ours) // 10)
+        return self._limits.all, (stat.f_bavail * stat.f_frsize + ours) // 10
+
+    def _keep_what_there_is_no_room_for(self) -> None:
+        """Rather have an older value of a variable than none, where only the disk is in the way."""
+        lost = {name for name, why in self._left.items() if why == NO_SPACE}
+        if lost & {one["name"] for one in self._before()["variables"]}:
+            raise FullError
 
     def _run(self, tasks: list[tuple[str, ...]]) -> None:
         """Let workers store what `tasks` name, until all is done or time is over."""
@@ -132,7 +142,7 @@ class Store:
 
     def _fork(self, tasks: list[tuple[str, ...]]) -> tuple[int, int]:
         used = {said["file"]: said["bytes"] for said in self._stored.values()}
-        room = self._room() - sum(used.values())
+        limit, disk = (room - sum(used.values()) for room in self._room())
         ours, theirs = os.pipe()
         parent = os.getpid()
         pid = os.fork()
@@ -141,7 +151,7 @@ class Store:
             return pid, ours
         try:
             end_with(parent)
-            Worker(self._folder, self._known, self._limits, self._base, room).work(tasks, theirs)
+            Worker(self._folder, self._known, self._limits, self._base, (limit, disk)).work(tasks, theirs)
         finally:
             os._exit(0)
 
@@ -173,6 +183,7 @@ class Store:
                     begun = None
 
     def _hang(self, names: tuple[str, ...]) -> None:
+        self._slow.update(names)
         if time.monotonic() >= self._deadline:
             self._out_of_time([names])
         else:
@@ -258,7 +269,8 @@ class Store:
             elif isinstance(value, types.ModuleType):
                 left.append({**entry, "why": "a module that no file is of cannot be stored"})
             else:
-                left.append({**entry, "why": self._left.get(first, "storing it failed")})
+                why = {"why": self._left.get(first, "storing it failed")}
+                left.append(entry | why | ({"slow": True} if first in self._slow else {}))
         modules = {
             name: value.__name__
             for name, value in user_modules(moment.namespace).items()
@@ -286,11 +298,7 @@ class Store:
 
     def _give_up(self, why: str) -> None:
         """Keep the snapshot that there is, and say so where that can still be written."""
-        kept: set[str] = set()
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            index = json.loads((self._folder / "index.json").read_bytes())
-            kept = {one["file"] for one in index["variables"]}
-        self._clean(kept)
+        self._clean({one["file"] for one in self._before()["variables"]})
         with contextlib.suppress(OSError, FullError):
             problem = {"time": self._began, "why": why, "tokens": self._moment.tokens}
             replace(self._folder / "problem.json", problem)

@@ -5,6 +5,7 @@ Part of what a kernel loads (`kernel_side`), so it stands alone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .kernel_pickle import Known, pickler, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["FullError", "Limits", "Worker", "replace", "size"]
+__all__ = ["NO_SPACE", "FullError", "Limits", "Worker", "replace", "size"]
 
 _KEPT = 16 << 20
 """A pickle up to this size is made once; a larger one is made to be compared, and again to be written."""
+NO_SPACE = "there was too little free space in your home for it"
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -86,34 +89,35 @@ class Writer:
         return f"{self._hash.hexdigest()}.pkl"
 
 
-def write_all(file: int, data: Any) -> None:
-    """Write all of it.
+@contextlib.contextmanager
+def full_is_told() -> Iterator[None]:
+    """Make a full disk, or a quota, an error of its own.
 
     Raises
     ------
     FullError
         No space is left.
     """
-    written = 0
     try:
-        while written < len(data):
-            written += os.write(file, data[written:])
+        yield
     except OSError as error:
         if error.errno in _FULL:
             raise FullError from error
         raise
 
 
-def replace(place: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file aside, make it safe, and rename it.
+def write_all(file: int, data: Any) -> None:
+    """Write all of it; a full disk is an error of its own."""
+    written = 0
+    with full_is_told():
+        while written < len(data):
+            written += os.write(file, data[written:])
 
-    Raises
-    ------
-    FullError
-        No space is left.
-    """
+
+def replace(place: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file aside, make it safe, and rename it; a full disk is an error of its own."""
     part = place.with_name(f"{place.name}.part")
-    try:
+    with full_is_told():
         file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             write_all(file, json.dumps(content).encode())
@@ -121,10 +125,6 @@ def replace(place: Path, content: dict[str, Any]) -> None:
         finally:
             os.close(file)
         part.replace(place)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise FullError from error
-        raise
 
 
 class Worker:
@@ -139,15 +139,15 @@ class Worker:
     base
         cloudpickle's class of picklers.
     room
-        Bytes that are left for all.
+        Bytes that are left for all, by the limit and for the sake of the disk.
     """
 
-    def __init__(self, folder: Path, known: Known, limits: Limits, base: Any, room: int) -> None:
+    def __init__(self, folder: Path, known: Known, limits: Limits, base: Any, room: tuple[int, int]) -> None:
         self._folder = folder
         self._known = known
         self._limits = limits
         self._pickler = pickler(base)
-        self._room = room
+        self._room, self._disk = room
         self._files: set[str] = set()
 
     def work(self, tasks: list[tuple[str, ...]], pipe: int) -> None:
@@ -171,7 +171,7 @@ class Worker:
 
     def _store(self, names: tuple[str, ...]) -> dict[str, Any]:
         content = {name: self._known.variables[name] for name in names}
-        room = min(self._limits.variable * len(names), self._room)
+        room = min(self._limits.variable * len(names), self._room, self._disk)
         writer, made = self._pickle(content, Writer(room))
         place = self._folder / writer.name
         if not place.exists():
@@ -179,6 +179,7 @@ class Worker:
         if writer.name not in self._files:
             self._files.add(writer.name)
             self._room -= writer.bytes
+            self._disk -= writer.bytes
         return {
             "bytes": writer.bytes,
             "file": writer.name,
@@ -193,7 +194,8 @@ class Worker:
 
     def _write(self, content: dict[str, Any], counted: Writer, made: Any) -> tuple[Writer, Any]:
         part = self._folder / f"{os.getpid()}.part"
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with full_is_told():
+            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if counted.kept is not None:
                 for data in counted.kept:
@@ -201,8 +203,9 @@ class Worker:
                 writer = counted
             else:
                 writer, made = self._pickle(content, Writer(counted.bytes * 2, file))
-            os.fsync(file)
-            part.replace(self._folder / writer.name)
+            with full_is_told():
+                os.fsync(file)
+                part.replace(self._folder / writer.name)
         except BaseException:
             part.unlink()
             raise
@@ -215,6 +218,8 @@ class Worker:
         if not isinstance(error, TooMuchError):
             return reason(error, value)
         limit = self._limits.variable
+        if self._disk < min(limit, self._room):
+            return NO_SPACE
         if self._room < limit:
             return "there was no room left for it"
         large = getattr(value, "nbytes", None)
