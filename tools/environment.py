@@ -57,6 +57,8 @@ PROGRAMS = (
 """One of each package, by which it is known to be there."""
 POOLS = ("htcondor", "slurm")
 """The schedulers that tests start pools of: `tests/pools` unpacks them."""
+UNPACKED = ("criu", "deno", "r")
+"""Kernels of other languages, and a program that freezes kernels: `tests/programs` unpacks them."""
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 """An account's path need not have the folders of the administrator's programs."""
 
@@ -212,23 +214,30 @@ def debian() -> None:
     """Have the Debian packages that tests take; where that is not possible, say what is missing."""
     install_debian()
     for pool in POOLS:
-        unpack(pool)
+        unpack("pools", pool)
+    for program in UNPACKED:
+        unpack("programs", program)
 
 
-def unpack(pool: str) -> None:
-    """Have the packages of a scheduler unpacked beside the system, for tests that start a pool of it."""
-    folder = Path(os.environ.get("CUPOLA_TEST_POOLS") or ROOT / ".cache" / "pools") / pool
+def unpack(kind: str, name: str) -> None:
+    """Have the packages of a scheduler or a program unpacked beside the system, for the tests that take them."""
+    cache = os.environ.get(f"CUPOLA_TEST_{kind.upper()}") or ROOT / ".cache" / kind
+    folder = Path(cache) / name
     if (folder / ".ok").exists() or not can_apt():
         return  # tests unpack it themselves, or are skipped and say why
-    say(f"Unpacking Debian's packages of {pool}")
+    say(f"Unpacking the packages of {name}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         run(
-            ["bash", str(ROOT / "tests" / "pools" / f"{pool}.sh"), "build"],
-            {**os.environ, "PREFIX": str(folder)},
+            ["bash", str(ROOT / "tests" / kind / f"{name}.sh"), "build"],
+            {
+                **os.environ,
+                "PREFIX": str(folder),
+                "PYTHON": str(PYTHON) if PYTHON.exists() else sys.executable,
+            },
         )
     except subprocess.CalledProcessError:
-        print(f"Debian's packages of {pool} could not be unpacked, so the tests that take them are skipped.")
+        print(f"The packages of {name} could not be unpacked, so the tests that take them are skipped.")
 
 
 def install_debian() -> None:
