@@ -91,7 +91,7 @@ def _kernels_of(path: str, kernel_name: str) -> list[KernelFolder]:
     found = []
     takers: set[str] = set()
     folders = [(folder.record(), folder) for folder in kernel_folders()]
-    for record, folder in sorted(folders, key=lambda one: float(one[0].get("started") or 0)):
+    for record, folder in sorted(folders, key=lambda one: _started(one[0])):
         if record.get("kernel_name") != kernel_name:
             continue
         # A kernel that got the variables has not been asked anything yet, perhaps.
@@ -101,12 +101,19 @@ def _kernels_of(path: str, kernel_name: str) -> list[KernelFolder]:
     return found[::-1]
 
 
+def _started(record: dict[str, Any]) -> float:
+    try:
+        return float(record["started"])
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
 def _paths(folder: KernelFolder) -> set[str]:
     """Return the notebooks that asked a kernel to run something, by the names that they have now."""
     paths: set[str] = set()
     with contextlib.suppress(OSError):
         for line in folder.requests.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, AttributeError):
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
                 said = json.loads(line)
                 if "from" in said:
                     if said["from"] in paths:
