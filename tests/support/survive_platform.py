@@ -31,14 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["ContainerLab", "SessionLab"]
 
 MARK = "CUPOLA_SESSION"
-HELPERS = ("guardian/watch.py", "guardian/holder.py", "ipykernel")
-"""Words in the commands of what a session starts beside its server."""
 
 
 def apart(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run a coroutine in a thread of its own: Playwright keeps a loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(work())).result()
+
+
+def _server_below(keeper: psutil.Process) -> psutil.Process:
+    """Return the Jupyter server: forked by whoever keeps it, so with the same command; or that one itself."""
+    forked = [one for one in keeper.children() if one.cmdline() == keeper.cmdline()]
+    return forked[0] if forked else keeper
 
 
 class SessionLab(Lab):
@@ -105,14 +109,11 @@ class SessionLab(Lab):
         return list(found.values())
 
     def server(self) -> psutil.Process:
-        """Return the Jupyter server: the process that waits for its parent alone, or has none of the session above it."""
+        """Return the process of the Jupyter server."""
         record = read_record(self.platform.paths.running / f"{self.session}.json")
         assert record is not None, "the session runs"
         first = record.find()
-        below = [
-            one for one in first.children() if not any(word in " ".join(one.cmdline()) for word in HELPERS)
-        ]
-        return below[0] if below else first
+        return _server_below(first)
 
     def kill_server(self) -> None:
         self.server().kill()
@@ -180,10 +181,7 @@ class ContainerLab(SessionLab):
     def server(self) -> psutil.Process:
         inside = {one.pid: one for one in self.processes()}
         (first,) = [one for one in inside.values() if one.ppid() not in inside]
-        below = [
-            one for one in first.children() if not any(word in " ".join(one.cmdline()) for word in HELPERS)
-        ]
-        return below[0] if below else first
+        return _server_below(first)
 
     def lose(self) -> None:
         self.container.kill()
