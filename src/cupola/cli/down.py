@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import psutil
 import typer
@@ -13,15 +13,33 @@ from cupola.cli.options import ConfigOption, StateOption, configuration
 from cupola.exceptions import StartError
 
 if TYPE_CHECKING:
+    from cupola.config import StatePaths
     from cupola.hub.platform import Living
 
 __all__ = ["down", "register"]
 
+INTERRUPTED = 130
 STOP_SECONDS = 90
 """Sessions may take ten seconds each to save and end."""
 
 
-def down(config: ConfigOption = None, state: StateOption = None) -> None:
+InOption = Annotated[
+    str,
+    typer.Option(
+        "--in",
+        metavar="TIME",
+        help="Not at once, but after a time such as '10 min': everybody is warned, and sessions are hibernated.",
+        show_default=False,
+    ),
+]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="What people are told, with --in.", show_default=False)
+]
+
+
+def down(
+    config: ConfigOption = None, state: StateOption = None, later: InOption = "", reason: ReasonOption = ""
+) -> None:
     """Stop the platform with all its sessions, and wait until it is stopped.
 
     Running jobs go on at the next start. Nothing happens where nothing runs.
@@ -31,6 +49,8 @@ def down(config: ConfigOption = None, state: StateOption = None) -> None:
 
     paths = configuration(config, state).paths
     living = Living.find(paths)
+    if living and later:
+        _announce(living, paths, later, reason)
     if living:
         _ask(living)
     left = Leftovers.find(paths)
@@ -41,6 +61,18 @@ def down(config: ConfigOption = None, state: StateOption = None) -> None:
         typer.echo(f"Stopped the platform in {paths.state}.")
     else:
         typer.echo(f"Nothing runs in {paths.state}.")
+
+
+def _announce(living: Living, paths: StatePaths, later: str, reason: str) -> None:
+    """Warn everybody and wait; Ctrl-C leaves the platform running."""
+    from cupola.cli.announce import Announcement, wait_for_it
+    from cupola.lab.jobs.options import seconds
+
+    wait = seconds(later)
+    try:
+        wait_for_it(living, Announcement(paths), wait, reason)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _ask(living: Living) -> None:
@@ -70,4 +102,4 @@ def _ask(living: Living) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    app.command("down", epilog="Example: cupola down")(down)
+    app.command("down", epilog="Example: cupola down --in '10 min'")(down)

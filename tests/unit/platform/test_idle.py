@@ -3,138 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 
 from cupola.config import IdleSettings, SessionSettings
-from cupola.models.activity import Activity, SnapshotTold
+from cupola.models.activity import Activity
 from cupola.models.base import now
 from cupola.models.job import JobState
-from cupola.models.session import Session
-from cupola.platform import factory as factories
-from cupola.platform.services.sessions import hub as sessionhub
 from cupola.platform.services.sessions import idle
-from cupola.platform.services.sessions.stops import Switchboard
+from support import idle_life
 from support.fake_hub import ACCESS
+from support.idle_life import HOUR, MINUTE, STEP, Life, bell, launched
 from unit.platform.conftest import add_version
 
 pytestmark = pytest.mark.asyncio
-
-HOUR, MINUTE = 3600, 60
-STEP = 50
-"""Between two looks; sessions tell as often."""
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, clock):
-    monkeypatch.setattr(sessionhub, "_AGAIN_S", 0.01)
-    monkeypatch.setattr(factories, "Switchboard", functools.partial(Switchboard, clock=clock))
-
-
-@pytest.fixture
-def config(config):
-    rule = IdleSettings(hibernate_after_hours=1.0, warn_minutes=10.0)
-    return config.model_copy(update={"sessions": SessionSettings(idle=rule)})
-
-
-KEPT = {"cpu_seconds": 1.0, "guardian": True}
-"""What an idle session tells whose variables can be kept."""
-
-
-class Life:
-    """One session of Maria's, and what it tells of itself."""
-
-    def __init__(self, portal, clock, maria, session):
-        self.portal, self.clock, self.maria, self.id = portal, clock, maria, session
-        self.factory = portal.app.state.factory
-        self.answer = self.session = None
-
-    async def tell(self, **about):
-        told = Activity(**{**KEPT, **about}).model_dump(mode="json")
-        answer = await self.portal.put(f"api/sessions/{self.id}/activity", headers=self.maria, json=told)
-        assert answer.status_code == 200, answer.text
-        self.answer = answer.json()
-        return self.answer
-
-    async def passes(self, seconds, *, tells=True, **about):
-        """Let time go by, in which the session tells the same again and again."""
-        end = self.clock.now + seconds
-        await self.shown()
-        while self.clock.now < end:
-            self.clock.now += min(STEP, end - self.clock.now)
-            if tells:
-                session = Session.model_validate(self.session)
-                await self.factory.idle.tell(session, Activity(**{**KEPT, **about}))
-            await self.factory.idle.look()
-        if tells:
-            await self.tell(**about)
-
-    async def shown(self):
-        self.session = (await self.portal.get(f"api/sessions/{self.id}", headers=self.maria)).json()
-        return self.session
-
-    async def act(self, verb):
-        return await self.portal.post(f"api/sessions/{self.id}/{verb}", headers=self.maria)
-
-    async def until(self, *states):
-        async with asyncio.timeout(60):
-            while True:
-                found = await self.shown()
-                if found["state"] in states:
-                    return found
-                await asyncio.sleep(0.01)
-
-    async def snapshots(self, **about):
-        """Answer the wish for a snapshot as a session does."""
-        async with asyncio.timeout(60):
-            while True:
-                if (await self.tell(**about) or {}).get("snapshot"):
-                    break
-                await asyncio.sleep(0.01)
-        done = SnapshotTold(wish=self.answer["snapshot"], kernels=1, kept=3)
-        await self.tell(snapshot=done, **about)
-
-    async def due(self, **about):
-        """Let all the time go by until the stop begins."""
-        await self.passes(51 * MINUTE, **about)
-        assert self.answer, "a stop is announced"
-        await self.passes(10 * MINUTE, **about)
-
-
-async def launched(portal, clock, maria):
-    answer = await portal.post("api/sessions", headers=maria, json={"datalab": "lab"})
-    assert answer.status_code == 202, answer.text
-    life = Life(portal, clock, maria, answer.json()["id"])
-    await life.until("ready")
-    await life.factory.sessions.reconcile()
-    return life
+clock, quick, config = idle_life.clock, idle_life.quick, idle_life.config
 
 
 @pytest_asyncio.fixture
 async def life(open_portal, clock, maria):
     async with open_portal() as portal:
         yield await launched(portal, clock, maria)
-
-
-async def bell(life):
-    owner = await life.factory.people.person("token-of-maria")
-    return [one.title for one in (await life.factory.notifications.everything(owner)).items]
 
 
 async def test_an_idle_session_is_warned_snapshotted_hibernated_and_woken(life):
@@ -380,120 +270,6 @@ async def test_strangers_tell_and_keep_nothing(life, hub):
     assert answer.status_code == 200
     assert (await life.portal.post(f"api/sessions/{life.id}/keep", headers=own)).status_code == 200
     assert (await life.portal.put("api/maintenance", headers=own, json={"seconds": 5})).status_code == 403
-
-
-# -- portals that end, clocks that jump -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def portals(open_portal, clock, maria):
-    """Open one portal after the other on one state; each has a clock of its own that begins somewhere."""
-
-    @contextlib.asynccontextmanager
-    async def opened(session=None):
-        clock.now += 10_000
-        async with open_portal() as portal:
-            if session is None:
-                yield await launched(portal, clock, maria)
-            else:
-                life = Life(portal, clock, maria, session)
-                await life.factory.sessions.reconcile()
-                await life.factory.idle.look()
-                yield life
-
-    return opened
-
-
-def days_go_by(monkeypatch, **length):
-    """Set the clock that people see; the one that only goes up stays."""
-    moment = now() + timedelta(**length)
-    for module in ("idle", "stops", "maintenance"):
-        monkeypatch.setattr(f"cupola.platform.services.sessions.{module}.now", lambda: moment)
-
-
-async def test_a_portal_keeps_the_word_of_the_one_before(portals):
-    async with portals() as life:
-        await life.passes(51 * MINUTE)
-        told = life.answer
-    async with portals(life.id) as life:
-        found = (await life.shown())["planned"]
-        assert found["reason"] == told["reason"]
-        assert found["seconds"] <= 10 * MINUTE
-        await life.passes(9 * MINUTE)
-        assert (await life.shown())["state"] == "ready"
-        await life.passes(2 * MINUTE)
-        await life.snapshots()
-        assert (await life.until("stopped"))["hibernated"]
-        assert len(await bell(life)) == 2
-
-
-async def test_a_stop_whose_time_came_while_no_portal_was_there_is_announced_anew(portals, monkeypatch):
-    async with portals() as life:
-        await life.passes(51 * MINUTE)
-    days_go_by(monkeypatch, minutes=20)
-    async with portals(life.id) as life:
-        assert (await life.shown())["planned"]["seconds"] == 10 * MINUTE
-        await life.passes(9 * MINUTE)
-        assert (await life.shown())["state"] == "ready"
-
-
-async def test_after_a_long_time_without_a_portal_it_begins_anew(portals, monkeypatch):
-    async with portals() as life:
-        await life.passes(51 * MINUTE)
-    days_go_by(monkeypatch, days=2)
-    async with portals(life.id) as life:
-        assert (await life.shown())["planned"] is None
-        await life.passes(49 * MINUTE)
-        assert life.answer is None
-
-
-@pytest.mark.parametrize("hours", [-1, 1])
-async def test_a_clock_that_jumps_stops_nobody_early(life, monkeypatch, hours):
-    await life.passes(20 * MINUTE)
-    days_go_by(monkeypatch, hours=hours)
-    await life.passes(29 * MINUTE)
-    assert life.answer is None
-    await life.passes(2 * MINUTE)
-    days_go_by(monkeypatch, hours=-hours)
-    await life.passes(8 * MINUTE)
-    assert 0 < life.answer["seconds"] <= 2 * MINUTE
-    assert (await life.shown())["state"] == "ready"
-
-
-async def test_a_portal_killed_between_snapshot_and_stop_warns_again(portals, monkeypatch):
-    async with portals() as life:
-        await life.due()
-        assert (await life.shown())["planned"]["snapshot"]
-    days_go_by(monkeypatch, minutes=11)
-    async with portals(life.id) as life:
-        assert (await life.shown())["planned"]["seconds"] == 10 * MINUTE
-        await life.tell()
-        await life.passes(11 * MINUTE)
-        await life.snapshots()
-        await life.until("stopped")
-
-
-async def test_a_hibernation_that_was_asked_for_goes_on_after_a_start(portals):
-    async with portals() as life:
-        await life.tell()
-        await life.act("hibernate")
-        assert (await life.shown())["planned"]["snapshot"]
-    async with portals(life.id) as life:
-        await life.tell()
-        await life.passes(MINUTE)
-        await life.snapshots()
-        found = await life.until("stopped")
-        assert found["reason"].startswith("Hibernated by maria")
-
-
-async def test_settings_that_were_turned_off_withdraw_what_was_announced(portals, config):
-    async with portals() as life:
-        await life.passes(51 * MINUTE)
-    object.__setattr__(config, "sessions", SessionSettings(idle=IdleSettings(hibernate_after_hours=0)))
-    async with portals(life.id) as life:
-        assert (await life.shown())["planned"] is None
-        await life.passes(5 * HOUR)
-        assert (await life.shown())["planned"] is None
 
 
 # -- other reasons ------------------------------------------------------------------------------------------

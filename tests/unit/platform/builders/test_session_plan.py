@@ -32,3 +32,23 @@ def test_the_plan_of_a_session(golden, clean):
         api_url="http://127.0.0.1:8001/services/cupola/api",
     )
     golden("session-clean" if clean else "session", plan.model_dump(mode="json"))
+
+
+def test_a_platform_without_guardians_says_so_in_the_plan_alone():
+    def plan(**more):
+        return session_plan(
+            session="lab-7k2m9xq4",
+            owner="maria",
+            datalab=LAB,
+            digest="sha256:" + "ab" * 32,
+            python=Path("/python"),
+            mounts=MOUNTS,
+            clean=False,
+            variables={"CUPOLA_GUARDIAN": "1"},
+            paths=StatePaths(state=Path("/state")),
+            api_url="http://127.0.0.1:8001/services/cupola/api",
+            **more,
+        )
+
+    assert plan(guardian=False).environment["CUPOLA_GUARDIAN"] == "0"
+    assert plan().environment["CUPOLA_GUARDIAN"] == "1"

@@ -7,12 +7,13 @@ import re
 import pytest
 
 from cupola.models.activity import Activity, SnapshotTold
+from cupola.models.session import Session
 from cupola.platform.handlers.forgery import FIELD
 from cupola.platform.handlers.pages.wording import soon, state_of
-from unit.platform import test_idle
-from unit.platform.test_idle import MINUTE, launched
+from support import idle_life
+from support.idle_life import MINUTE, launched
 
-clock, quick, config = test_idle.clock, test_idle.quick, test_idle.config
+clock, quick, config = idle_life.clock, idle_life.quick, idle_life.config
 
 HTML = {"Accept": "text/html"}
 
@@ -79,7 +80,7 @@ async def test_a_stop_that_cannot_be_put_off_has_no_button_for_it(open_portal, c
         text = await page(portal, f"sessions/{life.id}")
         assert "The platform stops in 4 min. The platform stops for maintenance: &lt;b&gt;new" in text
         assert "/keep" not in text
-        session = test_idle.Session.model_validate(await life.shown())
+        session = Session.model_validate(await life.shown())
         await life.factory.idle.tell(session, Activity(snapshot=SnapshotTold(wish="none")))
 
 
@@ -94,7 +95,7 @@ def test_what_comes_is_said_in_words_that_do_not_change_all_the_time():
 )
 def test_a_hibernated_session_is_called_so(state, hibernated, word):
     moment = "2026-11-22T12:00:00Z"
-    session = test_idle.Session(
+    session = Session(
         id="lab-1",
         owner="ada",
         datalab="lab",
