@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from pydantic import TypeAdapter
 
 from cupola.exceptions import CupolaError
 from cupola.lab.guardian import is_on
-from cupola.lab.guardian.settings import server_settings
+from cupola.lab.guardian.folder import hold_session
 from cupola.lab.home import copy_examples, link_volumes
+from cupola.lab.keeper import Keeper
 from cupola.lab.overlay import Overlay, write_kernel
 from cupola.lab.packages import Packages
 from cupola.lab.storage import leave, make_room
@@ -63,6 +65,8 @@ def prepare() -> None:
     os.environ["CUPOLA_PYTHON"] = str(python)
     # Widgets are saved with their notebook: a job's panel and a map live again when it is opened, without a kernel.
     _prepend("JUPYTER_CONFIG_PATH", str(Path(__file__).parent / "settings"))
+    # Which parts of JupyterLab give way to ours, or that ours are not there.
+    _prepend("JUPYTER_CONFIG_PATH", str(Path(__file__).parent / "guardian" / ("on" if is_on() else "off")))
     for folder in reversed(path):
         _prepend("PATH", folder)
     _fill_home(home, runtime, locked)
@@ -127,7 +131,12 @@ def settings() -> list[str]:
         chosen.append(
             f"--ServerApp.jpserver_extensions={{'{EXTENSION}': True, 'voila.server_extension': False}}"
         )
-    return chosen + (server_settings() if is_on() else [])
+    if not is_on():
+        return chosen
+    # Not before it is needed: the keeper of the server is to be small.
+    from cupola.lab.guardian.settings import server_settings
+
+    return chosen + server_settings()
 
 
 def pass_over_home() -> None:
@@ -152,16 +161,41 @@ def main(args: list[str]) -> None:
     """
     leave_out()
     prepare()
-    pass_over_home()
-    sys.argv = ["jupyterhub-singleuser", *settings(), *args]
-    from jupyterhub.singleuser import main as serve
-
+    code = 0
     try:
-        serve()
+        if is_on():
+            code = keep(args)
+        else:
+            serve(args)
     finally:
         record_packages()
         # A process forked by the fork server ends without Python's own clean-up.
         leave()
+    if code < 0:
+        # Whoever looks after the session is to see what its server ended by.
+        with contextlib.suppress(OSError):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    elif code > 0:
+        sys.exit(code)
+
+
+def keep(args: list[str]) -> int:
+    """Serve, again after each crash; return what the last server ended with."""
+    held = hold_session()
+    if not held:
+        say("another server of this session runs: its kernels are left to it")
+    session = os.environ.get("CUPOLA_SESSION", "") if held else None
+    return Keeper(lambda: serve(args), say, session).run()
+
+
+def serve(args: list[str]) -> None:
+    """Be the Jupyter server."""
+    pass_over_home()
+    sys.argv = ["jupyterhub-singleuser", *settings(), *args]
+    from jupyterhub.singleuser import main as run
+
+    run()
 
 
 def record_packages() -> None:

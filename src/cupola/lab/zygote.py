@@ -60,6 +60,11 @@ PRELOAD = (
     "cupola.lab.extension",
     "cupola.lab.tiles.handlers",
     "cupola.lab.jobs.relay",
+    "cupola.lab.guardian.settings",
+    "cupola.lab.guardian.kernels",
+    "cupola.lab.guardian.channel",
+    "cupola.lab.guardian.documents",
+    "cupola.lab.guardian.handlers",
 )
 """What a session's server imports. Not ``jupyterhub.singleuser.app``: it changes the server's handlers as it is loaded."""
 LONGEST_REQUEST = 2**20

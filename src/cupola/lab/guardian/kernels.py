@@ -1,4 +1,4 @@
-"""Kernels below a guardian, and a kernel manager that takes those up again that outlived its predecessor."""
+"""A kernel manager that takes those kernels up again that outlived its predecessor."""
 
 from __future__ import annotations
 
@@ -6,120 +6,78 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
-import sys
 import time
 from concurrent.futures import Future
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
 from jupyter_server._tz import utcnow
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.prometheus.metrics import KERNEL_CURRENTLY_RUNNING_TOTAL
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
+from tornado.ioloop import IOLoop
+from traitlets import Bool, default
 from typing_extensions import override
 
 from cupola.lab.guardian.folder import KernelFolder, kernel_folders
 from cupola.lab.guardian.ledger import Ledger
+from cupola.lab.guardian.provisioner import AdoptedProcess, GuardedProvisioner, write
+from cupola.lab.guardian.tidying import TIDY_S, tidy
 from cupola.lab.guardian.wire import Wire
+from cupola.lab.keeper import serving
 
-if TYPE_CHECKING:
-    from jupyter_client.connect import KernelConnectionInfo
+__all__ = ["AdoptingKernelManager", "GuardedProvisioner", "SurvivingKernel"]
 
-__all__ = ["AdoptingKernelManager", "GuardedProvisioner"]
-
-WATCH = Path(__file__).with_name("watch.py")
 LOOK_OFTEN_S = 5.0
-FOLDER_VARIABLE = "CUPOLA_KERNEL_FOLDER"
+SLOW_S = 5.0
+"""How often journals of kernels are read that are not this server's."""
 
 
-class AdoptedProcess:
-    """A guardian that is not our child, with the face of ``Popen``.
+class SurvivingKernel(ServerKernelManager):
+    """What the server knows of one kernel, which may outlive it."""
 
-    Parameters
-    ----------
-    folder
-        Of its kernel.
-    pid
-        The guardian's.
-    """
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, folder: KernelFolder, pid: int) -> None:
-        self._folder = folder
-        self.pid = pid
-
-    def poll(self) -> int | None:
-        """Return nothing while it lives."""
-        return None if self._folder.alive else 0
-
-    def wait(self) -> int:
-        """Return the exit code, which nobody can tell."""
-        return 0
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal, unless the pid may be another's by now."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it."""
-        self.send_signal(signal.SIGKILL)
-
-
-class GuardedProvisioner(LocalProvisioner):
-    """Starts a kernel as the child of a guardian."""
-
-    @property
-    def folder(self) -> KernelFolder:
-        """Where the kernel's journal lies."""
-        return KernelFolder.of(self.kernel_id)
+    parent: Any
 
     @override
-    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        folder = self.folder
-        folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.parent.connection_file = str(folder.connection)
-        kwargs = await super().pre_launch(**kwargs)
-        # Without this the kernel would end with the server that asked for it.
-        kwargs["independent"] = True
-        language = getattr(self.kernel_spec, "language", "") or "unknown"
-        kwargs["cmd"] = [
-            *_python(),
-            str(WATCH),
-            str(folder.path),
-            self.parent.kernel_name,
-            language,
-            "--",
-            *kwargs["cmd"],
-        ]
-        kwargs["env"] = {**kwargs["env"], FOLDER_VARIABLE: str(folder.path)}
-        _write(folder.path / "launch.json", {"cwd": str(kwargs.get("cwd") or "")})
-        return kwargs
+    def __del__(self) -> None:
+        """Leave the connection file, unlike Jupyter: the next server needs it."""
+        self._close_control_socket()
 
-    def adopt(self, process: AdoptedProcess, connection: KernelConnectionInfo) -> None:
-        """Take up a kernel that runs."""
-        self.process = process
-        self.pid = process.pid
-        try:
-            self.pgid = os.getpgid(process.pid)
-        except OSError:
-            self.pgid = None
-        self.connection_info = connection
+    @override
+    async def _async_restart_kernel(self, now: bool = False, newports: bool = False, **kw: Any) -> None:
+        before = self._make_url("iopub")
+        await super()._async_restart_kernel(now=now, newports=newports, **kw)
+        if self._make_url("iopub") != before:
+            self.parent.rewire(self.kernel_id, before)
+
+    restart_kernel = _async_restart_kernel
 
 
 class AdoptingKernelManager(AsyncMappingKernelManager):
     """Kernels of a session: they outlive this manager, and the next one takes them up under their own ids."""
+
+    parent: Any
+    kernel_spec_manager: Any
+
+    adopts = Bool(
+        True, config=True, help="Take up kernels that run. Not where another server of this session does."
+    )
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._ledgers: dict[str, Ledger] = {}
         self._wires: dict[str, Wire] = {}
         self._often = 0.0
+        self._tasks: set[asyncio.Future[Any]] = set()
+        # Once the server answers; until then it does nothing that is queued here.
+        IOLoop.current().add_callback(serving)
+
+    @default("kernel_manager_class")
+    @override
+    def _default_kernel_manager_class(self) -> str:
+        return f"{__name__}.{SurvivingKernel.__name__}"
+
+    # -- what is known of kernels -----------------------------------------------------------------------------
 
     def ledger(self, kernel_id: str) -> Ledger:
         """Return what a kernel's journal says."""
@@ -136,10 +94,11 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
         """Return the wire to a kernel, as it is connected now."""
         manager = self.get_kernel(kernel_id)
         wire = self._wires.get(kernel_id)
-        if wire is None or wire.ports != list(manager.ports):
-            if wire is not None:
-                wire.close()
-            wire = self._wires[kernel_id] = Wire(manager)
+        if wire is None:
+            guarded = getattr(manager.provisioner, "guarded", False)
+            wire = self._wires[kernel_id] = Wire(manager, guarded=guarded)
+        else:
+            wire.connect(manager)
         return wire
 
     def path_of(self, kernel_id: str) -> str:
@@ -159,7 +118,7 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
         place = KernelFolder.of(kernel_id).path / "info.json"
         if not place.exists():
             with contextlib.suppress(OSError):
-                _write(place, info)
+                write(place, info)
 
     def look_often(self) -> None:
         """Follow the journals closely for a while: a page waits for them."""
@@ -167,109 +126,185 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
 
     async def watch(self) -> None:
         """Follow the journals until the server ends."""
+        slow = tidied = 0.0
         while True:
-            # Somebody waits for a question of a busy kernel, or for the rest of an execution.
             often = any(
-                (ledger.askers and ledger.busy) or any(one.listeners for one in ledger.executions.values())
-                for ledger in self._ledgers.values()
+                one.listeners for ledger in self._ledgers.values() for one in ledger.executions.values()
             )
-            await asyncio.sleep(0.05 if often else 0.5)
-            for ledger in tuple(self._ledgers.values()):
-                ledger.poll()
+            await asyncio.sleep(0.05 if often or time.monotonic() < self._often else 0.5)
+            now = time.monotonic()
+            all_of_them, slow = (True, now) if now - slow > SLOW_S else (False, slow)
+            for kernel_id, ledger in tuple(self._ledgers.items()):
+                if all_of_them or kernel_id in self._kernels:
+                    with self._telling(f"the journal of kernel {kernel_id}"):
+                        ledger.poll()
+            if now - tidied > TIDY_S:
+                tidied = now
+                with self._telling("folders of kernels that have ended"):
+                    for kernel_id in tidy(self):
+                        self._ledgers.pop(kernel_id, None)
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Any:
+        """Go on whatever happens, and say it."""
+        try:
+            yield
+        except Exception:
+            self.log.exception("cupola: %s", what)
+
+    # -- adoption ---------------------------------------------------------------------------------------------
 
     def adopt(self) -> list[str]:
         """Take up the kernels of this session that still run; return their ids."""
-        found = []
+        found: list[str] = []
+        if not self.adopts:
+            return found
         for folder in kernel_folders():
             record = folder.record()
-            if (
-                folder.kernel_id in self._kernels
-                or record.get("session") != os.environ.get("CUPOLA_SESSION", "")
-                or not folder.alive
-            ):
+            mine = record.get("session") == os.environ.get("CUPOLA_SESSION", "")
+            if folder.kernel_id in self._kernels or not mine or not folder.alive:
                 continue
-            try:
+            if folder.guardian is None:
+                self.log.warning("cupola: kernel %s runs elsewhere: it is left alone", folder.kernel_id)
+                continue
+            # One that cannot be taken up must not keep the others, nor the server, from working.
+            with self._telling(f"kernel {folder.kernel_id} runs on, but cannot be taken up"):
                 self._adopt(folder, record)
-            except Exception:
-                # One that cannot be taken up must not keep the others, nor the server, from working.
-                self.log.exception("cupola: kernel %s cannot be taken up", folder.kernel_id)
-            else:
                 found.append(folder.kernel_id)
+        if found and not self._initialized_culler:
+            self.initialize_culler()
         return found
 
     def _adopt(self, folder: KernelFolder, record: dict[str, Any]) -> None:
         kernel_id = folder.kernel_id
-        manager = self.kernel_manager_factory(
+        note = _json(folder.path / "launch.json")
+        manager: Any = self.kernel_manager_factory(
             parent=self,
             log=self.log,
             connection_file=str(folder.connection),
             kernel_name=record["kernel_name"],
         )
-        manager.load_connection_file()
+        manager.load_connection_info(_connection(folder, note))
+        manager._connection_file_written = True
         manager.kernel_id = kernel_id
+        manager._kernel_spec = self._spec(record)
         provisioner = GuardedProvisioner(
             kernel_id=kernel_id, kernel_spec=manager.kernel_spec, parent=manager, config=self.config
         )
         provisioner.adopt(AdoptedProcess(folder, int(record["guardian"])), manager.get_connection_info())
         manager.provisioner = provisioner
         manager._attempted_start = True
-        manager._launch_args = _launch_arguments(folder)
+        manager._launch_args = _launch_arguments(note)
         if not manager.ready.done():
             manager.ready.set_result(None)
         state = "busy" if self.ledger(kernel_id).busy else "idle"
         manager.execution_state, manager.reason, manager.last_activity = state, "", utcnow()
         self._know(manager, folder)
         self._kernels[kernel_id], self._kernel_connections[kernel_id] = manager, 0
+        KERNEL_CURRENTLY_RUNNING_TOTAL.labels(type=manager.kernel_name).inc()
         manager.start_restarter()
-        self._adopting = asyncio.ensure_future(self._finish_kernel_start(kernel_id))
+        task = asyncio.ensure_future(self._finish_kernel_start(kernel_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self.log.info("cupola: kernel %s goes on", kernel_id)
+
+    def _spec(self, record: dict[str, Any]) -> KernelSpec:
+        """Return the kernel's specification; one that was removed meanwhile must not end the kernel's life too."""
+        name = str(record["kernel_name"])
+        try:
+            spec: KernelSpec = self.kernel_spec_manager.get_kernel_spec(name)
+        except NoSuchKernel:
+            return KernelSpec(argv=[], display_name=name, language=str(record.get("language", "")))
+        return spec
 
     def _know(self, manager: Any, folder: KernelFolder) -> None:
         """Let nobody wait for a busy kernel to tell what it told before."""
-        with contextlib.suppress(OSError, ValueError):
-            info = json.loads((folder.path / "info.json").read_text(encoding="utf-8"))
+        if info := _json(folder.path / "info.json"):
             manager._kernel_info_future = Future()
             manager._kernel_info_future.set_result(info)
 
-    async def _async_shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
-        _note_end(KernelFolder.of(kernel_id))
-        await super()._async_shutdown_kernel(kernel_id, now=now, restart=restart)
+    # -- restart and end --------------------------------------------------------------------------------------
 
-    shutdown_kernel = _async_shutdown_kernel
+    def rewire(self, kernel_id: str, before: str) -> None:
+        """Bring everything that is connected to a kernel to the ports that it got by a restart.
 
-    async def _async_restart_kernel(self, kernel_id: str, now: bool = False) -> None:
-        _note_end(KernelFolder.of(kernel_id))
-        await super()._async_restart_kernel(kernel_id, now=now)
-
-    restart_kernel = _async_restart_kernel
+        Parameters
+        ----------
+        kernel_id
+            The kernel's.
+        before
+            Where its iopub was.
+        """
+        manager: Any = self.get_kernel(kernel_id)
+        if kernel_id in self._wires:
+            self._wires[kernel_id].connect(manager)
+        for page in tuple(ZMQChannelsWebsocketConnection._open_sockets):
+            iopub = page.channels.get("iopub") if page.kernel_id == kernel_id else None
+            if iopub is not None and not iopub.closed():
+                with contextlib.suppress(OSError):
+                    iopub.socket.disconnect(before)
+                iopub.socket.connect(manager._make_url("iopub"))
+        self._kernel_ports[kernel_id] = manager.ports
+        self.stop_watching_activity(kernel_id)
+        self.start_watching_activity(kernel_id)
 
     @override
-    async def shutdown_all(self, now: bool = False) -> None:
+    async def _async_shutdown_kernel(self, kernel_id: str, now: Any = False, restart: Any = False) -> None:
+        self._note_end(kernel_id)
+        await super()._async_shutdown_kernel(kernel_id, now=now, restart=restart)
+        if wire := self._wires.pop(kernel_id, None):
+            wire.close()
+
+    shutdown_kernel = _async_shutdown_kernel  # type: ignore[assignment]
+
+    @override
+    async def _async_restart_kernel(self, kernel_id: str, now: bool = False) -> Any:
+        self._note_end(kernel_id)
+        return await super()._async_restart_kernel(kernel_id, now=now)
+
+    restart_kernel = _async_restart_kernel  # type: ignore[assignment]
+
+    def _note_end(self, kernel_id: str) -> None:
+        """Write down that the owner ends the kernel: its variables are not to come back."""
+        folder = KernelFolder.of(kernel_id)
+        with self._telling(f"that kernel {kernel_id} was ended cannot be written down"):
+            if record := folder.record():
+                write(folder.record_file, {**record, "ended": "asked"})
+
+    @override
+    async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
         """Leave all kernels running: whoever ends the session ends them."""
+        manager: Any
+        for kernel_id, manager in tuple(self._kernels.items()):
+            if not getattr(manager.provisioner, "guarded", False):
+                with self._telling(f"kernel {kernel_id} does not end"):
+                    await manager.shutdown_kernel(now=now)
 
 
-def _python() -> list[str]:
-    """Return a command that starts Python with as little as possible."""
-    return [sys.executable, "-I"]
+def _json(place: Any) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(place.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
-def _write(place: Path, content: dict[str, Any]) -> None:
-    part = place.with_name(place.name + ".part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    part.replace(place)
+def _connection(folder: KernelFolder, note: dict[str, Any]) -> Any:
+    """Return how the kernel is reached; its own file may be damaged.
+
+    Raises
+    ------
+    ValueError
+        If nothing that can be read says it.
+    """
+    for found in (_json(folder.connection), note.get("connection")):
+        if isinstance(found, dict) and {"key", "shell_port", "iopub_port", "control_port"} <= found.keys():
+            return found
+    raise ValueError(f"{folder.connection} cannot be read")
 
 
-def _note_end(folder: KernelFolder) -> None:
-    """Write down that the owner ends the kernel: its variables are not to come back."""
-    record = folder.record()
-    if record:
-        _write(folder.record_file, {**record, "ended": "asked"})
-
-
-def _launch_arguments(folder: KernelFolder) -> dict[str, Any]:
+def _launch_arguments(note: dict[str, Any]) -> dict[str, Any]:
     """Return what a restart of a kernel needs that somebody else started."""
-    try:
-        cwd = json.loads((folder.path / "launch.json").read_text(encoding="utf-8"))["cwd"]
-    except (OSError, ValueError, KeyError):
-        cwd = ""
-    return {"env": dict(os.environ), **({"cwd": cwd} if cwd and Path(cwd).is_dir() else {})}
+    cwd, env = str(note.get("cwd") or ""), note.get("env")
+    arguments: dict[str, Any] = {"env": {**os.environ, **(env if isinstance(env, dict) else {})}}
+    return arguments | ({"cwd": cwd} if cwd and os.path.isdir(cwd) else {})  # noqa: PTH112 - a text of the file

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from cupola.lab.guardian.folder import hold_session, sessions_database
+from cupola.lab.guardian.sessions import is_usable
+from cupola.lab.guardian.terminals import terminal_settings
 
 __all__ = ["server_settings"]
 
 
 def server_settings() -> list[str]:
     """Return the settings, as the command line takes them."""
-    runtime = Path(os.environ.get("CUPOLA_RUNTIME") or Path.home() / ".cupola")
-    database = runtime / "sessions" / f"{os.environ.get('CUPOLA_SESSION') or 'session'}.db"
-    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return [
+    held = hold_session()
+    settings = [
         "--ServerApp.kernel_manager_class=cupola.lab.guardian.kernels.AdoptingKernelManager",
+        f"--AdoptingKernelManager.adopts={held}",
+        "--ServerApp.session_manager_class=cupola.lab.guardian.sessions.SurvivingSessions",
         "--ServerApp.kernel_websocket_connection_class=cupola.lab.guardian.channel.SurvivingConnection",
         "--KernelProvisionerFactory.default_provisioner_name=cupola-guarded",
         "--ServerApp.contents_manager_class=cupola.lab.guardian.documents.SurvivingContents",
-        f"--SessionManager.database_filepath={database}",
         # What a page missed it asks for.
         "--MappingKernelManager.buffer_offline_messages=False",
+        *terminal_settings(),
     ]
+    place = sessions_database()
+    if held and is_usable(place):
+        settings.append(f"--SessionManager.database_filepath={place}")
+    return settings

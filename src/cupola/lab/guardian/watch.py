@@ -1,12 +1,17 @@
 """``python watch.py FOLDER KERNEL_NAME LANGUAGE -- COMMAND...``: the guardian of one kernel.
 
 It starts the kernel, writes down all that it says, and ends with it. It depends on nobody: the Jupyter server may die and
-come back meanwhile. It stands alone (standard library and pyzmq), so that it is small: there is one for each kernel.
+come back meanwhile. It stands alone with its neighbour (standard library and pyzmq), so that it is small: there is one for
+each kernel.
+
+Where the guardian itself is killed, the system kills its kernel with it: a kernel that nobody listens to would be taken for
+a dead one, and another would write into its journal.
 """
 
 from __future__ import annotations
 
 import binascii
+import contextlib
 import fcntl
 import json
 import os
@@ -14,120 +19,40 @@ import signal
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import zmq
 
+if TYPE_CHECKING or __package__:
+    from .watch_journal import Journal
+else:
+    # Run as a script: the package around it would cost more memory than it has itself.
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    from watch_journal import Journal
+
+__all__ = ["Guardian", "main"]
+
 KEPT = frozenset(
-    ("stream", "display_data", "execute_result", "error", "execute_input", "status", "update_display_data")
-    + ("clear_output", "comm_open", "comm_msg", "comm_close")
+    (
+        *("stream", "display_data", "execute_result", "error", "execute_input", "status"),
+        *("update_display_data", "clear_output", "comm_open", "comm_msg", "comm_close", "input_request"),
+    )
 )
-SEGMENT = 8 << 20
-"""Bytes of a segment of the journal."""
-MOST_WAITING = 8 << 20
-"""Bytes kept in memory while the disk is full; what comes after is lost, and the journal says so."""
-SYNC_SECONDS = 1.0
-LOOK_SECONDS = 0.3
-GRACE_SECONDS = 4.0
+ESSENTIAL = frozenset(("execute_input", "status", "error", "execute_result", "input_request"))
+"""Written down even where there is no more room for floods, if they are not floods themselves."""
+JOURNAL_MIB = 512
+"""Of all segments, where ``CUPOLA_JOURNAL_MIB`` says nothing else."""
+BEHIND_BYTES = 64 << 20
+BEHIND_SECONDS = 3.0
+"""A guardian that is so large and so late drops what a flood says, until it has caught up."""
+LOOK_MS = 300
+IDLE_MS = 5000
+DRAIN_MS = 200
+GRACE_SECONDS = 2.0
 """For a kernel that is told to end."""
+LOCK_SECONDS = 2.0
 BATCH = 500
 DELIMITER = b"<IDS|MSG>"
-
-
-class Journal:
-    """Appends records to segments; a full disk loses nothing that fits into memory.
-
-    Parameters
-    ----------
-    folder
-        Of the segments.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        there = sorted(name for name in os.listdir(folder) if name.endswith(".jsonl"))
-        self.segment = int(there[-1].split(".")[0]) if there else 0
-        self.number = self._last_number(there[-1]) if there else 0
-        self.file = -1
-        self.size = 0
-        self.waiting: list[bytes] = []
-        self.waiting_bytes = 0
-        self.lost = 0
-        self.problem = ""
-        self.dirty = False
-        self.synced = 0.0
-        self._next_segment()
-
-    def _last_number(self, name: str) -> int:
-        """Return the number of the last whole record, so that numbers go on after a restart of the kernel."""
-        with open(os.path.join(self.folder, name), "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 20)))
-            for line in reversed(file.read().split(b"\n")):
-                try:
-                    return int(json.loads(line)["n"])
-                except (ValueError, KeyError, TypeError):
-                    continue
-        return self.segment * 10**9  # higher than any before
-
-    def _next_segment(self) -> None:
-        try:
-            path = os.path.join(self.folder, f"{self.segment + 1:08d}.jsonl")
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            self.problem = error.strerror or str(error)
-            return
-        if self.file >= 0:
-            self.sync()
-            os.close(self.file)
-        self.file, self.segment = file, self.segment + 1
-        self.size = os.fstat(file).st_size
-
-    def add(self, fields: bytes) -> None:
-        """Take a record, without its braces and its number."""
-        self.number += 1
-        line = b'{"n":%d,"t":%.3f,%s}\n' % (self.number, time.time(), fields.replace(b"\n", b" "))
-        if self.waiting_bytes + len(line) > MOST_WAITING:
-            self.lost += 1
-            return
-        self.waiting.append(line)
-        self.waiting_bytes += len(line)
-
-    def say(self, kind: str, **fields: object) -> None:
-        """Take a record of the guardian's own."""
-        self.add(json.dumps({"type": kind, **fields})[1:-1].encode())
-
-    def flush(self) -> None:
-        """Write what was taken."""
-        if self.size > SEGMENT or self.file < 0:
-            self._next_segment()
-        if not self.waiting or self.file < 0:
-            return
-        data = b"".join(self.waiting)
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self.file, data[written:])
-        except OSError as error:
-            self.problem = error.strerror or str(error)
-            # What was written of it would be doubled at the next try.
-            os.ftruncate(self.file, self.size)
-            return
-        self.size += len(data)
-        self.dirty = True
-        self.waiting, self.waiting_bytes = [], 0
-        if self.lost:
-            lost, self.lost = self.lost, 0
-            self.say("gap", why=self.problem, messages=lost)
-
-    def sync(self, *, now: bool = True) -> None:
-        """Make what was written safe from a crash of the machine; not more often than every second unless `now`."""
-        if self.dirty and self.file >= 0 and (now or time.monotonic() - self.synced > SYNC_SECONDS):
-            self.dirty = False
-            self.synced = time.monotonic()
-            try:
-                os.fsync(self.file)
-            except OSError as error:
-                self.problem = error.strerror or str(error)
 
 
 class Guardian:
@@ -144,36 +69,73 @@ class Guardian:
     """
 
     def __init__(self, folder: str, name: str, language: str, command: list[str]) -> None:
-        self.folder = folder
+        self.folder, self.name, self.language = folder, name, language
         self.lock = self._take_lock()
-        self.before = self._record_before()
-        self.journal = Journal(os.path.join(folder, "journal"))
-        self.epoch = int(self.before.get("epoch", 0)) + 1
+        self.epoch = self._epoch_before() + 1
+        self.journal = Journal(os.path.join(folder, "journal"), _limit())
+        self.started = time.time()
+        self.signed = False
         self.told = 0
-        self.name, self.language = name, language
-        self.kernel = subprocess.Popen(command, preexec_fn=_as_a_kernel)  # noqa: PLW1509 - no threads here yet
+        self.deadline = 0.0
+        self.code: int | None = None
+        self.parents: dict[bytes, tuple[str, bytes]] = {}
+        # Before the kernel, so that none is left whose guardian was ended meanwhile.
         signal.signal(signal.SIGTERM, self._tell)
+        signal.signal(signal.SIGUSR1, self._kill)
+        self.kernel = self._start(command)
+        self.pid = self.kernel.pid if self.kernel else 0
         self._sign()
+
+    # -- start ------------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> int:
         lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"{self.folder} has a guardian already") from None
-        except OSError:
-            pass  # a file system without locks
-        return lock
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # Who looks whether we live holds it for a moment.
+                if time.monotonic() > until:
+                    raise SystemExit(f"{self.folder} has a guardian already") from None
+                time.sleep(0.01)
+            except OSError:
+                return lock  # a file system without locks
+            else:
+                return lock
 
-    def _record_before(self) -> dict[str, object]:
+    def _epoch_before(self) -> int:
         try:
             with open(os.path.join(self.folder, "kernel.json")) as file:
-                return dict(json.load(file))
-        except (OSError, ValueError, TypeError):
-            return {}
+                return int(json.load(file)["epoch"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return 0
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes] | None:
+        guardian = os.getpid()
+
+        def become_a_kernel() -> None:
+            import ctypes
+
+            # An interrupt is meant for the kernel, the guardian ignores it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+            if os.getppid() != guardian:
+                os._exit(1)
+
+        # As a Jupyter server does: some kernels look whether their parent lives.
+        env = {**os.environ, "JPY_PARENT_PID": str(guardian)}
+        try:
+            # In a group of its own: what is sent to the kernel and its children does not reach the guardian.
+            return subprocess.Popen(command, env=env, process_group=0, preexec_fn=become_a_kernel)  # noqa: PLW1509 - no threads here yet
+        except (OSError, subprocess.SubprocessError) as error:
+            sys.stderr.write(f"[cupola] the kernel {self.name} cannot be started: {error}\n")
+            self.code = 127
+            return None
 
     def _sign(self) -> None:
-        """Write down who guards what."""
+        """Write down who guards what; tried again where the disk is full."""
         record = {
             "kernel_id": os.path.basename(self.folder),
             "kernel_name": self.name,
@@ -181,52 +143,117 @@ class Guardian:
             "session": os.environ.get("CUPOLA_SESSION", ""),
             "connection": os.path.join(self.folder, "connection.json"),
             "guardian": os.getpid(),
-            "kernel": self.kernel.pid,
-            "started": time.time(),
+            "kernel": self.pid,
+            "started": self.started,
             "epoch": self.epoch,
         }
         place = os.path.join(self.folder, "kernel.json")
-        with open(place + ".part", "w") as file:
-            json.dump(record, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(place + ".part", place)
+        try:
+            with open(place + ".new", "w") as file:
+                json.dump(record, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(place + ".new", place)
+            self.signed = True
+        except OSError as error:
+            self.journal.why = error.strerror or str(error)
+
+    # -- signals ----------------------------------------------------------------------------------------------
 
     def _tell(self, *_: object) -> None:
         """Begin to end the kernel; the second time at once."""
         self.told += 1
-        self.deadline = time.monotonic() + GRACE_SECONDS
-        self.kernel.send_signal(signal.SIGTERM if self.told == 1 else signal.SIGKILL)
+        if self.told == 1:
+            self.deadline = time.monotonic() + GRACE_SECONDS
+            self._send(signal.SIGTERM)
+        else:
+            self._send_all(signal.SIGKILL)
+
+    def _kill(self, *_: object) -> None:
+        """End the kernel at once, and what it started."""
+        self.told = 2
+        self._send_all(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        # Until it is waited for, the pid is nobody else's.
+        if self.code is None and self.pid:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, number)
+
+    def _send_all(self, number: int) -> None:
+        if self.code is None and self.pid:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
+
+    def _has_ended(self) -> bool:
+        """Look whether the kernel has ended, and take what is left of it with it."""
+        if self.code is not None or self.kernel is None:
+            return True
+        try:
+            seen = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            self.code = 0
+            return True
+        if seen is None:
+            return False
+        if seen.si_code != os.CLD_EXITED:
+            # Killed: what it started would go on for nobody. Its pid is still its own.
+            self._send_all(signal.SIGKILL)
+        self.code = self.kernel.wait()
+        return True
+
+    # -- life -------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Write down what the kernel says until it has ended; return its exit code, as a shell would."""
         self.journal.say("start", epoch=self.epoch)
         self.journal.flush()
-        context = zmq.Context()
-        sockets = self._listen(context)
-        poller = zmq.Poller()
-        for socket in sockets:
-            poller.register(socket, zmq.POLLIN)
-        while True:
-            ended = self.kernel.poll() is not None
-            heard = bool(poller.poll(LOOK_SECONDS * 1000))
-            finished = any([self._hear(socket) for socket in sockets])
-            self.journal.flush()
-            self.journal.sync(now=finished)
-            if ended and not heard:
-                break
-            if self.told and time.monotonic() > self.deadline:
-                self.kernel.kill()
-        code = self.kernel.returncode
+        if self.kernel is not None:
+            self._listen()
+        code = self.code or 0
         self.journal.say("end", code=code, **({"signal": -code} if code < 0 else {}))
         self.journal.flush()
         self.journal.sync()
         return code if code >= 0 else 128 - code
 
-    def _listen(self, context: zmq.Context[zmq.Socket[bytes]]) -> list[zmq.Socket[bytes]]:
+    def _listen(self) -> None:
+        """Hear the kernel until it has ended and nothing more comes."""
+        sockets = self._connect(zmq.Context())
+        poller = zmq.Poller()
+        for socket in sockets:
+            poller.register(socket, zmq.POLLIN)
+        awake = zmq.Poller()
+        for socket in sockets:
+            awake.register(socket, zmq.POLLIN)
+        ends = _end_of(self.pid)
+        if ends is not None:
+            awake.register(ends, zmq.POLLIN)
+        while True:
+            if self._has_ended():
+                if not poller.poll(DRAIN_MS):
+                    return
+            else:
+                awake.poll(self._patience(ends))
+            heard = [self._hear(socket) for socket in sockets]
+            self.journal.flush()
+            self.journal.sync(now=any(heard))
+            if not self.signed:
+                self._sign()
+            if self.told and time.monotonic() > self.deadline:
+                self._send_all(signal.SIGKILL)
+
+    def _patience(self, ends: int | None) -> int:
+        """Return how many milliseconds to wait for the next message."""
+        journal = self.journal
+        if ends is None or self.told or journal.dirty or journal.waiting or not self.signed:
+            return LOOK_MS
+        return IDLE_MS
+
+    def _connect(self, context: zmq.Context[zmq.Socket[bytes]]) -> list[zmq.Socket[bytes]]:
         with open(os.path.join(self.folder, "connection.json")) as file:
             info = json.load(file)
         iopub = context.socket(zmq.SUB)
+        # No message is dropped for coming too fast; the journal bounds what is kept.
         iopub.setsockopt(zmq.RCVHWM, 0)
         iopub.setsockopt(zmq.SUBSCRIBE, b"")
         # All requests of pages go out under this name, so the kernel's questions come here, whoever asked.
@@ -234,52 +261,94 @@ class Guardian:
         stdin.setsockopt(zmq.ROUTING_ID, b"cupola-" + os.path.basename(self.folder).encode())
         for socket, port in ((iopub, "iopub_port"), (stdin, "stdin_port")):
             socket.setsockopt(zmq.LINGER, 0)
+            if info.get("curve_publickey"):
+                # Jupyter gives both sides the same pair.
+                socket.curve_serverkey = socket.curve_publickey = info["curve_publickey"].encode()
+                socket.curve_secretkey = info["curve_secretkey"].encode()
             socket.connect(_address(info, port))
         return [iopub, stdin]
 
     def _hear(self, socket: zmq.Socket[bytes]) -> bool:
         """Take what a socket has; say whether an execution has ended with it."""
         finished = False
+        late = _is_large()
         for _ in range(BATCH):
             try:
                 parts = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             try:
-                finished |= self._take(parts)
+                at = parts.index(DELIMITER)
+                if late and _is_flood(parts[at + 2]):
+                    self.journal.drop("the kernel said more than could be written")
+                else:
+                    finished |= self._take(parts, at)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError):
                 continue  # not a message of Jupyter's protocol
         return finished
 
-    def _take(self, parts: list[bytes]) -> bool:
-        at = parts.index(DELIMITER)
-        header, parent = json.loads(parts[at + 2]), json.loads(parts[at + 3])
-        kind, asked = header["msg_type"], parent.get("msg_type", "")
-        if kind not in KEPT and kind != "input_request":
+    def _take(self, parts: list[bytes], at: int) -> bool:
+        kind = json.loads(parts[at + 2])["msg_type"]
+        if kind not in KEPT:
             return False
+        asked, fields = self._parent(parts[at + 3])
         if kind == "status" and asked != "execute_request":
             return False
-        fields = {"type": kind, "id": parent.get("msg_id", ""), "session": parent.get("session", "")}
-        if asked != "execute_request":
-            fields["parent"] = asked
-        text = json.dumps(fields)[1:-1].encode() + b',"content":' + parts[at + 5]
+        text = b'"type":"%s",%s,"content":%s' % (kind.encode(), fields, parts[at + 5])
         if parts[at + 4] not in {b"{}", b""}:
             text += b',"metadata":' + parts[at + 4]
         if buffers := parts[at + 6 :]:
             kept = b",".join(b'"' + binascii.b2a_base64(one, newline=False) + b'"' for one in buffers)
             text += b',"buffers":[' + kept + b"]"
-        self.journal.add(text)
+        self.journal.add(text, essential=kind in ESSENTIAL)
         return kind == "status" and b'"idle"' in parts[at + 5]
 
+    def _parent(self, header: bytes) -> tuple[str, bytes]:
+        """Return what was asked, and the fields of a record that say so; the same for thousands of messages."""
+        if header not in self.parents:
+            parent = json.loads(header)
+            asked = parent.get("msg_type", "")
+            fields = {"id": parent.get("msg_id", ""), "session": parent.get("session", "")}
+            if asked != "execute_request":
+                fields["parent"] = asked
+            self.parents = {header: (asked, json.dumps(fields)[1:-1].encode())}
+        return self.parents[header]
 
-def _as_a_kernel() -> None:
-    """In the new process: interrupts are meant for the kernel, the guardian ignores them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+def _is_large() -> bool:
+    """Whether this process holds so much that it cannot have caught up with its kernel."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") > BEHIND_BYTES
+
+
+def _is_flood(header: bytes) -> bool:
+    """Whether a message is one of very many that come late."""
+    said = json.loads(header)
+    if said["msg_type"] not in KEPT or said["msg_type"] in ESSENTIAL:
+        return False
+    from datetime import datetime
+
+    return time.time() - datetime.fromisoformat(said["date"]).timestamp() > BEHIND_SECONDS
+
+
+def _end_of(pid: int) -> int | None:
+    """Return what becomes readable when a process ends, where the system has that."""
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return None
 
 
 def _address(info: dict[str, object], port: str) -> str:
     between = "-" if info["transport"] == "ipc" else ":"
     return f"{info['transport']}://{info['ip']}{between}{info[port]}"
+
+
+def _limit() -> int:
+    try:
+        return max(1, int(os.environ["CUPOLA_JOURNAL_MIB"])) << 20
+    except (KeyError, ValueError):
+        return JOURNAL_MIB << 20
 
 
 def main(arguments: list[str]) -> int:

@@ -57,7 +57,7 @@ class Port:
         return self._closed
 
     def close(self) -> None:
-        """The page goes; the wire stays."""
+        """Let the page go; the wire stays."""
         self._closed = True
         self._wire.unplug(self.channel, self._session, self)
 
@@ -76,20 +76,33 @@ class Wire:
     ----------
     manager
         Of the kernel.
+    guarded
+        Whether a guardian hears its questions; else they come here.
     """
 
-    def __init__(self, manager: Any) -> None:
-        name = b"cupola-" + manager.kernel_id.encode()
-        self._streams = {
-            # The guardian has stdin under the first name, so each question of the kernel is in its journal.
-            "shell": manager.connect_shell(identity=name),
-            "control": manager.connect_control(identity=name),
-            "stdin": manager.connect_stdin(identity=name + b"-answers"),
-        }
-        self.ports = list(manager.ports)
+    def __init__(self, manager: Any, *, guarded: bool = True) -> None:
+        self._name = b"cupola-" + manager.kernel_id.encode()
+        self._guarded = guarded
+        self._streams: dict[str, Any] = {}
+        self._ports: list[int] = []
         self._plugged: dict[tuple[str, str], Port] = {}
-        for channel in ("shell", "control"):
-            self._streams[channel].on_recv(lambda parts, channel=channel: self._sort(channel, parts))
+        self.connect(manager)
+
+    def connect(self, manager: Any) -> None:
+        """Connect to where the kernel is now; what pages have plugged in stays there."""
+        if self._ports == list(manager.ports):
+            return
+        self.close()
+        self._ports = list(manager.ports)
+        # The guardian has stdin under the first name, so each question of the kernel is in its journal.
+        stdin = self._name + b"-answers" if self._guarded else self._name
+        self._streams = {
+            "shell": manager.connect_shell(identity=self._name),
+            "control": manager.connect_control(identity=self._name),
+            "stdin": manager.connect_stdin(identity=stdin),
+        }
+        for channel, stream in self._streams.items():
+            stream.on_recv(lambda parts, channel=channel: self._sort(channel, parts))
 
     def plug(self, channel: str, session: str, port: Port) -> None:
         """Send answers to `session` to a port."""
@@ -107,12 +120,14 @@ class Wire:
     def close(self) -> None:
         """Cut the wire."""
         for stream in self._streams.values():
-            stream.close()
+            if not stream.closed():
+                stream.close()
 
     def _sort(self, channel: str, parts: list[Any]) -> None:
+        """Give an answer to the page that asked; nobody misses the answer to one that is gone."""
         with contextlib.suppress(ValueError, IndexError, AttributeError):
-            plain = [bytes(part) for part in parts]
-            session = json.loads(plain[plain.index(_DELIMITER) + 3]).get("session", "")
+            at = next(place for place, part in enumerate(parts) if bytes(part) == _DELIMITER)
+            session = json.loads(bytes(parts[at + 3])).get("session", "")
             port = self._plugged.get((channel, session))
             if port is not None:
                 port.receive(parts)
