@@ -164,6 +164,11 @@ class Fold:
         return copy.deepcopy(self.outputs)
 
     @property
+    def size(self) -> int:
+        """About how many characters are kept."""
+        return self._rich + self._kept.size + len(self._text)
+
+    @property
     def spills(self) -> bool:
         """Whether something was left out, so that the full text is to be kept elsewhere."""
         return self._kept.spills

@@ -57,6 +57,11 @@ class Kept:
         self._head_open = True
 
     @property
+    def size(self) -> int:
+        """Characters of text that are kept."""
+        return self._head_characters + self._tail_characters
+
+    @property
     def spills(self) -> bool:
         """Whether there is a full text."""
         return self._spills

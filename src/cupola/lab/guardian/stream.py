@@ -26,6 +26,9 @@ class StreamText:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
 
+    def __len__(self) -> int:
+        return self._length
+
     def feed(self, text: str) -> list[str]:
         r"""Take text; return the lines that are finished by it, each with its ``\n``."""
         if "\r" not in text and "\b" not in text and self._at == self._length:
