@@ -103,7 +103,11 @@ class Visit:
         assert notebook.look().dialogs == []
         notebook.save()
         assert notebook.look().dialogs == []
-        assert missing_or_doubled(expected, of_file(self.lab.read(f"{self.name}.ipynb")).outputs) == []
+
+        def in_file():
+            return missing_or_doubled(expected, of_file(self.lab.read(f"{self.name}.ipynb")).outputs)
+
+        until(lambda: not in_file(), in_file, 15)
 
 
 def first_line(notebook, cell, text):

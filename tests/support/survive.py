@@ -40,6 +40,7 @@ __all__ = ["SCENARIOS", "Outcome", "Pace", "Scenario", "play"]
 
 LOOK_AFTER = 5
 """Seconds after the return, when the page must know what its kernel does."""
+SAVED_WITHIN = 8
 UNCLEAR = {"unknown", "connecting", "disconnected", "none", "dead", "initializing"}
 LOST = re.compile(r"\b(lost|ended before|did not survive|was gone|interrupted)\b", re.IGNORECASE)
 """What a page may say of a kernel that ended in the middle."""
@@ -248,9 +249,17 @@ class Scene:
         self.look_at_file(self.work.expected(page=False), ["1", "2", "3", "4", "5", "6"])
 
     def look_at_file(self, expected: list[list[str]], counts: list[str]) -> None:
+        """Save as a person does, and look at what lies on the disk soon afterwards."""
         with contextlib.suppress(Error, AssertionError):
             self.notebook.save()
-        found = of_file(self.lab.read(self.file))
+        # A save that was under way when we asked for one is told to us as ours.
+        end = time.monotonic() + SAVED_WITHIN
+        while True:
+            found = of_file(self.lab.read(self.file))
+            wrong = missing_or_doubled(expected, found.outputs)
+            if (not wrong and found.prompts[: len(counts)] == counts) or time.monotonic() > end:
+                break
+            time.sleep(0.25)
         self.count("file", expected, found.outputs)
         if found.prompts[: len(counts)] != counts:
             self.outcome.signs.append(f"counts in the file are {found.prompts}, not {counts}")
