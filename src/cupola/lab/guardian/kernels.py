@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import time
+import uuid
 from concurrent.futures import Future
 from typing import Any
 
@@ -42,6 +43,19 @@ class SurvivingKernel(ServerKernelManager):
     def __del__(self) -> None:
         """Leave the connection file, unlike Jupyter: the next server needs it."""
         self._close_control_socket()
+
+    @override
+    async def _async_pre_start_kernel(self, **kw: Any) -> Any:
+        # Here, and not as Jupyter finds provisioners: by what packages say of themselves when they are installed.
+        named = (self.kernel_spec.metadata or {}).get("kernel_provisioner") if self.kernel_spec else None
+        if self.provisioner is None and not named:
+            kernel_id = self.kernel_id or kw.setdefault("kernel_id", str(uuid.uuid4()))
+            self.provisioner = GuardedProvisioner(
+                kernel_id=kernel_id, kernel_spec=self.kernel_spec, parent=self
+            )
+        return await super()._async_pre_start_kernel(**kw)
+
+    pre_start_kernel = _async_pre_start_kernel  # type: ignore[assignment]
 
     @override
     async def _async_restart_kernel(self, now: bool = False, newports: bool = False, **kw: Any) -> None:

@@ -17,7 +17,6 @@ def server_settings() -> list[str]:
         f"--AdoptingKernelManager.adopts={held}",
         "--ServerApp.session_manager_class=cupola.lab.guardian.sessions.SurvivingSessions",
         "--ServerApp.kernel_websocket_connection_class=cupola.lab.guardian.channel.SurvivingConnection",
-        "--KernelProvisionerFactory.default_provisioner_name=cupola-guarded",
         "--ServerApp.contents_manager_class=cupola.lab.guardian.documents.SurvivingContents",
         # What a page missed it asks for.
         "--MappingKernelManager.buffer_offline_messages=False",
