@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
-from traitlets import Dict
+from tornado.ioloop import IOLoop
+from tornado.websocket import WebSocketClosedError
+from traitlets import Any as AnyTrait
+from traitlets import Dict, Unicode
 from typing_extensions import override
 
+from cupola.lab.guardian.away import attendance
 from cupola.lab.guardian.ledger import Execution, State
+from cupola.lab.guardian.replay import TOLD, Replay
+from cupola.lab.guardian.voice import Voice
 from cupola.lab.guardian.wire import Port
 
 if TYPE_CHECKING:
@@ -19,28 +25,43 @@ if TYPE_CHECKING:
 __all__ = ["SurvivingConnection"]
 
 V1 = "v1.kernel.websocket.jupyter.org"
-_PARENT = 1
-_TOLD = frozenset(
-    ("stream", "display_data", "execute_result", "error", "execute_input", "status")
-    + ("update_display_data", "clear_output")
-)
-"""What a resumed execution gets from the journal. Widgets' messages come by the ordinary way: the page keeps their state."""
+ANSWERED = "cupola_answered"
+"""A message of ours to pages: somebody else has answered a question."""
+UNNOTED = "cupola_unnoted"
+"""A message of ours to pages: what they run is not written down."""
+_VOICE = "cupola_voice"
 
 
 class SurvivingConnection(ZMQChannelsWebsocketConnection):
     """A page's connection to a kernel."""
 
-    resumed = Dict()
-    """What stops the journal's way to the page, by execution."""
+    replays = Dict()
+    """What comes from the journal, by execution."""
+    questions = Dict()
+    """The executions whose questions this page was asked, by the id of the question."""
+    joined = AnyTrait(None)
+    """The ledger whose questions this page hears."""
+    watching = Unicode("")
+    """The notebook that somebody looks at over this connection."""
 
     @property
     def ledger(self) -> Ledger:
         """The kernel's."""
-        return self.multi_kernel_manager.ledger(self.kernel_id)
+        found: Ledger = self.multi_kernel_manager.ledger(self.kernel_id)
+        return found
+
+    @property
+    def voice(self) -> Voice:
+        """The kernel's; one for all pages."""
+        manager = self.kernel_manager
+        if not hasattr(manager, _VOICE):
+            setattr(manager, _VOICE, Voice(self.ledger.folder))
+        voice: Voice = getattr(manager, _VOICE)
+        return voice
 
     @override
     def _finish_kernel_info(self, info: dict[str, Any]) -> None:
-        super()._finish_kernel_info(info)
+        super()._finish_kernel_info(info)  # type: ignore[no-untyped-call]
         if info:
             self.multi_kernel_manager.keep_info(self.kernel_id, info)
 
@@ -51,12 +72,29 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         iopub.channel = "iopub"
         for channel in ("shell", "control", "stdin"):
             self.channels[channel] = Port(wire, channel, self.session.session)
+        self._join()
+
+    def _join(self) -> None:
+        self._leave()
+        self.joined = self.ledger
+        self.joined.askers.add(self._hear_question)
+        self.watching = attendance().came(self.multi_kernel_manager.path_of(self.kernel_id))
+
+    def _leave(self) -> None:
+        if self.joined is not None:
+            self.joined.askers.discard(self._hear_question)
+            attendance().left(self.watching)
+        self.joined = None
+
+    # -- from the page ----------------------------------------------------------------------------------------
 
     @override
     def handle_incoming_message(self, incoming_msg: Any) -> None:
         if self.channels and self.subprotocol == V1:
-            channel, parts = deserialize_msg_from_ws_v1(incoming_msg)
+            channel, parts = deserialize_msg_from_ws_v1(incoming_msg)  # type: ignore[no-untyped-call]
             if channel == "shell" and self._is_answered(parts):
+                return
+            if channel == "stdin" and self._is_late(parts):
                 return
         super().handle_incoming_message(incoming_msg)
 
@@ -64,90 +102,92 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         """Whether a request needs no kernel: it was executed already, or we know the answer."""
         header = json.loads(bytes(parts[0]))
         kind = header["msg_type"]
-        if kind == "kernel_info_request" and self.ledger.busy:
+        if kind == "execute_request":
+            return self._is_known(header, parts)
+        # Asked over a subshell, a busy kernel answers by itself.
+        if kind == "kernel_info_request" and "subshell_id" not in header and self._is_busy():
             return self._tell_about_kernel(header)
-        if kind != "execute_request":
-            return False
+        if kind == "comm_info_request" and "subshell_id" not in header and self._is_busy():
+            return self._tell_about_comms(header, json.loads(bytes(parts[3])))
+        return False
+
+    def _is_busy(self) -> bool:
+        self.ledger.poll()
+        return self.ledger.busy or self.kernel_manager.execution_state == "busy"
+
+    def _is_known(self, header: dict[str, Any], parts: list[Any]) -> bool:
         cell = json.loads(bytes(parts[2])).get("cellId")
         if not cell:
             return False
         ledger = self.ledger
         ledger.poll()
         known = ledger.executions.get(header["msg_id"])
-        if known is not None:
+        if known is not None and self._was_sent(known):
             self._resume(known, header)
             return True
         content = json.loads(bytes(parts[3]))
         path = self.multi_kernel_manager.path_of(self.kernel_id)
-        ledger.note(Execution(header["msg_id"], header["session"], path, cell, content["code"]))
+        try:
+            ledger.note(Execution(header["msg_id"], header["session"], path, cell, content["code"]))
+        except OSError as exc:
+            self._warn(exc, header)
         return False
+
+    def _was_sent(self, known: Execution) -> bool:
+        """Whether the kernel got the request; the server may have ended between noting it and passing it on."""
+        if known.state is not State.QUEUED:
+            return True
+        asked = getattr(self.ledger, "was_sent", None)
+        return asked is None or bool(asked(known.id))
+
+    def _warn(self, problem: OSError, header: dict[str, Any]) -> None:
+        """Say once to each page that what it runs is executed and not written down."""
+        self.log.warning("cupola: requests cannot be noted: %s", problem)
+        if not getattr(self, "_warned", False):
+            self._warned = True
+            self._say(UNNOTED, {"why": problem.strerror or str(problem)}, header)
 
     def _tell_about_kernel(self, header: dict[str, Any]) -> bool:
         info = self.multi_kernel_manager.info_of(self.kernel_id)
-        if info is None:
+        if not info:
             return False
         self._say("kernel_info_reply", info, header, channel="shell")
         self._say("status", {"execution_state": "idle"}, header)
         running = self.ledger.running
-        if running is not None:
-            self._say("status", {"execution_state": "busy"}, _header_of(running))
+        of = {**header, "msg_id": running.id, "msg_type": "execute_request"} if running else {}
+        self._say("status", {"execution_state": "busy"}, of)
         return True
 
-    # -- resume -----------------------------------------------------------------------------------------------
+    def _tell_about_comms(self, header: dict[str, Any], content: dict[str, Any]) -> bool:
+        """Tell which widgets there are, as far as the journal knows."""
+        comms = getattr(self.ledger, "comms", None)
+        if comms is None:
+            return False
+        wanted = content.get("target_name")
+        found = {
+            name: {"target_name": target}
+            for name, target in comms().items()
+            if not wanted or target == wanted
+        }
+        self._say("comm_info_reply", {"status": "ok", "comms": found}, header, channel="shell")
+        self._say("status", {"execution_state": "idle"}, header)
+        return True
+
+    # -- from the journal -------------------------------------------------------------------------------------
 
     def _resume(self, known: Execution, header: dict[str, Any]) -> None:
         """Tell the page what an execution has put out so far, and go on with what follows."""
-        self._stop(known)
-        parent = {**header, "session": header["session"]}
-        if known.state is not State.QUEUED:
-            self._say("status", {"execution_state": "busy"}, parent)
-        if known.count is not None:
-            self._say("execute_input", {"code": known.code, "execution_count": known.count}, parent)
-        for output in known.fold.outputs:
-            self._say_output(output, known.fold.display_id(output), parent)
-        if known.question is not None:
-            self._say("input_request", known.question, parent, channel="stdin")
-        if known.state.over:
-            self._finish(known, parent)
-            return
-
-        def listen(record: Record) -> None:
-            self._pass_on(known, record, parent)
-
-        known.listeners.add(listen)
-        self.resumed[known.id] = listen
+        self._stop(known.id)
+        replay = Replay(known, header, self._say, IOLoop.current().call_later)
+        # Before it starts: it may be over at once.
+        self.replays[known.id] = replay
+        replay.start()
         self.multi_kernel_manager.look_often()
 
-    def _say_output(self, output: dict[str, Any], display_id: str, parent: dict[str, Any]) -> None:
-        content = {key: value for key, value in output.items() if key != "output_type"}
-        if display_id:
-            content["transient"] = {"display_id": display_id}
-        self._say(output["output_type"], content, parent)
-
-    def _pass_on(self, known: Execution, record: Record, parent: dict[str, Any]) -> None:
-        kind = record["type"]
-        if kind in _TOLD:
-            self._say(kind, record["content"], parent, metadata=record.get("metadata"))
-        elif kind == "input_request":
-            self._say(kind, record["content"], parent, channel="stdin")
-        if known.state.over:
-            self._stop(known)
-            self._finish(known, parent)
-
-    def _finish(self, known: Execution, parent: dict[str, Any]) -> None:
-        status = {State.DONE: "error" if known.failed else "ok", State.ABORTED: "aborted"}.get(
-            known.state, "error"
-        )
-        content: dict[str, Any] = {"status": status, "execution_count": known.count}
-        if status == "ok":
-            content |= {"payload": [], "user_expressions": {}}
-        else:
-            content |= {"ename": "", "evalue": "", "traceback": []}
-        self._say("execute_reply", content, parent, channel="shell")
-        self._say("status", {"execution_state": "idle"}, parent)
-
-    def _stop(self, known: Execution) -> None:
-        known.listeners.discard(self.resumed.pop(known.id, None))
+    def _stop(self, name: str) -> None:
+        replay = self.replays.pop(name, None)
+        if replay is not None:
+            replay.stop()
 
     def _say(
         self,
@@ -159,36 +199,95 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         message = self.session.msg(kind, content, parent={"header": parent}, metadata=metadata)
-        self.write_message(serialize_msg_to_ws_v1(message, channel, self.session.pack), binary=True)
+        self.voice.sign(message)
+        if kind == "input_request":
+            self.questions[message["header"]["msg_id"]] = parent.get("msg_id", "")
+        try:
+            data = serialize_msg_to_ws_v1(message, channel, self.session.pack)  # type: ignore[no-untyped-call]
+            self.write_message(data, binary=True)
+        except WebSocketClosedError:
+            self.log.debug("cupola: a page has gone meanwhile")
+
+    # -- questions --------------------------------------------------------------------------------------------
+
+    def _hear_question(self, record: Record) -> None:
+        """Pass a question on to the page that asked for the execution, or follows it; or take it back."""
+        name, session = record.get("id", ""), record.get("session", "")
+        replay = self.replays.get(name)
+        if record["type"] == ANSWERED:
+            if name in self.questions.values() and record["by"] is not self:
+                self._say(ANSWERED, {}, {"msg_id": name, "session": session})
+        elif replay is not None:
+            replay.flush()
+            replay.say("input_request", record["content"], channel="stdin")
+        elif session == self.session.session:
+            header = {"msg_id": name, "msg_type": "execute_request", "session": session, "username": ""}
+            self._say("input_request", record["content"], header, channel="stdin")
+
+    def _is_late(self, parts: list[Any]) -> bool:
+        """Whether somebody else has answered already; a kernel would take the answer for that to its next question."""
+        if json.loads(bytes(parts[0]))["msg_type"] != "input_reply":
+            return False
+        ledger = self.ledger
+        ledger.poll()
+        name = self.questions.pop(json.loads(bytes(parts[1])).get("msg_id", ""), "")
+        known = ledger.executions.get(name) or (None if name else ledger.running)
+        if known is None:  # of a console
+            return False
+        if known.question is None:
+            return True
+        ledger.note_answer(known)
+        for asker in tuple(ledger.askers):
+            asker({"type": ANSWERED, "id": known.id, "session": known.session, "by": self})
+        return False
+
+    # -- to the page ------------------------------------------------------------------------------------------
 
     @override
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
-        if self.resumed and self._is_told_by_journal(outgoing_msg):
+        _, parts = self.session.feed_identities(outgoing_msg)
+        if len(parts) > 1:
+            self.voice.hear(bytes(parts[1]))  # type: ignore[arg-type] # a frame of zmq is one of bytes
+        if self.replays and self._is_told_by_journal(parts):
             return
         super().handle_outgoing_message(stream, outgoing_msg)
 
-    def _is_told_by_journal(self, message: list[Any]) -> bool:
-        _, parts = self.session.feed_identities(message)
-        parent = json.loads(bytes(parts[2]))
-        if parent.get("msg_id") not in self.resumed:
+    def _is_told_by_journal(self, parts: list[Any]) -> bool:
+        replay = self.replays.get(json.loads(bytes(parts[2])).get("msg_id"))
+        if replay is None:
             return False
         kind = json.loads(bytes(parts[1]))["msg_type"]
-        return kind in _TOLD or kind == "execute_reply"
+        if kind == "execute_reply":
+            replay.reply = json.loads(bytes(parts[4]))
+            return True
+        return kind in TOLD
 
     @override
-    def disconnect(self) -> None:
-        for name in tuple(self.resumed):
-            known = self.ledger.executions.get(name)
-            if known is not None:
-                self._stop(known)
-        super().disconnect()
+    def _limit_rate(self, channel: str, msg: dict[str, Any], msg_list: list[Any]) -> bool:
+        """Go over to the journal, which loses nothing, where there is more than a page can take."""
+        dropped = bool(super()._limit_rate(channel, msg, msg_list))  # type: ignore[no-untyped-call]
+        if dropped:
+            parent: dict[str, Any] = (
+                self.get_part("parent_header", msg["parent_header"], msg_list) or {}  # type: ignore[no-untyped-call]
+            )
+            known = self._execution_of(parent)
+            if known is not None and known.id not in self.replays:
+                self._resume(known, parent)
+        return dropped
 
+    @override
+    def write_stderr(self, error_message: str, parent_header: Any) -> None:
+        if self._execution_of(parent_header or {}) is None:
+            super().write_stderr(error_message, parent_header)  # type: ignore[no-untyped-call]
 
-def _header_of(one: Execution) -> dict[str, Any]:
-    return {
-        "msg_id": one.id,
-        "msg_type": "execute_request",
-        "session": one.session,
-        "username": "",
-        "version": "5.3",
-    }
+    def _execution_of(self, parent: dict[str, Any]) -> Execution | None:
+        ledger = self.ledger
+        ledger.poll()
+        return ledger.executions.get(parent.get("msg_id", ""))
+
+    @override
+    def disconnect(self) -> None:  # type: ignore[override]
+        self._leave()
+        for name in tuple(self.replays):
+            self._stop(name)
+        super().disconnect()  # type: ignore[no-untyped-call]

@@ -1,0 +1,191 @@
+"""What happened to a notebook while nobody looked: since when nobody did, and what ended meanwhile.
+
+A notebook is looked at while a page is connected to its kernel. What ended while none was is told once, until somebody
+says that it was read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cupola.lab.guardian.ledger import Execution, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["BEAT_S", "Attendance", "attendance", "duration", "tell"]
+
+BEAT_S = 10.0
+"""How often it is written down that somebody looks: the server may end without a word."""
+ABSENT_S = 15.0
+"""Whoever is back sooner has only loaded the page anew, or lost the network for a moment."""
+_MOST = 1000
+"""Notebooks that are remembered."""
+
+
+class Attendance:
+    """Since when nobody looks at a notebook.
+
+    Parameters
+    ----------
+    place
+        The file in which it is remembered.
+    clock
+        Tells the time, in seconds.
+    """
+
+    def __init__(self, place: Path, clock: Callable[[], float] = time.time) -> None:
+        self._place = place
+        self._clock = clock
+        self._there: Counter[str] = Counter()
+        self._known = self._read()
+        self._written = 0.0
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._place.read_text(encoding="utf-8"))
+            if isinstance(found, dict):
+                return {str(path): one for path, one in found.items() if isinstance(one, dict)}
+        return {}
+
+    def came(self, path: str) -> str:
+        """Note that a page looks at a notebook; return its path."""
+        now, entry = self._clock(), self._known.setdefault(path, {})
+        looked = float(entry.get("looked", now))
+        if not self._there[path] and now - looked >= ABSENT_S:
+            # What was not read before is still news.
+            entry["away"] = [entry.get("away", [looked])[0], now]
+        entry["looked"] = now
+        self._there[path] += 1
+        self._write()
+        return path
+
+    def left(self, path: str) -> None:
+        """Note that a page is gone."""
+        self._there[path] -= 1
+        if self._there[path] <= 0:
+            del self._there[path]
+        if path in self._known:
+            self._known[path]["looked"] = self._clock()
+            self._write()
+
+    def beat(self) -> None:
+        """Note that whoever looks still does."""
+        now = self._clock()
+        if self._there and now - self._written >= BEAT_S:
+            for path in self._there:
+                self._known.setdefault(path, {})["looked"] = now
+            self._write()
+
+    def absence(self, path: str) -> tuple[float, float] | None:
+        """Return from when to when nobody looked, as long as nobody said that the news were read."""
+        entry = self._known.get(path, {})
+        if "away" in entry:
+            since, until = entry["away"]
+            return float(since), float(until)
+        if not self._there[path] and "looked" in entry:
+            now = self._clock()
+            return (float(entry["looked"]), now) if now - entry["looked"] >= ABSENT_S else None
+        return None
+
+    def has_read(self, path: str, what: str) -> bool:
+        """Whether somebody has read about a certain loss."""
+        return what in self._known.get(path, {}).get("read", [])
+
+    def read(self, path: str, *whats: str) -> None:
+        """Note that the news of a notebook were read."""
+        entry = self._known.setdefault(path, {})
+        entry.pop("away", None)
+        if whats:
+            entry["read"] = sorted({*entry.get("read", [])[-20:], *whats})
+        self._write()
+
+    def renamed(self, old: str, new: str) -> None:
+        """Note that a notebook has another path."""
+        if old in self._known:
+            self._known[new] = self._known.pop(old)
+            self._write()
+
+    def _write(self) -> None:
+        self._written = self._clock()
+        if len(self._known) > _MOST:
+            newest = sorted(self._known, key=lambda path: self._known[path].get("looked", 0.0))[-_MOST:]
+            self._known = {path: self._known[path] for path in newest}
+        part = self._place.with_name(self._place.name + ".part")
+        # A full disk must not keep anybody from working.
+        with contextlib.suppress(OSError):
+            part.write_text(json.dumps(self._known), encoding="utf-8")
+            part.replace(self._place)
+
+
+@cache
+def attendance() -> Attendance:
+    """Return that of this session's home."""
+    runtime = Path(os.environ.get("CUPOLA_RUNTIME") or Path.home() / ".cupola")
+    return Attendance(runtime / "looked.json")
+
+
+def tell(executions: Iterable[Execution], since: float, until: float) -> dict[str, Any] | None:
+    """Return what became of executions while nobody looked.
+
+    Parameters
+    ----------
+    executions
+        Of one notebook.
+    since, until
+        When nobody looked.
+
+    Returns
+    -------
+    :
+        Nothing where nothing ended meanwhile.
+    """
+    there = [one for one in executions if one.asked < until]
+    over = [one for one in there if one.state.over and since < (one.ended or 0.0) <= until]
+    failed = [one for one in over if one.failed]
+    finished = [one for one in over if one.state is State.DONE and not one.failed]
+    if not failed and not finished:
+        return None
+    running = [one for one in there if one.state is State.RUNNING]
+    waiting = [one for one in there if one.state is State.QUEUED]
+    seconds = round(until - since)
+    news = sorted([*finished, *failed, *running], key=lambda one: one.started or one.asked)
+    return {
+        "since": since,
+        "finished": len(finished),
+        "failed": len(failed),
+        "running": len(running),
+        "waiting": len(waiting),
+        "seconds": seconds,
+        "cells": [
+            {"cell": one.cell, "count": one.count, "state": "failed" if one.failed else str(one.state)}
+            for one in news
+        ],
+        "text": f"While you were away: {_words(finished, failed, running, waiting)} ({duration(seconds)}).",
+    }
+
+
+def _words(*kinds: list[Execution]) -> str:
+    counts = list(zip(("finished", "failed", "still running", "waiting"), map(len, kinds), strict=True))
+    counts = [(word, count) for word, count in counts if count]
+    first, count = counts[0]
+    words = [f"{count} {'cell' if count == 1 else 'cells'} {first}"]
+    return ", ".join(words + [f"{count} {word}" for word, count in counts[1:]])
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as one says it."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 120:  # noqa: PLR2004 - as one says it
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"  # noqa: PLR2004 - as one says it

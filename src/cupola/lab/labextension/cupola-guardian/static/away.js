@@ -1,0 +1,191 @@
+/*
+ * News at the head of a notebook: what happened while nobody looked, and what was lost with a kernel and is back of it.
+ */
+import { cellsById, make, showCell } from './tools.js';
+
+const MOST_LINKS = 12;
+const CUT = 'cupola-cut';
+const WORDS = { failed: 'failed', running: 'still running', done: 'finished' };
+
+/** A line at the head of a notebook. */
+class Bar {
+  constructor(lab, panel, kind, label) {
+    const { Widget } = lab.modules.widgets;
+    this.node = make('div', { className: 'cupola-bar cupola-bar-' + kind });
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', label);
+    this.widget = new Widget({ node: this.node });
+    panel.contentHeader.addWidget(this.widget);
+    this.shown = '';
+  }
+
+  /** Fill it, unless it shows the same already. */
+  fill(what, ...parts) {
+    const shown = JSON.stringify(what);
+    if (shown === this.shown) {
+      return;
+    }
+    this.shown = shown;
+    this.node.replaceChildren(...parts);
+  }
+
+  close() {
+    this.widget.dispose();
+  }
+}
+
+function button(text, act, accent) {
+  const node = make('button', { type: 'button', className: 'cupola-button' + (accent ? ' cupola-accent' : ''), textContent: text });
+  node.addEventListener('click', act);
+  return node;
+}
+
+export class News {
+  constructor({ lab, panel }) {
+    this.lab = lab;
+    this.panel = panel;
+    this.bars = {};
+    this.told = null;
+  }
+
+  /** Show what the server knows. */
+  show(told) {
+    this.told = told;
+    this.showAway(told.away);
+    this.showLost(told.lost);
+  }
+
+  bar(kind, label) {
+    if (!this.bars[kind]) {
+      this.bars[kind] = new Bar(this.lab, this.panel, kind, label);
+    }
+    return this.bars[kind];
+  }
+
+  close(kind) {
+    if (this.bars[kind]) {
+      this.bars[kind].close();
+      delete this.bars[kind];
+    }
+  }
+
+  async read() {
+    this.close('away');
+    this.close('lost');
+    try {
+      await this.lab.ask('guardian/seen', { path: this.panel.context.localPath }, {});
+    } catch (error) {
+      this.lab.warn(error);
+    }
+  }
+
+  showAway(away) {
+    if (!away) {
+      this.close('away');
+      return;
+    }
+    const there = cellsById(this.panel);
+    const cells = away.cells.filter(one => there.has(one.cell));
+    const links = make('span', { className: 'cupola-links' });
+    for (const one of cells.slice(0, MOST_LINKS)) {
+      const name = one.count ? `[${one.count}]` : '[*]';
+      const link = button(name, () => void showCell(this.panel, one.cell));
+      link.classList.add('cupola-link', 'cupola-' + one.state);
+      link.setAttribute('aria-label', `Show cell ${name}, ${WORDS[one.state] || one.state}`);
+      link.title = WORDS[one.state] || one.state;
+      links.append(link);
+    }
+    if (cells.length > MOST_LINKS) {
+      links.append(make('span', { textContent: `and ${cells.length - MOST_LINKS} more` }));
+    }
+    const words = make('span', { textContent: away.text, className: 'cupola-words' });
+    words.setAttribute('role', 'status');
+    this.bar('away', 'While you were away').fill([away, cells.length], words, links, button('Got it', () => void this.read()));
+  }
+
+  showLost(lost) {
+    this.mark(lost);
+    if (!lost) {
+      this.close('lost');
+      return;
+    }
+    const words = make('span', { textContent: lost.text, className: 'cupola-words' });
+    words.setAttribute('role', 'status');
+    const parts = [words, button('Run again up to here', () => void this.runAgain(), true)];
+    if (lost.restored) {
+      parts.push(button('Details', () => void showVariables(this.lab, 'Variables that are back', lost.restored)));
+    }
+    this.bar('lost', 'The kernel was lost').fill(lost, ...parts, button('Close', () => void this.read()));
+  }
+
+  /** Say at the cells themselves which were cut off. */
+  mark(lost) {
+    const cut = new Set(lost ? lost.cells : []);
+    for (const cell of this.panel.content.widgets) {
+      const isCut = cut.has(cell.model.id) && cell.model.executionState !== 'running';
+      cell.node.classList.toggle(CUT, isCut);
+      if (isCut) {
+        cell.node.dataset.cupolaCut = 'Ended with the kernel at ' + lost.clock + '.';
+      } else {
+        delete cell.node.dataset.cupolaCut;
+      }
+    }
+  }
+
+  /** Run from the first cell to the selected one, or where that was not run before, to the last that was. */
+  async runAgain() {
+    const { NotebookActions } = this.lab.modules.notebook;
+    const { content, sessionContext } = this.panel;
+    const ran = new Set(this.told.executions.map(one => one.cell));
+    const wasRun = cell => cell.model.type === 'code' && (cell.model.executionCount || ran.has(cell.model.id));
+    const last = content.widgets.findLastIndex(wasRun);
+    const here = content.activeCellIndex;
+    // The first cell is selected where nobody has chosen one.
+    const end = here > 0 && here < last ? here : last;
+    if (end >= 0) {
+      await NotebookActions.runCells(content, content.widgets.slice(0, end + 1), sessionContext);
+    }
+  }
+}
+
+/** Names of variables, and why some are missing. */
+export function listVariables(said) {
+  const node = make('div', { className: 'cupola-variables', tabIndex: 0 });
+  node.append(make('p', { textContent: said.text }));
+  if (said.variables.length) {
+    node.append(make('h3', { textContent: 'Kept' }), make('p', { textContent: said.variables.join(', ') }));
+  }
+  if (said.modules.length) {
+    node.append(make('h3', { textContent: 'Imported again' }), make('p', { textContent: said.modules.join(', ') }));
+  }
+  if (said.left.length) {
+    const rows = said.left.map(one => make('tr', {}, make('td', { textContent: one.name }), make('td', { textContent: one.type }), make('td', { textContent: one.why })));
+    const heads = ['Name', 'Type', 'Why'].map(word => make('th', { textContent: word, scope: 'col' }));
+    const table = make('table', {}, make('thead', {}, make('tr', {}, ...heads)), make('tbody', {}, ...rows));
+    node.append(make('h3', { textContent: 'Not kept' }), table);
+  }
+  return node;
+}
+
+export async function showVariables(lab, title, said, ...more) {
+  const { apputils, widgets } = lab.modules;
+  const body = new widgets.Widget({ node: listVariables(said) });
+  return apputils.showDialog({ title, body, buttons: [...more, apputils.Dialog.okButton({ label: 'Close' })] });
+}
+
+/** On opening the Lab: in which other notebooks something happened. */
+export async function tellOfOthers(lab, tracker) {
+  let told;
+  try {
+    told = await lab.guardian();
+  } catch {
+    return;
+  }
+  const open = new Set();
+  tracker.forEach(panel => open.add(panel.context.localPath));
+  for (const one of (told.away || []).filter(one => !open.has(one.path)).slice(0, 5)) {
+    const { Notification } = lab.modules.apputils;
+    const show = { label: 'Open', callback: () => void lab.app.commands.execute('docmanager:open', { path: one.path }) };
+    Notification.info(`${one.path}: ${one.text}`, { autoClose: false, actions: [show] });
+  }
+}

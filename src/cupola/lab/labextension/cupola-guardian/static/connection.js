@@ -1,0 +1,177 @@
+/*
+ * The connection to the session: lost quietly, taken up again by itself. Kernels go on meanwhile, so there is nothing to
+ * decide and no dialog; only a session that has ended needs somebody.
+ */
+const BLIP_MS = 2500;
+const FIRST_MS = 1500;
+const LONGEST_MS = 10000;
+const ENDED_MS = 30000;
+const ENDED_AFTER_MS = 20000;
+const TICK_MS = 5000;
+const ASLEEP_MS = 30000;
+const SHOWN_MS = 4000;
+
+export class Connection {
+  constructor(lab, info, tracker) {
+    this.lab = lab;
+    this.info = info;
+    this.tracker = tracker;
+    this.since = 0;
+    this.refusedSince = 0;
+    this.timer = 0;
+    this.wait = FIRST_MS;
+    this.notice = '';
+    this.ended = false;
+    this.asking = false;
+    this.ticked = Date.now();
+    const now = () => this.check();
+    window.addEventListener('online', now);
+    window.addEventListener('pageshow', now);
+    document.addEventListener('visibilitychange', () => !document.hidden && this.check());
+    setInterval(() => this.tick(), TICK_MS);
+  }
+
+  get notification() {
+    return this.lab.modules.apputils.Notification;
+  }
+
+  /** The kernel connections of this page. */
+  kernels() {
+    const found = new Set();
+    for (const widget of this.lab.app.shell.widgets('main')) {
+      const context = widget.sessionContext;
+      const kernel = context && context.session && context.session.kernel;
+      if (kernel && !kernel.isDisposed) {
+        found.add(kernel);
+      }
+    }
+    return [...found];
+  }
+
+  /** JupyterLab could not reach the server. */
+  lost() {
+    if (this.since) {
+      return;
+    }
+    this.since = Date.now();
+    this.wait = FIRST_MS;
+    if (this.info) {
+      // Nothing is saved meanwhile, instead of failing each time.
+      this.info.isConnected = false;
+    }
+    setTimeout(() => this.show(), BLIP_MS);
+    this.later(FIRST_MS);
+  }
+
+  show() {
+    if (!this.since || this.notice) {
+      return;
+    }
+    this.notice = this.notification.emit('The connection is lost; your kernels go on. Trying again ...', 'in-progress', {
+      autoClose: false
+    });
+  }
+
+  later(ms) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.check(), ms);
+  }
+
+  /** Notice that the computer slept, and kernel connections that gave up. */
+  tick() {
+    const slept = Date.now() - this.ticked > ASLEEP_MS;
+    this.ticked = Date.now();
+    if (slept && !this.since) {
+      // A connection that was cut meanwhile does not know it yet.
+      this.reviving = true;
+      void this.check();
+    } else if (!this.since && this.kernels().some(kernel => kernel.connectionStatus === 'disconnected')) {
+      void this.check();
+    }
+  }
+
+  /** Ask whether the server is there. */
+  async check() {
+    if (this.asking) {
+      return;
+    }
+    this.asking = true;
+    const answer = await this.ask().catch(() => null);
+    this.asking = false;
+    if (answer === null) {
+      this.refusedSince = 0;
+      this.since ? this.again() : this.lost();
+    } else if (answer) {
+      this.back();
+    } else {
+      this.refused();
+    }
+  }
+
+  /** Whether the session's own server answers; fails where nobody does. */
+  async ask() {
+    const settings = this.lab.settings;
+    const headers = settings.token ? { Authorization: 'token ' + settings.token } : {};
+    const limit = AbortSignal.timeout ? { signal: AbortSignal.timeout(LONGEST_MS) } : {};
+    const answer = await fetch(settings.baseUrl + 'api/status', { cache: 'no-store', redirect: 'manual', headers, ...limit });
+    return answer.ok && (answer.headers.get('Content-Type') || '').includes('json');
+  }
+
+  again() {
+    this.wait = Math.min(1.5 * this.wait, this.ended ? ENDED_MS : LONGEST_MS);
+    this.later(this.ended ? ENDED_MS : this.wait);
+  }
+
+  /** Somebody else answers in its place: the session starts again, has ended, or we are signed out. */
+  refused() {
+    if (!this.since) {
+      this.lost();
+    }
+    this.refusedSince = this.refusedSince || Date.now();
+    if (!this.ended && Date.now() - this.refusedSince > ENDED_AFTER_MS) {
+      this.tellEnd();
+    }
+    this.again();
+  }
+
+  tellEnd() {
+    this.ended = true;
+    const message =
+      'This session has ended, or you are signed out. What you typed here is kept in this browser: ' +
+      'it is offered when the notebook is opened again.';
+    const address = this.lab.sessions;
+    const actions = address ? [{ label: 'Show the sessions', callback: () => void window.open(address, '_blank', 'noopener') }] : [];
+    this.close();
+    this.notice = this.notification.emit(message, 'error', { autoClose: false, actions });
+  }
+
+  close() {
+    if (this.notice) {
+      this.notification.dismiss(this.notice);
+      this.notice = '';
+    }
+  }
+
+  back() {
+    const lost = this.since > 0;
+    const shown = this.notice !== '';
+    const long = lost && Date.now() - this.since > BLIP_MS;
+    clearTimeout(this.timer);
+    this.since = this.refusedSince = 0;
+    this.ended = false;
+    if (this.info) {
+      this.info.isConnected = true;
+    }
+    this.close();
+    if (shown) {
+      this.notification.success('Reconnected.', { autoClose: SHOWN_MS });
+    }
+    for (const kernel of this.kernels()) {
+      // After a while without a network a connection may be cut and not know it.
+      if (kernel.connectionStatus !== 'connected' || long || this.reviving) {
+        kernel.reconnect().catch(error => this.lab.warn(error));
+      }
+    }
+    this.reviving = false;
+  }
+}

@@ -1,0 +1,218 @@
+/*
+ * A page without changes of its own follows its file: another page, the server or a program may have written it. Where cells
+ * are the same, only what differs is changed, so that the page does not jump.
+ */
+const LOOK_MS = 10000;
+const VIEWER_MS = 4000;
+const SOON_MS = 300;
+
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+function text(source) {
+  return Array.isArray(source) ? source.join('') : source || '';
+}
+
+/** Outputs as the model of a page has them: texts in one piece. */
+function whole(outputs) {
+  return outputs.map(output => {
+    const copy = { ...output };
+    if ('text' in copy) {
+      copy.text = text(copy.text);
+    }
+    if (copy.data) {
+      copy.data = Object.fromEntries(
+        Object.entries(copy.data).map(([kind, value]) => [
+          kind,
+          Array.isArray(value) && value.every(one => typeof one === 'string') ? value.join('') : value
+        ])
+      );
+    }
+    return copy;
+  });
+}
+
+export class Follower {
+  constructor({ lab, panel }) {
+    this.lab = lab;
+    this.panel = panel;
+    /** Whether somebody has changed the notebook itself in this page: outputs are no change of somebody's. */
+    this.edited = false;
+    /** Executions that another page has asked for, and will save. */
+    this.others = new Set();
+    this.saving = false;
+    this.looking = false;
+    this.seen = '';
+    const { context } = panel;
+    void context.ready.then(() => this.begin());
+    context.saveState.connect((_, state) => {
+      this.saving = state === 'started';
+      if (state === 'completed') {
+        this.edited = false;
+      }
+    });
+    this.look = this.look.bind(this);
+    const events = [
+      [window, 'focus'],
+      [window, 'online'],
+      [document, 'visibilitychange']
+    ];
+    events.forEach(([target, name]) => target.addEventListener(name, this.look));
+    const timer = setInterval(this.look, LOOK_MS);
+    const viewing = setInterval(() => this.isViewer && this.look(), VIEWER_MS);
+    panel.disposed.connect(() => {
+      clearInterval(timer);
+      clearInterval(viewing);
+      events.forEach(([target, name]) => target.removeEventListener(name, this.look));
+    });
+    panel.sessionContext.connectionStatusChanged.connect((_, status) => {
+      if (status === 'connected') {
+        setTimeout(this.look, SOON_MS);
+      }
+    });
+  }
+
+  begin() {
+    const { model } = this.panel.context;
+    this.edited = false;
+    const note = (_, change) => {
+      if (this.patching || !change) {
+        return;
+      }
+      if (change.sourceChange || change.cellsChange || change.attachmentsChange) {
+        this.edited = true;
+      }
+    };
+    const listen = () => {
+      for (const cell of model.cells) {
+        cell.sharedModel.changed.disconnect(note);
+        cell.sharedModel.changed.connect(note);
+      }
+    };
+    model.sharedModel.changed.connect(note);
+    model.cells.changed.connect(listen);
+    listen();
+    model.stateChanged.connect((_, change) => {
+      if (change.name === 'dirty' && change.newValue && !this.edited && this.others.size) {
+        // Whoever asked for it saves it: two that do would be in each other's way.
+        void Promise.resolve().then(() => (model.dirty = this.edited));
+      }
+    });
+  }
+
+  /** Whether this page may look and not run anything: it has the file only. */
+  get isViewer() {
+    const { sessionContext } = this.panel;
+    return !this.panel.isDisposed && sessionContext.isReady && !sessionContext.session;
+  }
+
+  leave(id) {
+    this.others.add(id);
+  }
+
+  back(id) {
+    setTimeout(() => this.others.delete(id), SOON_MS);
+  }
+
+  /** Whether something here would be lost. */
+  get isBusy() {
+    const { content, context } = this.panel;
+    const typing = content.mode === 'edit' && document.hasFocus() && content.node.contains(document.activeElement);
+    return this.saving || (context.model.dirty && this.edited) || typing;
+  }
+
+  async look() {
+    const { context } = this.panel;
+    if (this.panel.isDisposed || this.looking || !context.isReady || document.hidden || this.isBusy) {
+      return;
+    }
+    this.looking = true;
+    try {
+      await this.follow();
+    } catch (error) {
+      if (!this.panel.isDisposed) {
+        this.lab.warn(error);
+      }
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  async follow() {
+    const { context } = this.panel;
+    const { contents } = this.lab.app.serviceManager;
+    const now = this.isViewer ? await this.whatRuns() : '';
+    const running = now !== this.seen;
+    const found = await contents.get(context.path, { content: false, hash: true });
+    if (!running && !this.differs(found)) {
+      return;
+    }
+    const file = await contents.get(context.path, { type: 'notebook', format: 'json', content: true, hash: true });
+    if (this.panel.isDisposed || this.isBusy || (!running && !this.differs(file))) {
+      return;
+    }
+    this.seen = now;
+    if (this.patch(file.content)) {
+      // JupyterLab has no public way to say: this is the file that is shown.
+      context._updateContentsModel(file);
+    } else {
+      await context.revert();
+      this.edited = false;
+    }
+    context.model.dirty = false;
+    if (this.care) {
+      this.care.resumer.sync();
+    }
+  }
+
+  /** A word on all that the kernels of this notebook do. */
+  async whatRuns() {
+    const told = await this.lab.guardian(this.panel.context.localPath);
+    const now = JSON.stringify(told.executions || []);
+    return now.includes('"running"') ? now + Date.now() : now;
+  }
+
+  differs(file) {
+    const known = this.panel.context.contentsModel;
+    if (!known) {
+      return false;
+    }
+    return known.hash && file.hash ? known.hash !== file.hash : known.last_modified !== file.last_modified;
+  }
+
+  /** Change what differs; say no where cells came, went or moved. */
+  patch(content) {
+    const { cells } = this.panel.context.model;
+    const wanted = content.cells || [];
+    const fits = wanted.length === cells.length && wanted.every((cell, at) => cell.id === cells.get(at).id && cell.cell_type === cells.get(at).type);
+    if (!fits) {
+      return false;
+    }
+    this.patching = true;
+    try {
+      wanted.forEach((cell, at) => this.patchCell(cells.get(at), cell));
+    } finally {
+      this.patching = false;
+    }
+    return true;
+  }
+
+  patchCell(model, wanted) {
+    const source = text(wanted.source);
+    if (model.sharedModel.getSource() !== source) {
+      model.sharedModel.setSource(source);
+    }
+    if (!same(model.metadata, wanted.metadata || {})) {
+      model.sharedModel.setMetadata({ ...model.metadata, ...(wanted.metadata || {}) });
+    }
+    if (model.type !== 'code' || model.executionState === 'running') {
+      return;
+    }
+    const outputs = whole(wanted.outputs || []);
+    if (!same(whole(model.outputs.toJSON()), outputs)) {
+      model.outputs.fromJSON(outputs);
+    }
+    if (model.executionCount !== (wanted.execution_count || null)) {
+      model.executionCount = wanted.execution_count || null;
+    }
+  }
+}
