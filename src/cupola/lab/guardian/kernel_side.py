@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import signal
 import sys
@@ -26,6 +27,9 @@ __all__ = ["Hook", "start"]
 LOOK_S = 0.5
 GRACE_S = 15.0
 """Longer than its own limit no snapshot may take: then it is stuck."""
+HELD_S = 3.0
+HELD_QUIETLY_S = 20.0
+"""A child that has not begun by then was forked while a thread held a lock: another one is forked."""
 REST = 5
 """A kernel spends at most a sixth of its time on snapshots."""
 NO_MEMORY_S = 60.0
@@ -83,6 +87,8 @@ class Hook:
         self._rest = 0.0
         self._empty = 0
         self._child: tuple[int, float] | None = None
+        self._tokens: list[str] = []
+        self._sign = mmap.mmap(-1, 1)
         self._source: Path | None = None
 
     def prepare(self, source: Path | None) -> None:
@@ -196,20 +202,22 @@ class Hook:
         from cloudpickle import CloudPickler
 
         from . import kernel_store as store
+        from .kernel_fork import fork
 
         limits = self._load_limits()
+        self._sign[0] = 0
         moment = self._moment(tokens)
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError:
             self._rest = time.monotonic() + NO_MEMORY_S
             self._tell_problem("there was not enough memory to store the variables", tokens)
             return
         if pid:
-            self._child = (pid, time.monotonic())
+            self._child, self._tokens = (pid, time.monotonic()), tokens
             return
         try:
-            store.become_child(moment.parent)
+            store.become_child(moment.parent, urgent=bool(tokens))
             store.Store(self._folder, moment, limits, CloudPickler).make()
         finally:
             os._exit(0)
@@ -240,6 +248,7 @@ class Hook:
             midcell=bool(self._running),
             tokens=tokens,
             parent=os.getpid(),
+            sign=self._sign,
         )
 
     def _tell_unable(self, unable: str, tokens: list[str]) -> None:
@@ -267,6 +276,9 @@ class Hook:
         if ended:
             self._child = None
             self._rest = now + REST * (now - began - LOOK_S)
+        elif not self._sign[0] and now - began > (HELD_S if self._tokens else HELD_QUIETLY_S):
+            self._stop_child()
+            self._snapshot(self._tokens)
         elif now - began > self._load_limits().all_seconds + GRACE_S:
             self._stop_child()
             self._rest = now + NO_MEMORY_S

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import ctypes
 import gc
 import graphlib
 import json
@@ -25,6 +24,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .kernel_fork import LIBC, fork
 from .kernel_pickle import Known, version
 from .kernel_worker import NO_SPACE, FullError, Limits, Worker, replace
 
@@ -33,7 +33,6 @@ __all__ = ["FORMAT", "Moment", "Store", "become_child", "user_modules", "user_va
 FORMAT = 1
 _MOST = 5000
 """Variables; each is a file."""
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Moment(NamedTuple):
@@ -48,6 +47,8 @@ class Moment(NamedTuple):
     midcell: bool
     tokens: list[str]
     parent: int
+    sign: Any
+    """Memory that the kernel sees: set as soon as the child works."""
 
 
 class Store:
@@ -72,6 +73,7 @@ class Store:
         self._base = base
         self._began = time.time()
         self._deadline = time.monotonic() + limits.all_seconds
+        moment.sign[0] = 1
         names = list(moment.variables)
         self._left: dict[str, str] = dict.fromkeys(names[_MOST:], f"there are more than {_MOST} variables")
         self._known = Known(moment.namespace, {n: moment.variables[n] for n in names[:_MOST]}, moment.own)
@@ -145,7 +147,7 @@ class Store:
         limit, disk = (room - sum(used.values()) for room in self._room())
         ours, theirs = os.pipe()
         parent = os.getpid()
-        pid = os.fork()
+        pid = fork()
         if pid:
             os.close(theirs)
             return pid, ours
@@ -363,14 +365,14 @@ def imports(cells: list[str], modules: set[str]) -> list[str]:
 
 def end_with(parent: int) -> None:
     """See to it that this process does not outlive its parent, whose ports a new kernel may need."""
-    if _LIBC is not None:
-        _LIBC.prctl(1, signal.SIGKILL)
+    if LIBC is not None:
+        LIBC.prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def become_child(parent: int) -> None:
-    """Make a forked kernel one that disturbs nobody: it has no sockets, no files, no output, and the last turn."""
+def become_child(parent: int, *, urgent: bool) -> None:
+    """Make a forked kernel one that disturbs nobody: no sockets, no files, no output; the last turn unless `urgent`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is meant for the cell
     for name in (signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP):
         signal.signal(name, signal.SIG_DFL)
@@ -385,7 +387,7 @@ def become_child(parent: int) -> None:
     os.closerange(3, max(map(int, os.listdir("/dev/fd"))) + 1)  # noqa: PTH208
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
-    os.nice(19)
+    os.nice(0 if urgent else 19)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # where memory ends, this is to go, and not the kernel
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
