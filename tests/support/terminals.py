@@ -15,17 +15,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from cupola.lab.guardian import held
+from cupola.lab.guardian import held, settings
+from cupola.lab.guardian.terminals import terminal_settings
 from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["PATIENCE_S", "Screen", "Server", "until"]
+__all__ = ["PATIENCE_S", "Screen", "Server", "guarded", "unguarded", "until"]
 
 PATIENCE_S = 60.0
 SESSION = "lab-7"
@@ -39,6 +41,25 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
             raise TimeoutError(f"waited in vain for {condition}")
         time.sleep(0.05)
     return found
+
+
+def guarded(folder: Path, *more: str, **environ: str) -> Server:
+    """Return a server as a session has it below `folder`, with guardians of its kernels; it is not started yet."""
+    place = {"CUPOLA_RUNTIME": str(folder / "home" / ".cupola"), "CUPOLA_SESSION": SESSION}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.items():
+            patch.setenv(name, value)
+        found = [one for one in settings.server_settings() if "TerminalsExtensionApp" not in one]
+    return Server(
+        folder, *found, "--ServerApp.jpserver_extensions", "cupola.lab.extension=True", *more, **environ
+    )
+
+
+def unguarded(folder: Path, *more: str, **environ: str) -> Server:
+    """Return the same with kernels as they come; its terminals outlive it."""
+    return Server(
+        folder, "--ServerApp.jpserver_extensions", "cupola.lab.extension=True", *more, CUPOLA_GUARDIAN="0", **environ
+    )  # fmt: skip
 
 
 class Server:
@@ -86,7 +107,7 @@ class Server:
         command = [
             sys.executable, "-m", self.module, "--allow-root", "--no-browser", f"--port={self.port}",
             "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.home}",
-            "--TerminalsExtensionApp.terminal_manager_class=cupola.lab.guardian.terminals.SurvivingTerminals",
+            *terminal_settings(),
             *itertools.chain.from_iterable(
                 ("--ServerApp.jpserver_extensions", f"{name}=False") for name in self.without
             ),
@@ -130,7 +151,10 @@ class Server:
             self.process.wait(60)
 
     def clean(self) -> None:
-        """End the server and the terminals that it left."""
+        """End the server with its kernels, and the terminals that it left."""
+        if self.process is not None and self.process.poll() is None:
+            for kernel in self.ask("GET", "api/kernels"):
+                self.ask("DELETE", f"api/kernels/{kernel['id']}")
         self.end()
         folder = held.terminals_folder(self.environ)
         held.end_all(folder)

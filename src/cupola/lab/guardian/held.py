@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -77,12 +78,18 @@ class Held:
     def alive(self) -> bool:
         """Whether its holder runs: it has a lock as long as it does, and numbers of processes come again."""
         try:
-            lock = holder.take_lock(str(self.path), make=False)
+            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
-        if lock is None:
+        try:
+            # Shared: two who look at the same time must not take each other for the holder.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        os.close(lock)
+        except OSError:  # a file system without locks: nothing is held there
+            return False
+        finally:
+            os.close(lock)
         return False
 
     def record(self) -> dict[str, Any]:
@@ -133,8 +140,7 @@ class Held:
     def clean(self) -> None:
         """Remove what a holder that has ended left behind; nothing of one that lives."""
         with contextlib.suppress(OSError):
-            lock = holder.take_lock(str(self.path), make=False)
-            if lock is None:
+            if not self.path.is_dir() or (lock := holder.take_lock(str(self.path))) is None:
                 return
             try:
                 _remove_socket(Path(str(self.record().get("socket", ""))))

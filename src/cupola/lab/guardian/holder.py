@@ -48,6 +48,7 @@ CHUNK = 1 << 16
 LONGEST_LINE = 4096
 LONGEST_REQUEST = 4096
 SIZE = (24, 80)
+LOOKS = 10
 PREFIX = "cupola-terminal-"
 TAKEN = 3
 """Exit code: another process holds a terminal in this folder."""
@@ -404,16 +405,19 @@ def write(path: str, what: dict[str, Any]) -> None:
         os.replace(path + ".new", path)
 
 
-def take_lock(folder: str, *, make: bool = True) -> int | None:
-    """Lock the folder as ours, `make` its file if there is none; nothing where another process has it."""
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0)
-    lock = os.open(folder + "/lock", flags, 0o600)
-    # A file system without locks is an error: there, nobody could tell who lives.
-    with contextlib.suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another may have removed the folder while we came.
-        if os.fstat(lock).st_ino == os.stat(folder + "/lock").st_ino:
-            return lock
+def take_lock(folder: str) -> int | None:
+    """Lock the folder as ours; nothing where another process has it."""
+    lock = os.open(folder + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(LOOKS):
+        # A file system without locks is an error: there, nobody could tell who lives.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another may have removed the folder while we came.
+            if os.fstat(lock).st_ino == os.stat(folder + "/lock").st_ino:
+                return lock
+            break
+        # Somebody who only looks whether we live has it for a moment.
+        time.sleep(0.02)
     os.close(lock)
     return None
 

@@ -235,7 +235,7 @@ class Teller:
         pages = asyncio.ensure_future(self._until_saved())
         kept = wishes.Kept()
         with contextlib.suppress(OSError):
-            kept = await wishes.snapshot(await asyncio.to_thread(wishes.living, self._session), wish)
+            kept = await wishes.snapshot(await asyncio.to_thread(wishes.living, self._session))
         await pages
         self._snapshot = SnapshotTold(wish=wish, kernels=kept.kernels, kept=kept.kept, left=kept.left)
         for _ in range(3):

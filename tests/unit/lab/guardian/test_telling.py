@@ -280,34 +280,57 @@ def test_news_of_a_plan_wakes_who_waits_and_the_same_plan_does_not(portal):
     asyncio.run(wait())
 
 
+GUARD = """
+import fcntl, sys
+with open(sys.argv[1] + "/lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    input()
+"""
+
+
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """The folder of a kernel that lives as long as this process has its lock."""
-    import fcntl
-
+    """The folder of a kernel that lives as long as another process has its lock."""
     monkeypatch.setenv("CUPOLA_RUNTIME", str(tmp_path))
     folder = KernelFolder.of("kernel-1")
     folder.path.mkdir(parents=True)
-    folder.record_file.write_text(json.dumps({"session": "lab-7", "language": "python"}))
-    with folder.lock.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    command = [sys.executable, "-c", GUARD, str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guard:
+        record(folder, guard.pid)
+        assert guard.stdout.readline() == b"locked\n"
         yield folder
+        guard.communicate(b"\n")
 
 
-async def store(folder, text):
+def record(folder, pid, language="python"):
+    folder.record_file.write_text(json.dumps({"guardian": pid, "session": "lab-7", "language": language}))
+
+
+INDEX = {
+    "time": 1.0,
+    "after": 3,
+    "whole": True,
+    "variables": [{"name": name, "file": "a.pkl", "bytes": 1} for name in "xyz"],
+    "modules": {},
+    "left": [{"name": "con", "type": "Connection", "why": "an open connection"}],
+}
+
+
+async def store(folder):
     """Do as a kernel does when it finds a wish."""
     wanted = folder.variables / "wanted"
     await eventually(wanted.exists)
     tokens = wanted.read_text().split()
     wanted.unlink()
-    (folder.variables / "index.json").write_text(text % json.dumps(tokens))
+    (folder.variables / "index.json").write_text(json.dumps({**INDEX, "tokens": tokens}))
 
 
 def test_a_wish_for_a_snapshot_is_carried_out_and_told(portal, kernel):
     async def carry():
         teller = teller_of(portal)
         portal.announce(30, snapshot="wish-1")
-        storing = asyncio.create_task(store(kernel, '{"variables": [1, 2, 3], "left": [4], "tokens": %s}'))
+        storing = asyncio.create_task(store(kernel))
         teller.note_page("page-1")
         await teller.tell()
         await storing
@@ -321,16 +344,13 @@ def test_a_wish_for_a_snapshot_is_carried_out_and_told(portal, kernel):
     assert (told.wish, told.kernels, told.kept, told.left) == ("wish-1", 1, 3, 1)
 
 
-def test_wishes_of_others_are_left_in_place_and_a_kernel_that_refuses_is_not_waited_for(kernel):
-    kernel.variables.mkdir()
-    (kernel.variables / "wanted").write_text("other\n")
-
+def test_a_kernel_that_refuses_or_ends_is_not_waited_for(kernel):
     async def ask():
-        asking = asyncio.create_task(wishes.snapshot([kernel], "mine", seconds=60))
-        await eventually(lambda: (kernel.variables / "wanted").read_text() == "other\nmine\n")
-        (kernel.variables / "problem.json").write_text('{"tokens": ["mine"], "why": "no memory"}')
-        async with asyncio.timeout(10):
-            return await asking
+        asking = asyncio.create_task(wishes.snapshot([kernel], seconds=60))
+        await eventually((kernel.variables / "wanted").exists)
+        tokens = (kernel.variables / "wanted").read_text().split()
+        (kernel.variables / "problem.json").write_text(json.dumps({"tokens": tokens, "why": "no memory"}))
+        return await asyncio.wait_for(asking, 10)
 
     assert asyncio.run(ask()) == wishes.Kept()
 
@@ -338,15 +358,15 @@ def test_wishes_of_others_are_left_in_place_and_a_kernel_that_refuses_is_not_wai
 def test_kernels_that_are_dead_of_other_sessions_or_other_languages_are_not_asked(kernel):
     assert [one.kernel_id for one in wishes.living("lab-7")] == ["kernel-1"]
     assert wishes.living("lab-8") == []
-    kernel.record_file.write_text(json.dumps({"session": "lab-7", "language": "R"}))
+    record(kernel, kernel.guardian, "R")
     assert wishes.living("lab-7") == []
     dead = KernelFolder.of("kernel-2")
     dead.path.mkdir()
-    dead.record_file.write_text(json.dumps({"session": "lab-7", "language": "python"}))
+    record(dead, os.getpid())
     assert wishes.living("lab-7") == []
 
 
 def test_a_kernel_that_cannot_be_asked_is_left_out(kernel):
     # As on a full disk: nothing can be made there.
     kernel.variables.write_text("")
-    assert asyncio.run(wishes.snapshot([kernel], "mine", seconds=60)) == wishes.Kept()
+    assert asyncio.run(wishes.snapshot([kernel], seconds=60)) == wishes.Kept()
