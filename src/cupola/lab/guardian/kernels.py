@@ -96,7 +96,9 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
     def ledger(self, kernel_id: str) -> Ledger:
         """Return what a kernel's journal says."""
         if kernel_id not in self._ledgers:
-            self._ledgers[kernel_id] = Ledger(KernelFolder.of(kernel_id))
+            self._ledgers[kernel_id] = Ledger(
+                KernelFolder.of(kernel_id), str(getattr(self.parent, "base_url", ""))
+            )
             self._ledgers[kernel_id].poll()
         return self._ledgers[kernel_id]
 

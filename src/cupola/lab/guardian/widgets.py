@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["STATE", "VIEW", "Widgets"]
+__all__ = ["STATE", "VIEW", "Widgets", "needed"]
 
 STATE = "application/vnd.jupyter.widget-state+json"
 """Where a notebook's metadata have the state of its widgets."""
@@ -102,16 +102,9 @@ class Widgets:
         outputs
             Of cells.
         """
-        found: dict[str, Any] = {}
-        wanted = [name for output in outputs if (name := _model_of(output))]
-        while wanted:
-            name = wanted.pop()
-            model = self._models.get(name)
-            if model is None or name in found:
-                continue
-            found[name] = _as_saved(model)
-            wanted += _references(model["state"])
-        return found
+        # To find them, their states are enough.
+        names = _needed({name: model["state"] for name, model in self._models.items()}, outputs)
+        return {name: _as_saved(self._models[name]) for name in names}
 
     # -- across restarts of the server ------------------------------------------------------------------------
 
@@ -133,6 +126,39 @@ class Widgets:
             self._until = int(known["n"])
             self._sizes = {name: len(json.dumps(model)) for name, model in self._models.items()}
             self._bytes = sum(self._sizes.values())
+
+
+def needed(models: dict[str, Any], outputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return those of the models in a notebook's metadata that its outputs need.
+
+    Parameters
+    ----------
+    models
+        As there.
+    outputs
+        Of all cells.
+    """
+    names = _needed({name: model.get("state") for name, model in models.items()}, outputs)
+    return {name: model for name, model in models.items() if name in names}
+
+
+def _needed(states: dict[str, Any], outputs: Iterable[dict[str, Any]]) -> list[str]:
+    found: dict[str, None] = {}
+    wanted = [name for output in outputs if (name := _model_of(output))]
+    while wanted:
+        name = wanted.pop()
+        if name in states and name not in found:
+            found[name] = None
+            wanted += _references(states[name])
+    if found:
+        # Links between widgets are named by nobody.
+        links = [
+            name
+            for name in states
+            if name not in found and not found.keys().isdisjoint(_references(states[name]))
+        ]
+        found |= dict.fromkeys(links)
+    return list(found)
 
 
 def _model_of(output: dict[str, Any]) -> str:

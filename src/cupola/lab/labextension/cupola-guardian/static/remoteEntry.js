@@ -8,7 +8,7 @@
   'use strict';
   const NAME = 'cupola-guardian';
   const HERE = new URL('.', document.currentScript.src);
-  const PARTS = ['tools', 'resume', 'follow', 'connection', 'drafts', 'away', 'variables'];
+  const PARTS = ['tools', 'resume', 'follow', 'connection', 'drafts', 'away', 'variables', 'saved'];
   const MODULES = ['application', 'apputils', 'mainmenu', 'notebook', 'services'];
   let shared = {};
 
@@ -30,6 +30,7 @@
     care.resumer = new parts.resume.Resumer(care);
     care.draft = new parts.drafts.Draft(care);
     care.news = new parts.away.News(care);
+    care.saved = new parts.saved.Saved(care);
     return care;
   }
 

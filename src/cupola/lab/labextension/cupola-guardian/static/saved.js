@@ -1,0 +1,55 @@
+/*
+ * A page says, after it has saved its notebook, of which executions it had heard the end before: what they put out is in the
+ * file now, or was cleared on purpose. Until then the server gives it again to whoever opens the notebook.
+ */
+const AGAIN_MS = 15000;
+
+export class Saved {
+  constructor({ lab, panel }) {
+    this.lab = lab;
+    this.panel = panel;
+    /** Executions that ended before this page's eyes, and are not known to be in the file. */
+    this.ended = new Set();
+    this.saving = [];
+    this.opened = false;
+    panel.sessionContext.iopubMessage.connect((_, msg) => {
+      const parent = msg.parent_header || {};
+      // The last word of an execution: all of its outputs came before.
+      if (msg.header.msg_type === 'status' && msg.content.execution_state === 'idle' && parent.msg_type === 'execute_request') {
+        this.ended.add(parent.msg_id);
+      }
+    });
+    panel.context.saveState.connect((_, state) => {
+      if (state === 'started') {
+        this.saving = [...this.ended];
+      } else if (state === 'completed' && this.saving.length) {
+        void this.tell(this.saving);
+      }
+    });
+  }
+
+  /** What the server gave with the notebook, when the page was opened, counts as heard. */
+  has(cell, one) {
+    if (this.opened) {
+      return;
+    }
+    setTimeout(() => (this.opened = true));
+    const over = one.state !== 'queued' && one.state !== 'running';
+    if (over && !one.settled && one.count !== null && cell.model.executionCount === one.count) {
+      this.ended.add(one.id);
+    }
+  }
+
+  async tell(ids) {
+    const path = this.panel.context.localPath;
+    try {
+      await this.lab.ask('guardian/saved', { path }, { ids });
+      ids.forEach(id => this.ended.delete(id));
+    } catch (error) {
+      this.lab.warn(error);
+      if (!(error.status >= 400 && error.status < 500)) {
+        setTimeout(() => this.panel.isDisposed || this.tell(ids), AGAIN_MS);
+      }
+    }
+  }
+}
