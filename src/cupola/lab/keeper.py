@@ -146,7 +146,8 @@ class Keeper:
 
     def _pause(self) -> bool:
         """Wait a moment, longer each time; say whether nobody wanted the end meanwhile."""
-        wanted = signal.sigtimedwait(_SIGNALS - {signal.SIGCHLD}, PAUSE_SECONDS * (len(self._starts) - 1))
+        seconds = PAUSE_SECONDS * max(0, len(self._starts) - 1)
+        wanted = signal.sigtimedwait(_SIGNALS - {signal.SIGCHLD}, seconds)
         return wanted is None
 
     # -- the end ----------------------------------------------------------------------------------------------
