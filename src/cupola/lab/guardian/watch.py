@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,7 @@ GRACE_SECONDS = 2.0
 LOCK_SECONDS = 2.0
 BATCH = 500
 DELIMITER = b"<IDS|MSG>"
+_KIND = re.compile(rb'"msg_type": ?"(\w+)"')
 
 
 class Guardian:
@@ -235,7 +237,7 @@ class Guardian:
             else:
                 awake.poll(self._patience(ends))
             heard = [self._hear(socket) for socket in sockets]
-            self.journal.flush()
+            self.journal.flush(now=False)
             self.journal.sync(now=any(heard))
             if not self.signed:
                 self._sign()
@@ -270,16 +272,17 @@ class Guardian:
 
     def _hear(self, socket: zmq.Socket[bytes]) -> bool:
         """Take what a socket has; say whether an execution has ended with it."""
-        finished = False
-        late = _is_large()
-        for _ in range(BATCH):
+        finished = late = False
+        for number in range(BATCH):
             try:
                 parts = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             try:
                 at = parts.index(DELIMITER)
-                if late and _is_flood(parts[at + 2]):
+                if number == 0:
+                    late = _is_large() and _is_late(parts[at + 2])
+                if late and not _is_essential(parts[at + 2]):
                     self.journal.drop("the kernel said more than could be written")
                 else:
                     finished |= self._take(parts, at)
@@ -321,14 +324,18 @@ def _is_large() -> bool:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") > BEHIND_BYTES
 
 
-def _is_flood(header: bytes) -> bool:
-    """Whether a message is one of very many that come late."""
-    said = json.loads(header)
-    if said["msg_type"] not in KEPT or said["msg_type"] in ESSENTIAL:
-        return False
+def _is_late(header: bytes) -> bool:
+    """Whether a message was waiting for long."""
     from datetime import datetime
 
-    return time.time() - datetime.fromisoformat(said["date"]).timestamp() > BEHIND_SECONDS
+    said = datetime.fromisoformat(json.loads(header)["date"])
+    return time.time() - said.timestamp() > BEHIND_SECONDS
+
+
+def _is_essential(header: bytes) -> bool:
+    """Whether a message must be taken however late it is; looked at in haste."""
+    found = _KIND.search(header)
+    return found is None or found[1].decode() in ESSENTIAL
 
 
 def _end_of(pid: int) -> int | None:

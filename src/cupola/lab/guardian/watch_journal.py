@@ -18,6 +18,7 @@ MOST_WAITING = 8 << 20
 TAIL = 1 << 20
 """Bytes that are kept of the end of a flood whose middle is dropped."""
 SYNC_SECONDS = 1.0
+RETRY_SECONDS = 0.3
 
 
 class Journal:
@@ -47,6 +48,7 @@ class Journal:
         self.why = ""
         self.dirty = False
         self.synced = self.measured = 0.0
+        self.failed = -RETRY_SECONDS
         self._next_segment()
 
     def _segments(self) -> list[str]:
@@ -160,8 +162,10 @@ class Journal:
         """Take a record of the guardian's own."""
         self.add(json.dumps({"type": kind, **fields})[1:-1].encode())
 
-    def flush(self) -> None:
-        """Write what was taken."""
+    def flush(self, *, now: bool = True) -> None:
+        """Write what was taken; where the disk was full a moment ago, not before the next one unless `now`."""
+        if not now and time.monotonic() - self.failed < RETRY_SECONDS:
+            return
         if self.size > SEGMENT or self.file < 0:
             self._next_segment()
         if not self.waiting or self.file < 0:
@@ -171,7 +175,7 @@ class Journal:
             while written < len(data):
                 written += os.write(self.file, data[written:])
         except OSError as error:
-            self.why = error.strerror or str(error)
+            self.why, self.failed = error.strerror or str(error), time.monotonic()
             # Whole records stay: somebody may have read them. The rest would be doubled at the next try.
             written = data.rfind(b"\n", 0, written) + 1
             try:
