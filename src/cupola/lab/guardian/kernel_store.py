@@ -175,14 +175,13 @@ class Store:
                 return
             *lines, waiting = (waiting + data).split(b"\n")
             for said in map(json.loads, lines):
-                if said.get("full"):
-                    raise FullError
                 if "begin" in said:
                     begun = tasks.pop(0)
-                    until = time.monotonic() + self._limits.seconds * len(begun)
-                elif begun:
+                elif begun and "more" not in said:
                     self._note(begun, said)
                     begun = None
+                if begun:
+                    until = time.monotonic() + self._limits.seconds * len(begun)
 
     def _hang(self, names: tuple[str, ...]) -> None:
         self._slow.update(names)
@@ -197,6 +196,8 @@ class Store:
             self._leave(names, f"there was no time left for it ({self._limits.all_seconds:g} s for all)")
 
     def _note(self, names: tuple[str, ...], said: dict[str, Any]) -> None:
+        if "full" in said:
+            raise FullError
         if "why" in said:
             self._leave(names, said["why"])
             return

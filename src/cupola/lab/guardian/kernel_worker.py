@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .kernel_pickle import Known, pickler, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["NO_SPACE", "FullError", "Limits", "Worker", "replace", "size"]
 
+_PIECE = 8 << 20
+"""After so many bytes a worker says that it is not stuck: on a busy machine it may only be slow."""
 _KEPT = 16 << 20
 """A pickle up to this size is made once; a larger one is made to be compared, and again to be written."""
 NO_SPACE = "there was too little free space in your home for it"
@@ -38,7 +40,7 @@ class Limits(NamedTuple):
     all: int = 1 << 30
     """Bytes of all together; never more than a tenth of what the disk has."""
     seconds: float = 5.0
-    """For one."""
+    """For one, as long as nothing of it is written."""
     all_seconds: float = 30.0
 
 
@@ -57,12 +59,16 @@ class Writer:
     ----------
     room
         The most bytes.
+    tell
+        Called now and then.
     file
         Where they go; without one, a few are kept in memory, and many only counted.
     """
 
-    def __init__(self, room: int, file: int | None = None) -> None:
+    def __init__(self, room: int, tell: Callable[[], None], file: int | None = None) -> None:
         self._room = room
+        self._tell = tell
+        self._told = 0
         self._file = file
         self._hash = hashlib.blake2b(digest_size=20)
         self.bytes = 0
@@ -74,14 +80,22 @@ class Writer:
         self.bytes += len(view)
         if self.bytes > self._room:
             raise TooMuchError
-        self._hash.update(view)
+        for start in range(0, len(view), _PIECE):
+            self._take(view[start : start + _PIECE])
+        return len(view)
+
+    def _take(self, piece: memoryview) -> None:
+        self._hash.update(piece)
         if self._file is not None:
-            write_all(self._file, view)
+            write_all(self._file, piece)
         elif self.bytes > _KEPT:
             self.kept = None
         elif self.kept is not None:
-            self.kept.append(bytes(view))
-        return len(view)
+            self.kept.append(bytes(piece))
+        self._told += len(piece)
+        if self._told >= _PIECE:
+            self._told = 0
+            self._tell()
 
     @property
     def name(self) -> str:
@@ -149,9 +163,11 @@ class Worker:
         self._pickler = pickler(base)
         self._room, self._disk = room
         self._files: set[str] = set()
+        self._pipe = -1
 
     def work(self, tasks: list[tuple[str, ...]], pipe: int) -> None:
         """Store what `tasks` name; those that are named together go into one file."""
+        self._pipe = pipe
         for names in tasks:
             self._tell(pipe, {"begin": names})
             begun = time.monotonic()
@@ -165,6 +181,9 @@ class Worker:
             said["seconds"] = round(time.monotonic() - begun, 3)
             self._tell(pipe, said)
 
+    def _go_on(self) -> None:
+        self._tell(self._pipe, {"more": True})
+
     @staticmethod
     def _tell(pipe: int, said: dict[str, Any]) -> None:
         write_all(pipe, json.dumps(said).encode() + b"\n")
@@ -172,7 +191,7 @@ class Worker:
     def _store(self, names: tuple[str, ...]) -> dict[str, Any]:
         content = {name: self._known.variables[name] for name in names}
         room = min(self._limits.variable * len(names), self._room, self._disk)
-        writer, made = self._pickle(content, Writer(room))
+        writer, made = self._pickle(content, Writer(room, self._go_on))
         place = self._folder / writer.name
         if not place.exists():
             writer, made = self._write(content, writer, made)
@@ -202,7 +221,7 @@ class Worker:
                     write_all(file, data)
                 writer = counted
             else:
-                writer, made = self._pickle(content, Writer(counted.bytes * 2, file))
+                writer, made = self._pickle(content, Writer(counted.bytes * 2, self._go_on, file))
             with full_is_told():
                 os.fsync(file)
                 part.replace(self._folder / writer.name)
