@@ -6,13 +6,11 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,10 +18,12 @@ from jupyter_client.session import Session
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
 from websockets.sync.client import connect
 
+from cupola.hub.processes import end, marked_with
 from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 __all__ = ["GuardedServer", "Page"]
 
@@ -120,13 +120,9 @@ class GuardedServer:
         """End everything."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        for folder in self.kernels():
-            record = self.record(folder.name)
-            for name in ("guardian", "kernel"):
-                pid = int(record.get(name, 0))
-                # Numbers are given anew: only what has this session's name in its environment is ours.
-                if pid and self.session.encode() in _environ(pid):
-                    os.kill(pid, signal.SIGKILL)
+        # A server that ends may have started a guardian that had no time to sign.
+        while left := marked_with("CUPOLA_SESSION", self.session):
+            end(left, seconds=0)
 
     def kernels(self) -> list[Path]:
         """Return the folders of kernels."""
@@ -268,10 +264,3 @@ def text_of(messages: list[dict[str, Any]]) -> str:
         elif kind == "error":
             text += f"{content['ename']}: {content['evalue']}"
     return text
-
-
-def _environ(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
