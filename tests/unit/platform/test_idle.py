@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -79,6 +80,14 @@ async def test_a_person_who_did_something_is_seen_by_any_clock(life):
         # The session's clock is an hour ahead, or behind: only that it changes counts.
         await life.passes(MINUTE, seen=now().replace(hour=minute % 24, minute=minute % 60))
     assert life.answer is None
+
+
+async def test_what_a_session_computes_from_one_clock_by_another_is_no_use(life):
+    for minute in range(51):
+        idle = minute * MINUTE + STEP
+        seen = now() - timedelta(seconds=idle, microseconds=minute * 977)
+        await life.passes(MINUTE, idle_seconds=idle, seen=seen)
+    assert life.answer
 
 
 async def test_running_jobs_keep_a_session(life, monkeypatch):

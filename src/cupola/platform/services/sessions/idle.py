@@ -7,6 +7,7 @@ announced is written down before anybody is told, so that a portal that was kill
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cupola.models.person import Person
     from cupola.models.session import Session
     from cupola.platform.services.sessions.hub import Bells, SessionHub
+    from cupola.platform.services.sessions.idleness import Sight
     from cupola.platform.services.sessions.maintenance import Maintenances
     from cupola.platform.services.sessions.sessions import SessionService
     from cupola.platform.services.sessions.sights import Sights
@@ -224,7 +226,7 @@ class IdleService:
             for name, stored in ready.items():
                 self._idle.setdefault(name, Idleness()).look(self._switchboard.clock(), sights[name])
                 try:
-                    await self._consider(stored, maintenance)
+                    await self._consider(stored, maintenance, sights[name])
                 except (ConflictError, NotFoundError) as error:
                     log.info("a session ended meanwhile", session=name, reason=str(error))
 
@@ -275,7 +277,7 @@ class IdleService:
         after = self._after or 0.0
         return max(after - self._warn, after / 2)
 
-    async def _consider(self, stored: StoredSession, maintenance: Announced | None) -> None:
+    async def _consider(self, stored: StoredSession, maintenance: Announced | None, sight: Sight) -> None:
         name, clock = stored.session.id, self._switchboard.clock()
         if name in self._under_way:
             return
@@ -289,6 +291,7 @@ class IdleService:
         elif announced.kind is StopKind.MAINTENANCE and maintenance is None:
             await self._withdraw(name)  # an administrator thought better of it
         elif _unasked(announced) and idle.seconds < self._enough:
+            log.info("a session is not idle any more", session=name, **asdict(sight))
             await self._withdraw(name)
         elif announced.due <= clock and (idle.seen or not _unasked(announced)):
             self._begin(name, announced)

@@ -38,6 +38,8 @@ class Sight:
     """When it was last used, by whatever clock: another value than before is a use."""
     unused: float | None = None
     """For how many seconds nobody used it, where the session tells that itself."""
+    cores: float = 0.0
+    """How busy its processors are."""
 
 
 class Idleness:

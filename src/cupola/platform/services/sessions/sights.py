@@ -9,8 +9,11 @@ from cupola.platform.services.sessions.idleness import BUSY_CORES, FRESH_S, Sigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
+    from cupola.models.activity import Activity
     from cupola.models.resources import Usage
+    from cupola.models.session import Session
     from cupola.platform.services.sessions.hub import SessionHub
     from cupola.platform.services.sessions.stops import Switchboard, Told
     from cupola.platform.services.sessions.usage import UsageService
@@ -88,14 +91,12 @@ class Sights:
         first = self._first.setdefault(session.id, clock)
         if not sees and clock - first < FRESH_S:
             return Sight(known=None)  # it has just begun, or the portal has
-        says_when = activity is not None and (activity.idle_seconds is not None or activity.seen is not None)
         return Sight(
             known=sees,
             busy=working or any(one > BUSY_CORES for one in cores) or bool(activity and activity.computes),
-            # A page that is only open asks its server all the time, and the hub takes that for a use: it counts where
-            # the session does not know better.
-            mark=activity.seen if activity is not None and says_when else session.last_activity,
+            mark=_last_used(session, activity),
             unused=activity.idle_seconds if activity else None,
+            cores=max(cores, default=0.0),
         )
 
     def _hub_heard(self) -> bool:
@@ -108,6 +109,18 @@ class Sights:
         theirs = {job.session for job in jobs if job.session in names}
         owners = {job.owner for job in jobs if job.session not in names}
         return {one.session.id for one in sessions if one.session.id in theirs or one.session.owner in owners}
+
+
+def _last_used(session: Session, activity: Activity | None) -> datetime | None:
+    """Return when a session was last used, by somebody's clock; nothing where the session tells for how long it was not.
+
+    A page that is only open asks its server all the time, and the hub takes that for a use: it counts where the session
+    does not know better.
+    """
+    if activity is None:
+        return session.last_activity
+    # Computed from the same, it would be a little different each time.
+    return None if activity.idle_seconds is not None else activity.seen or session.last_activity
 
 
 def _measured(stored: StoredSession, told: dict[str, Told | None]) -> bool:
