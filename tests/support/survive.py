@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENARIOS", "Outcome", "Pace", "Scenario", "play"]
 
-LOOK_AFTER = 5
-"""Seconds after the return, when the page must know what its kernel does."""
+STALLED = 20
+"""Seconds without a sign of a kernel, after which nothing more is to be expected of it."""
 SAVED_WITHIN = 8
 UNCLEAR = {"unknown", "connecting", "disconnected", "none", "dead", "initializing"}
 LOST = re.compile(r"\b(lost|ended before|did not survive|was gone|interrupted)\b", re.IGNORECASE)
@@ -57,6 +57,10 @@ class Pace:
     lines: int
     pause: float
     before: int
+    look: float
+    """Until the page must know what its kernel does."""
+    held: bool
+    """Whether a cell that is to run still at the return waits for it: then a slow machine does not matter."""
     away: float
     longer: float
     cut: float
@@ -65,8 +69,8 @@ class Pace:
     """Until the variables of a cell that has ended are kept."""
 
 
-SHORT = Pace(lines=24, pause=0.25, before=6, away=7, longer=9, cut=3)
-FULL = Pace(lines=40, pause=1.0, before=6, away=50, longer=900, cut=20)
+SHORT = Pace(lines=24, pause=0.25, before=6, look=60, held=True, away=7, longer=9, cut=3, settle=60)
+FULL = Pace(lines=40, pause=1.0, before=6, look=5, held=False, away=50, longer=900, cut=20)
 
 
 @dataclass
@@ -102,7 +106,8 @@ class Scene:
     def __init__(self, lab: Lab, pace: Pace, name: str) -> None:
         self.lab, self.pace = lab, pace
         self.file = f"{name}.ipynb"
-        self.work = Work(pace.lines, pace.pause, f"{name}.txt")
+        held = pace.held and SCENARIOS[name].computing
+        self.work = Work(pace.lines, pace.pause, held, f"{name}.txt")
         self.outcome = Outcome(name)
         self.machines: list[Machine] = []
         self.notebook: Notebook
@@ -111,7 +116,8 @@ class Scene:
 
     def begin(self) -> None:
         """Open the notebook and run its first cells; go on when some lines are on the screen."""
-        self.notes_file.unlink(missing_ok=True)
+        for name in (self.work.notes, self.work.go):
+            self.lab.notebook_file(name).unlink(missing_ok=True)
         self.lab.write(self.file, self.work.notebook())
         self.arrive()
         self.notebook.ready()
@@ -157,7 +163,7 @@ class Scene:
         while word not in self.noted():
             if len(self.noted()) != last:
                 last, since = len(self.noted()), time.monotonic()
-            if time.monotonic() - since > 10 + 5 * self.pace.pause:
+            if time.monotonic() - since > STALLED:
                 self.outcome.signs.append(f"the kernel stopped at {self.noted()[-1:]}")
                 return
             time.sleep(0.1)
@@ -166,30 +172,41 @@ class Scene:
 
     def look_soon(self, *, computing: bool) -> None:
         """Look at the page as it is a moment after the return."""
-        time.sleep(LOOK_AFTER)
-        seen = self.notebook.look()
-        if seen.kernel in UNCLEAR:
-            self.outcome.signs.append(f"{LOOK_AFTER} s after the return the kernel is {seen.kernel!r}")
-        if computing and not self.through(LONG):
+        end = time.monotonic() + self.pace.look
+        while True:
+            seen = self.notebook.look()
+            marked = set(seen.busy) >= {LONG, FIRST, SECOND} or not computing or self.through(LONG)
+            clear = seen.kernel not in UNCLEAR
+            if (clear and marked) or time.monotonic() > end:
+                break
+            time.sleep(0.1)
+        if not clear:
+            self.outcome.signs.append(f"{self.pace.look} s after the return the kernel is {seen.kernel!r}")
+        if not marked:
+            self.outcome.signs.append(f"cells that run or wait are not marked: {seen.prompts}")
+        if computing:
             self.look_live(seen)
 
     def through(self, cell: int) -> bool:
+        """Whether the kernel is done with a cell."""
         return {LONG: "long", SECOND: "second"}[cell] in self.noted()
 
     def look_live(self, seen: Seen) -> None:
         """Look whether the cell that runs goes on before one's eyes."""
-        if not set(seen.busy) >= {LONG, FIRST, SECOND}:
-            self.outcome.signs.append(f"cells that run or wait are not marked: {seen.prompts}")
-        before = [piece for piece in seen.outputs[LONG] if piece.startswith(("line", "label"))]
-        time.sleep(max(1.0, 3 * self.pace.pause))
-        after = self.notebook.look().outputs[LONG]
-        if self.through(LONG):
-            return  # too late to tell
-        for what in ("line", "label"):
-            if [one for one in before if one.startswith(what)] == [
-                one for one in after if one.startswith(what)
-            ]:
-                self.outcome.signs.append(f"the cell runs, but its {what} stands still")
+        missed = self.through(LONG)
+        self.lab.notebook_file(self.work.go).touch()
+        still = {"line", "label"}
+        before = seen.outputs[LONG] if len(seen.outputs) > LONG else []
+        end = time.monotonic() + (self.pace.look if self.work.held else 3 + 3 * self.pace.pause)
+        while still and not missed and time.monotonic() < end:
+            outputs = self.notebook.look().outputs
+            after = outputs[LONG] if len(outputs) > LONG else []
+            still = {one for one in still if _starting(before, one) == _starting(after, one)}
+            missed = self.through(LONG) and not self.work.held
+        if still and not missed:
+            self.outcome.signs.append(
+                f"the cell runs, but its {' and its '.join(sorted(still))} stands still"
+            )
 
     def settled(self, expected: list[list[str]], last: int) -> Seen:
         """Wait until the page shows all, but not for ever; return what it shows then."""
@@ -265,6 +282,10 @@ class Scene:
             self.outcome.signs.append(f"counts in the file are {found.prompts}, not {counts}")
         if dialogs := self.notebook.look().dialogs:
             self.outcome.signs.append(f"a dialog after saving: {dialogs}")
+
+
+def _starting(pieces: list[str], word: str) -> list[str]:
+    return [piece for piece in pieces if piece.startswith(word)]
 
 
 # -- the scenarios ---------------------------------------------------------------------------------------------
@@ -395,19 +416,21 @@ class Scenario:
     name: str
     title: str
     run: Callable[[Scene], None]
+    computing: bool = True
+    """Whether the cell is to run still when somebody looks again."""
 
 
 SCENARIOS = {
     one.name: one
     for one in (
-        Scenario("killed", "browser killed, back after {away:.0f} s", killed),
+        Scenario("killed", "browser killed, back after {away:.0f} s", killed, computing=False),
         Scenario("mid-cell", "browser killed, back while the cell runs", mid_cell),
         Scenario("cut", "network cut {cut:.0f} s, page left open", cut),
         Scenario("silent", "network silent {cut:.0f} s, page left open", cut_silent),
         Scenario("crash", "server killed, page left open", crash),
         Scenario("crash-new", "server and browser killed, new page", crash_new_page),
-        Scenario("lost", "session lost with its kernels", lost),
-        Scenario("killed-long", "browser killed, back after {longer:.0f} s", killed_long),
+        Scenario("lost", "session lost with its kernels", lost, computing=False),
+        Scenario("killed-long", "browser killed, back after {longer:.0f} s", killed_long, computing=False),
     )
 }
 

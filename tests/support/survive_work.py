@@ -34,12 +34,14 @@ def note(word):
 print("set up")
 """
 LONG_CELL = """
-import time
+import os, time
 from IPython.display import HTML, display
 from ipywidgets import HBox, IntProgress, Label
 bar, label = IntProgress(max={lines}), Label("none yet")
 display(HBox([bar, label]))
 for number in range({lines}):
+    while number == {half} and {held} and not os.path.exists({go!r}):
+        time.sleep(0.05)
     print(f"line {{number:05}}", flush=True)
     bar.value = number + 1
     label.value = f"step {{number + 1}} of {lines}"
@@ -78,12 +80,15 @@ class Work:
 
     lines: int
     pause: float
+    held: bool = False
+    """The long cell waits in its middle until it is told to go on (`go`), however slow the machine is."""
     notes: str = "notes.txt"
     """File, in the notebook's folder, in which the cells note for themselves how far they came."""
 
     def notebook(self) -> nbformat.NotebookNode:
         """Return the notebook, not run."""
-        words = {"lines": self.lines, "pause": self.pause, "notes": self.notes}
+        words = {"lines": self.lines, "pause": self.pause, "notes": self.notes, "half": self.lines // 2}
+        words |= {"held": self.held, "go": self.go}
         codes = [SETUP_CELL.strip().format(**words), LONG_CELL.strip().format(**words), *QUEUED]
         cells = [nbformat.v4.new_code_cell(code, id=f"cell-{place}") for place, code in enumerate(codes)]
         book = nbformat.v4.new_notebook(cells=cells)
@@ -91,9 +96,9 @@ class Work:
         return book
 
     @property
-    def seconds(self) -> float:
-        """How long the long cell takes."""
-        return self.lines * self.pause
+    def go(self) -> str:
+        """The file for which the long cell waits."""
+        return f"{self.notes}.go"
 
     def expected(self, *, page: bool) -> list[list[str]]:
         """Return the pieces of the outputs of all cells; of widgets a page shows more than a file does."""
