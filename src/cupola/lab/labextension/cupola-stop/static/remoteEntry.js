@@ -12,10 +12,13 @@
   const HIBERNATE = 'cupola:hibernate-session';
   const AS_JOB = 'cupola:run-notebook-as-job';
   const WAIT_S = 20;
+  /** Somebody who comes back while a stop is near is told of soon: they may have put it off by that. */
+  const NEAR_WAIT_S = 5;
   const NEAR_MS = 2000;
   const AGAIN_MS = 5000;
   const SHOWN_MS = 8000;
   const MOST_NOTEBOOKS = 3;
+  const LEAST_WIDTH = 200;
   /** Seconds before the end at which somebody who hears the page is told again. */
   const SAID_AT = [300, 60, 15];
   const USES = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart'];
@@ -135,6 +138,11 @@
     /** Give the strip the height that its text needs in a window of this width. */
     fit() {
       const { node } = this.widget;
+      if (node.offsetWidth < LEAST_WIDTH) {
+        // It has no place yet: its lines would be as many as its words.
+        requestAnimationFrame(() => this.widget.isAttached && this.fit());
+        return;
+      }
       node.style.minHeight = '32px';
       let height = 12;
       for (const child of this.parts) {
@@ -201,7 +209,7 @@
         try {
           const idle = Math.round((began - this.used) / 1000);
           this.hear(await this.server.ask({ wait, idle, page: this.page }));
-          wait = WAIT_S;
+          wait = this.plan ? NEAR_WAIT_S : WAIT_S;
         } catch (error) {
           this.lost(error);
           await pause(AGAIN_MS);
