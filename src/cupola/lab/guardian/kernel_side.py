@@ -158,6 +158,8 @@ class Hook:
         tokens = self._asked()
         if tokens is not None:
             self._stop_child()
+            if not self._running:
+                self._due = None  # it is the one that was about to be made
             self._snapshot(tokens)
             return
         now = time.monotonic()

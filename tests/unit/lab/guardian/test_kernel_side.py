@@ -13,6 +13,8 @@ from cupola.lab.guardian.snapshots import kernel_arguments
 from support.disks import disk, needs
 from support.stored_kernels import StoredKernel, kept, left, until
 
+ONLY_ASKED = {"CUPOLA_SNAPSHOTS": '{"wait": 100000}'}
+"""A kernel that stores nothing by itself."""
 NAMESPACE = """
 import os, sys, collections, concurrent.futures, dataclasses, enum, functools, matplotlib, sqlite3, threading
 import numpy as np
@@ -228,7 +230,7 @@ def test_all_who_ask_are_answered(kernel):
 
 
 def test_what_has_not_changed_is_not_written_again(kernel):
-    one = kernel()
+    one = kernel(**ONLY_ASKED)
     one.run("import numpy as np; large = np.arange(4_000_000); small = 1")
     files = {entry["name"]: entry["file"] for entry in one.store()["variables"]}
     before = (one.variables / files["large"]).stat()
@@ -274,7 +276,7 @@ def test_time_for_all_ends_too(kernel):
 
 
 def test_a_kernel_that_is_killed_while_it_stores_leaves_the_snapshot_before(kernel, tmp_path):
-    one = kernel()
+    one = kernel(**ONLY_ASKED)
     one.run("a = [1]")
     before = one.store()
     mark = tmp_path / "pid"
@@ -303,7 +305,7 @@ a.append(2)
 def test_a_full_disk_leaves_the_snapshot_before(tmp_path):
     needs("mkfs.ext4")
     with disk(tmp_path, "ext4", 64) as place:
-        one = StoredKernel(place / "kernel")
+        one = StoredKernel(place / "kernel", **ONLY_ASKED)
         try:
             one.run("import numpy as np; a = np.arange(100_000)")
             before = one.store()
@@ -327,7 +329,7 @@ def test_a_full_disk_leaves_the_snapshot_before(tmp_path):
 def test_a_disk_that_takes_no_file_more_leaves_the_snapshot_before(tmp_path):
     needs("mkfs.ext4")
     with disk(tmp_path, "ext4", 64) as place:
-        one = StoredKernel(place / "kernel")
+        one = StoredKernel(place / "kernel", **ONLY_ASKED)
         try:
             one.run("a = [1]")
             before = one.store()
