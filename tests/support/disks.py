@@ -50,6 +50,17 @@ def disk(folder: Path, kind: str, size_mib: int, options: str = "loop") -> Itera
         image.unlink(missing_ok=True)
 
 
+def fill(place: Path) -> None:
+    """Leave no room on the file system of a folder, in its file ``fill``."""
+    file = os.open(place / "fill", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        with contextlib.suppress(OSError):
+            while os.write(file, b"x" * 4096):
+                pass
+    finally:
+        os.close(file)
+
+
 def unmount_below(place: Path) -> None:
     """Unmount all that is mounted at or below `place`, the innermost first."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:  # noqa: PTH123 - no file of the disk

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,6 @@ class SurvivingContents(AsyncLargeFileManager):
             self._merge(path, notebook, found)
             # A page has those of a kernel that lives from the kernel.
             _add_widgets(notebook, [(one, ledger) for one, ledger in found if not ledger.folder.alive])
-        for one, _ in found:
-            one.given = one.state.over
 
     def _merge(self, path: str, notebook: Any, found: list[tuple[Execution, Ledger]]) -> bool:
         shown = [Shown.of(one) for one, _ in found]
@@ -248,6 +247,7 @@ class SurvivingContents(AsyncLargeFileManager):
         changed = self._merge(path, filed.notebook, found)
         if not _add_widgets(filed.notebook, found) and not changed:
             return False
+        filed = replace(filed, notebook=filing.as_notebook(filed.notebook))
         self.check_and_sign(filed.notebook, path)
         earlier = self._lineage.of(path, filed.info, filed.hash)
 

@@ -67,8 +67,6 @@ class Execution:
     """The last record of the journal that changed its outputs."""
     late: bool = False
     """Whether its outputs changed after its end: by a thread, or by another cell."""
-    given: bool = False
-    """Whether whoever read the notebook got all of it."""
     here: bool = False
     """Whether this very server passed it on."""
     segments: set[int] = field(default_factory=set)

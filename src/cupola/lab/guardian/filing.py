@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["ChangedError", "Filed", "may_write", "read", "write"]
+__all__ = ["ChangedError", "Filed", "as_notebook", "may_write", "read", "write"]
 
 _nbformat: Any = nbformat  # has no types
 
@@ -92,6 +92,11 @@ def read(path: Path, algorithm: str = "sha256") -> Filed | None:
     if notebook.get("nbformat") != 4 or notebook.get("nbformat_minor", 0) < 5:  # noqa: PLR2004 - ids came with 4.5
         return None
     return Filed(path, info, hashlib.new(algorithm, data).hexdigest(), notebook)
+
+
+def as_notebook(content: Any) -> Any:
+    """Return a notebook of which some parts are plain dictionaries as nbformat wants it."""
+    return _nbformat.from_dict(content)
 
 
 def write(filed: Filed, algorithm: str, before: Callable[[str, os.stat_result], None]) -> None:

@@ -162,8 +162,6 @@ def _verdict(notebook: dict[str, Any], one: Execution) -> str | None:
 
 
 def _verdict_of(outputs: list[dict[str, Any]], count: int | None, one: Execution) -> str | None:
-    if count is None:
-        return "cleared" if one.given and not outputs else None
     # A page has the count only once it has all; still, kernels begin to count anew, and pages may be from before.
     same = same_outputs(outputs, one.fold.outputs) or (one.fold.spills and outputs and not one.late)
-    return "saved" if count == one.count and same else None
+    return "saved" if count is not None and count == one.count and same else None

@@ -106,6 +106,10 @@ class Widgets:
         names = _needed({name: model["state"] for name, model in self._models.items()}, outputs)
         return {name: _as_saved(self._models[name]) for name in names}
 
+    def open_ones(self) -> dict[str, Any]:
+        """Return the models of all widgets that are open, as a notebook's metadata have them."""
+        return {name: _as_saved(model) for name, model in self._models.items() if name in self._targets}
+
     # -- across restarts of the server ------------------------------------------------------------------------
 
     def save(self, number: int) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from cupola.lab.guardian import ledger as ledgers
 from cupola.lab.guardian.ledger import Ledger, State
-from support.disks import disk, needs
+from support.disks import disk, fill, needs
 from support.journals import Said, asked
 
 
@@ -195,7 +195,8 @@ def test_segments_are_followed_and_may_vanish(kernel, ledger):
     assert text(ledger.executions["x1"]) == "0\n1\n2\n4\n"
 
 
-def test_nothing_is_listed_while_nothing_is_new(kernel, ledger, monkeypatch):
+@pytest.mark.usefixtures("kernel")
+def test_nothing_is_listed_while_nothing_is_new(ledger, monkeypatch):
     ledger.poll()
     listed = []
     monkeypatch.setattr(os, "listdir", lambda *_: listed.append(1) or [])
@@ -332,9 +333,7 @@ def test_a_full_disk_tears_nothing(tmp_path):
         kernel = Said(place / "k1")
         ledger = Ledger(kernel.folder)
         ledger.note(asked("x1"))
-        with (place / "fill").open("ab", buffering=0) as file, pytest.raises(OSError, match="space"):
-            while True:
-                file.write(b"x" * 4096)
+        fill(place)
         with pytest.raises(OSError, match="space"):
             ledger.note(asked("x2", cell="c2", code="y" * 10000))
         assert "x2" in ledger.executions
