@@ -26,6 +26,7 @@ BEAT_S = 10.0
 """How often it is written down that somebody looks: the server may end without a word."""
 ABSENT_S = 15.0
 """Whoever is back sooner has only loaded the page anew, or lost the network for a moment."""
+_MOST_READ = 20
 _MOST = 1000
 """Notebooks that are remembered."""
 
@@ -99,12 +100,15 @@ class Attendance:
         """Whether somebody has read about a certain loss."""
         return what in self._known.get(path, {}).get("read", [])
 
-    def read(self, path: str, *whats: str) -> None:
-        """Note that the news of a notebook were read."""
+    def read(self, path: str) -> None:
+        """Note that somebody read what happened meanwhile."""
+        self._known.setdefault(path, {}).pop("away", None)
+        self._write()
+
+    def read_of(self, path: str, what: str) -> None:
+        """Note that somebody read of a certain loss."""
         entry = self._known.setdefault(path, {})
-        entry.pop("away", None)
-        if whats:
-            entry["read"] = sorted({*entry.get("read", [])[-20:], *whats})
+        entry["read"] = [*entry.get("read", [])[-_MOST_READ:], what]
         self._write()
 
     def renamed(self, old: str, new: str) -> None:

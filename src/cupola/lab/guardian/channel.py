@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,11 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 from traitlets import Any as AnyTrait
-from traitlets import Dict, Unicode
+from traitlets import Dict, Set, Unicode
 from typing_extensions import override
 
 from cupola.lab.guardian.away import attendance
-from cupola.lab.guardian.ledger import Execution, State
+from cupola.lab.guardian.ledger import Execution
 from cupola.lab.guardian.replay import TOLD, Replay
 from cupola.lab.guardian.voice import Voice
 from cupola.lab.guardian.wire import Port
@@ -29,6 +30,9 @@ ANSWERED = "cupola_answered"
 """A message of ours to pages: somebody else has answered a question."""
 UNNOTED = "cupola_unnoted"
 """A message of ours to pages: what they run is not written down."""
+CONTROL = "jupyter.widget.control"
+"""The target of the comm by which a page asks for all widgets."""
+CAUGHT_UP_S = 0.2
 _VOICE = "cupola_voice"
 
 
@@ -39,6 +43,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     """What comes from the journal, by execution."""
     questions = Dict()
     """The executions whose questions this page was asked, by the id of the question."""
+    controls = Set()
+    """The comms by which this page asked for all widgets while the kernel was busy: we answer them."""
     joined = AnyTrait(None)
     """The ledger whose questions this page hears."""
     watching = Unicode("")
@@ -105,11 +111,41 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         if kind == "execute_request":
             return self._is_known(header, parts)
         # Asked over a subshell, a busy kernel answers by itself.
-        if kind == "kernel_info_request" and "subshell_id" not in header and self._is_busy():
+        if kind == "kernel_info_request" and not header.get("subshell_id") and self._is_busy():
             return self._tell_about_kernel(header)
-        if kind == "comm_info_request" and "subshell_id" not in header and self._is_busy():
+        if kind == "comm_info_request" and not header.get("subshell_id") and self._is_busy():
             return self._tell_about_comms(header, json.loads(bytes(parts[3])))
+        if kind.startswith("comm_"):
+            return self._is_control(header, json.loads(bytes(parts[3])))
         return False
+
+    def _is_control(self, header: dict[str, Any], content: dict[str, Any]) -> bool:
+        """Whether a page asks a busy kernel for its widgets: it would get them after the cell only."""
+        name, kind = content.get("comm_id"), header["msg_type"]
+        if kind == "comm_open" and content.get("target_name") == CONTROL:
+            if header.get("subshell_id") or not self._is_busy():
+                return False
+            self.controls.add(name)
+        if name not in self.controls:
+            return False
+        if kind == "comm_msg" and content.get("data", {}).get("method") == "request_states":
+            # What was on its way to this page just now is in the journal by then; the page takes what comes later itself.
+            IOLoop.current().call_later(CAUGHT_UP_S, self._tell_widgets, name, header)
+        return True
+
+    def _tell_widgets(self, name: str, header: dict[str, Any]) -> None:
+        if not self.channels:
+            return
+        self.ledger.poll()
+        models = self.ledger.widgets.open_ones()
+        buffers = [(model_id, one) for model_id, model in models.items() for one in model.pop("buffers", [])]
+        data = {
+            "method": "update_states",
+            "states": models,
+            "buffer_paths": [[model_id, "state", *one["path"]] for model_id, one in buffers],
+        }
+        message = self.session.msg("comm_msg", {"comm_id": name, "data": data}, parent={"header": header})
+        self._send(message, "iopub", [base64.b64decode(one["data"]) for _, one in buffers])
 
     def _is_busy(self) -> bool:
         self.ledger.poll()
@@ -134,11 +170,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         return False
 
     def _was_sent(self, known: Execution) -> bool:
-        """Whether the kernel got the request; the server may have ended between noting it and passing it on."""
-        if known.state is not State.QUEUED:
-            return True
-        asked = getattr(self.ledger, "was_sent", None)
-        return asked is None or bool(asked(known.id))
+        """Whether the kernel got the request; a server may have ended between noting it and passing it on."""
+        return known.began or self.ledger.was_sent(known.id)
 
     def _warn(self, problem: OSError, header: dict[str, Any]) -> None:
         """Say once to each page that what it runs is executed and not written down."""
@@ -160,17 +193,15 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
 
     def _tell_about_comms(self, header: dict[str, Any], content: dict[str, Any]) -> bool:
         """Tell which widgets there are, as far as the journal knows."""
-        comms = getattr(self.ledger, "comms", None)
-        if comms is None:
-            return False
         wanted = content.get("target_name")
         found = {
             name: {"target_name": target}
-            for name, target in comms().items()
+            for name, target in self.ledger.comms().items()
             if not wanted or target == wanted
         }
         self._say("comm_info_reply", {"status": "ok", "comms": found}, header, channel="shell")
         self._say("status", {"execution_state": "idle"}, header)
+        self._say("status", {"execution_state": "busy"}, {})
         return True
 
     # -- from the journal -------------------------------------------------------------------------------------
@@ -199,11 +230,18 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         message = self.session.msg(kind, content, parent={"header": parent}, metadata=metadata)
-        self.voice.sign(message)
         if kind == "input_request":
             self.questions[message["header"]["msg_id"]] = parent.get("msg_id", "")
+        self._send(message, channel)
+
+    def _send(self, message: dict[str, Any], channel: str, buffers: list[bytes] | None = None) -> None:
+        """Say something in the kernel's place."""
+        self.voice.sign(message)
+        parts = [
+            self.session.pack(message[name]) for name in ("header", "parent_header", "metadata", "content")
+        ]
         try:
-            data = serialize_msg_to_ws_v1(message, channel, self.session.pack)  # type: ignore[no-untyped-call]
+            data = serialize_msg_to_ws_v1(parts + (buffers or []), channel)  # type: ignore[no-untyped-call]
             self.write_message(data, binary=True)
         except WebSocketClosedError:
             self.log.debug("cupola: a page has gone meanwhile")

@@ -12,7 +12,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from typing_extensions import override
 
-from cupola.lab.guardian import is_on
+from cupola.lab.guardian import is_on, keeping
 from cupola.lab.guardian.away import BEAT_S, attendance, tell
 from cupola.lab.guardian.folder import KernelFolder
 from cupola.lab.guardian.loss import find_loss
@@ -121,12 +121,17 @@ class SeenHandler(_Handler):
     @authorized
     @override
     async def post(self) -> None:
-        """Note it for the notebook ``path``."""
-        path = self.path()
+        """Note it for the notebook ``path``, or only ``what``: ``away`` or ``lost``."""
+        path, what = self.path(), str(self.get_query_argument("what", ""))
         if not path:
             raise web.HTTPError(400, "Say which notebook: ?path=")
-        lost = find_loss(path, self.ledgers(), self.kernel_of(path))
-        attendance().read(path, *([lost["kernel"]] if lost else []))
+        if what not in {"", "away", "lost"}:
+            raise web.HTTPError(400, "There are news of the kinds 'away' and 'lost'.")
+        if what != "lost":
+            attendance().read(path)
+        lost = find_loss(path, self.ledgers(), self.kernel_of(path)) if what != "away" else None
+        if lost:
+            attendance().read_of(path, lost["kernel"])
         self.finish({})
 
 
@@ -184,7 +189,8 @@ def handlers(base_url: str) -> list[tuple[str, Any]]:
         Path of the Jupyter server, with a slash at its end.
     """
     root = rf"{re.escape(base_url)}cupola/api/guardian"
-    return [(root, GuardianHandler), (f"{root}/seen", SeenHandler), (f"{root}/snapshot", SnapshotHandler)]
+    ours = [(root, GuardianHandler), (f"{root}/seen", SeenHandler), (f"{root}/snapshot", SnapshotHandler)]
+    return [*ours, *keeping.handlers(base_url)]
 
 
 def start(server: ServerApp) -> None:
@@ -195,6 +201,7 @@ def start(server: ServerApp) -> None:
     manager.adopt()
     loop = asyncio.get_event_loop()
     server.web_app.settings["cupola_guardian_watch"] = loop.create_task(manager.watch())
+    keeping.start(server)
     server.web_app.settings["cupola_guardian_beat"] = loop.create_task(_beat())
 
 

@@ -4,6 +4,8 @@
 import { cellsById, make, showCell } from './tools.js';
 
 const MOST_LINKS = 12;
+/** Whoever has the page open misses nothing in such a time. */
+const SHORT_S = 120;
 const CUT = 'cupola-cut';
 const WORDS = { failed: 'failed', running: 'still running', done: 'finished' };
 
@@ -46,12 +48,20 @@ export class News {
     this.panel = panel;
     this.bars = {};
     this.told = null;
+    this.first = true;
   }
 
   /** Show what the server knows. */
   show(told) {
     this.told = told;
-    this.showAway(told.away);
+    const first = this.first;
+    this.first = false;
+    if (told.away && !first && !this.bars.away && told.away.seconds < SHORT_S) {
+      // This page was there all the time and has shown what came.
+      void this.read('away');
+    } else {
+      this.showAway(told.away);
+    }
     this.showLost(told.lost);
   }
 
@@ -69,11 +79,11 @@ export class News {
     }
   }
 
-  async read() {
-    this.close('away');
-    this.close('lost');
+  /** Tell the server that news were read. */
+  async read(what) {
+    this.close(what);
     try {
-      await this.lab.ask('guardian/seen', { path: this.panel.context.localPath }, {});
+      await this.lab.ask('guardian/seen', { path: this.panel.context.localPath, what }, {});
     } catch (error) {
       this.lab.warn(error);
     }
@@ -100,7 +110,7 @@ export class News {
     }
     const words = make('span', { textContent: away.text, className: 'cupola-words' });
     words.setAttribute('role', 'status');
-    this.bar('away', 'While you were away').fill([away, cells.length], words, links, button('Got it', () => void this.read()));
+    this.bar('away', 'While you were away').fill([away, cells.length], words, links, button('Got it', () => void this.read('away')));
   }
 
   showLost(lost) {
@@ -115,7 +125,7 @@ export class News {
     if (lost.restored) {
       parts.push(button('Details', () => void showVariables(this.lab, 'Variables that are back', lost.restored)));
     }
-    this.bar('lost', 'The kernel was lost').fill(lost, ...parts, button('Close', () => void this.read()));
+    this.bar('lost', 'The kernel was lost').fill(lost, ...parts, button('Close', () => void this.read('lost')));
   }
 
   /** Say at the cells themselves which were cut off. */

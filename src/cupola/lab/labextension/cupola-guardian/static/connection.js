@@ -4,10 +4,13 @@
  */
 const BLIP_MS = 2500;
 const FIRST_MS = 1500;
-const LONGEST_MS = 10000;
+const LONGEST_MS = 5000;
 const ENDED_MS = 30000;
 const ENDED_AFTER_MS = 20000;
-const TICK_MS = 5000;
+const TICK_MS = 2000;
+/** JupyterLab itself waits up to a minute before it tries again. */
+const CUT_MS = 3000;
+const BETWEEN_MS = 6000;
 const ASLEEP_MS = 30000;
 const SHOWN_MS = 4000;
 
@@ -24,6 +27,9 @@ export class Connection {
     this.ended = false;
     this.asking = false;
     this.ticked = Date.now();
+    /** When kernels were last seen connected, and last connected anew by us. */
+    this.connected = new WeakMap();
+    this.revived = new WeakMap();
     const now = () => this.check();
     window.addEventListener('online', now);
     window.addEventListener('pageshow', now);
@@ -85,8 +91,26 @@ export class Connection {
       // A connection that was cut meanwhile does not know it yet.
       this.reviving = true;
       void this.check();
-    } else if (!this.since && this.kernels().some(kernel => kernel.connectionStatus === 'disconnected')) {
+    } else if (!this.since && this.cut().length) {
       void this.check();
+    }
+  }
+
+  /** Kernels whose connection was there and is not any more, for longer than a moment. */
+  cut() {
+    const now = Date.now();
+    return this.kernels().filter(kernel => {
+      if (kernel.connectionStatus === 'connected') {
+        this.connected.set(kernel, now);
+      }
+      return now - (this.connected.get(kernel) || now) > CUT_MS;
+    });
+  }
+
+  revive(kernel) {
+    if (Date.now() - (this.revived.get(kernel) || 0) > BETWEEN_MS) {
+      this.revived.set(kernel, Date.now());
+      kernel.reconnect().catch(error => this.lab.warn(error));
     }
   }
 
@@ -166,10 +190,11 @@ export class Connection {
     if (shown) {
       this.notification.success('Reconnected.', { autoClose: SHOWN_MS });
     }
+    const cut = new Set(this.cut());
     for (const kernel of this.kernels()) {
       // After a while without a network a connection may be cut and not know it.
-      if (kernel.connectionStatus !== 'connected' || long || this.reviving) {
-        kernel.reconnect().catch(error => this.lab.warn(error));
+      if (cut.has(kernel) || long || this.reviving) {
+        this.revive(kernel);
       }
     }
     this.reviving = false;

@@ -70,7 +70,6 @@ export class Resumer {
     const kernel = session && session.kernel;
     if (kernel && kernel !== this.kernel) {
       this.kernel = kernel;
-      this.connections += 1;
       this.live.clear();
       kernel.anyMessage.connect(this.hear, this);
     }
@@ -82,7 +81,8 @@ export class Resumer {
     const parent = (msg.parent_header || {}).msg_id;
     if (direction === 'send') {
       if (kind === 'execute_request') {
-        this.live.set(id, this.connections);
+        // What waits for the connection goes over the next one.
+        this.live.set(id, this.connections + (kernel.connectionStatus === 'connected' ? 0 : 1));
       }
     } else if (kind === 'execute_reply') {
       this.received.add(parent);
@@ -149,6 +149,9 @@ export class Resumer {
     for (const one of told.executions) {
       known.add(one.id);
       const cell = cells.get(one.cell);
+      if (cell && cell.model.type === 'code') {
+        this.care.saved.has(cell, one);
+      }
       if (cell && cell.model.type === 'code' && one.kernel === kernel.id && this.wants(cell, one)) {
         this.resume(cell, one.id, one);
       }
@@ -164,7 +167,7 @@ export class Resumer {
     for (const cell of cells.values()) {
       const future = cell.outputArea && cell.outputArea.future;
       const id = idOf(future);
-      if (future && !future.isDisposed && !known.has(id) && !this.received.has(id) && this.live.get(id) !== this.connections) {
+      if (future && !future.isDisposed && !known.has(id) && !this.received.has(id) && !(this.live.get(id) >= this.connections)) {
         found.push({ cell, date: future.msg.header.date });
       }
     }
@@ -172,13 +175,14 @@ export class Resumer {
   }
 
   wants(cell, one) {
-    if (this.received.has(one.id) || this.live.get(one.id) === this.connections) {
+    if (this.received.has(one.id) || this.live.get(one.id) >= this.connections) {
       return false;
     }
     if (one.state === 'queued' || one.state === 'running') {
       return true;
     }
-    const mine = idOf(cell.outputArea.future) === one.id;
+    const future = cell.outputArea.future;
+    const mine = idOf(future) === one.id && !future.isDisposed;
     return mine || (!one.settled && one.count !== null && cell.model.executionCount !== one.count);
   }
 
