@@ -125,9 +125,14 @@ class Wire:
 
     def _sort(self, channel: str, parts: list[Any]) -> None:
         """Give an answer to the page that asked; nobody misses the answer to one that is gone."""
-        with contextlib.suppress(ValueError, IndexError, AttributeError):
-            at = next(place for place, part in enumerate(parts) if bytes(part) == _DELIMITER)
-            session = json.loads(bytes(parts[at + 3])).get("session", "")
-            port = self._plugged.get((channel, session))
-            if port is not None:
-                port.receive(parts)
+        port = self._plugged.get((channel, _asker(parts)))
+        if port is not None:
+            port.receive(parts)
+
+
+def _asker(parts: list[Any]) -> str:
+    """Return the session of whoever a message is for; empty where it is no message."""
+    with contextlib.suppress(ValueError, IndexError, AttributeError, StopIteration):
+        at = next(place for place, part in enumerate(parts) if bytes(part) == _DELIMITER)
+        return str(json.loads(bytes(parts[at + 3])).get("session", ""))
+    return ""
