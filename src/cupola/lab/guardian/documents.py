@@ -31,7 +31,7 @@ __all__ = ["SurvivingContents"]
 LOOK_S = 1.0
 EVERY_S = 10.0
 """While outputs flow, a file is written this often."""
-AFTER_SAVE_S = 15.0
+AFTER_SAVE_S = 5.0
 """Who saves is there, whatever its connection says."""
 AFTER_PROBLEM_S = 60.0
 ALL_S = 30.0

@@ -203,11 +203,21 @@ class Ledger:
         """Read what is new; say whether there was something."""
         before = self.changes
         self._read_requests()
+        if self._rests():
+            return self.changes != before
         for segment, line in self._journal.lines():
             self._hear(segment, line)
         self._look_after_kernel()
         self._memory.write(really=self.writes)
         return self.changes != before
+
+    def _rests(self) -> bool:
+        """Whether the kernel is no more, and nobody needs what it said: a home may have many such journals."""
+        if self.read or not all(one.settled for one in self.executions.values()):
+            return False
+        if time.monotonic() - self._looked > LOOK_S or not self._looked:
+            self._looked, self._ended = time.monotonic(), not self.folder.alive
+        return self._ended
 
     def _read_requests(self) -> None:
         for request in self._requests.new():
@@ -229,7 +239,7 @@ class Ledger:
     def _ask_for(self, request: Record) -> None:
         one = self.executions.get(request["id"])
         if one is None:
-            one = Execution(request["id"], recall=lambda one: self._memory.recall(one, self.read))
+            one = Execution(request["id"], recall=lambda one: self._memory.recall(one, self.read or None))
             one.kept = self._memory.new(one)
         elif one.asked == request["t"]:
             return  # our own, read again

@@ -52,7 +52,7 @@ class Memory:
         """Return an execution's outputs, of which there are none yet."""
         return Fold(pointer=self._pointer(one))
 
-    def recall(self, one: Execution, until: int) -> Fold:
+    def recall(self, one: Execution, until: int | None) -> Fold:
         """Read the outputs of an execution from the journal.
 
         Parameters
@@ -60,18 +60,18 @@ class Memory:
         one
             The execution.
         until
-            The number of the last record that counts: those that follow will be told.
+            The number of the last record that counts: those that follow will be told. Nothing for all.
         """
         fold = self.new(one)
         name, runs = one.id.encode(), False
-        for segment in sorted(one.segments):
+        for segment in sorted(one.segments) or self._journal.numbers:
             for line in self._journal.read(segment):
                 # Other executions may change what this one shows.
                 if name not in line and b"display_data" not in line and b'"gap"' not in line:
                     continue
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                     record = json.loads(line)
-                    if record.get("n", 0) > until:
+                    if until is not None and record.get("n", 0) > until:
                         return fold
                     runs = self._feed(fold, one, record, runs=runs)
                     fold.spilled()

@@ -76,6 +76,7 @@ class Segments:
     @property
     def numbers(self) -> list[int]:
         """The numbers of the files that there are."""
+        self._list()
         return list(self._numbers)
 
     def path(self, number: int) -> Path:

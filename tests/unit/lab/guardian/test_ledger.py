@@ -326,6 +326,19 @@ def test_a_hole_in_the_journal_is_told_in_the_cell(kernel, ledger):
     assert "12 messages" in text(ledger.executions["x1"])
 
 
+def test_a_journal_of_a_dead_kernel_that_nobody_needs_is_not_read(kernel, ledger, monkeypatch):
+    ledger.note(asked("x1"))
+    kernel.run("x1", "a")
+    ledger.poll()
+    kernel.die()
+    assert again(kernel).read  # somebody needs it
+    ledger.settle(ledger.executions["x1"], "saved")
+    monkeypatch.setattr(Ledger, "_hear", lambda *_: pytest.fail("it was read"))
+    told = again(kernel)
+    assert (told.all_settled, told.executions["x1"].state, told.comms()) == (True, State.DONE, {})
+    assert text(told.executions["x1"]) == "a"
+
+
 @pytest.mark.system
 def test_a_full_disk_tears_nothing(tmp_path):
     needs("mkfs.ext4", "mount")
