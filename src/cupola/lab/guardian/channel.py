@@ -11,12 +11,12 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 from traitlets import Any as AnyTrait
-from traitlets import Dict, Set, Unicode
+from traitlets import Bytes, Dict, Int, Set, Unicode
 from typing_extensions import override
 
 from cupola.lab.guardian.away import attendance
 from cupola.lab.guardian.ledger import Execution
-from cupola.lab.guardian.replay import TOLD, Replay
+from cupola.lab.guardian.replay import MOST_TEXT, TOLD, Replay
 from cupola.lab.guardian.voice import Voice
 from cupola.lab.guardian.wire import Port
 
@@ -45,6 +45,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     """The executions whose questions this page was asked, by the id of the question."""
     controls = Set()
     """The comms by which this page asked for all widgets while the kernel was busy: we answer them."""
+    _flowing = Bytes(b"")
+    _volume = Int(0)
     joined = AnyTrait(None)
     """The ledger whose questions this page hears."""
     watching = Unicode("")
@@ -206,13 +208,13 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
 
     # -- from the journal -------------------------------------------------------------------------------------
 
-    def _resume(self, known: Execution, header: dict[str, Any]) -> None:
+    def _resume(self, known: Execution, header: dict[str, Any], *, flood: bool = False) -> None:
         """Tell the page what an execution has put out so far, and go on with what follows."""
         self._stop(known.id)
         replay = Replay(known, header, self._say, IOLoop.current().call_later)
         # Before it starts: it may be over at once.
         self.replays[known.id] = replay
-        replay.start()
+        replay.start(flood=flood)
         self.multi_kernel_manager.look_often()
 
     def _stop(self, name: str) -> None:
@@ -302,16 +304,27 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
 
     @override
     def _limit_rate(self, channel: str, msg: dict[str, Any], msg_list: list[Any]) -> bool:
-        """Go over to the journal, which loses nothing, where there is more than a page can take."""
+        """Go over to the journal, which loses nothing, where there is more than a page can bear."""
         dropped = bool(super()._limit_rate(channel, msg, msg_list))  # type: ignore[no-untyped-call]
-        if dropped:
+        if dropped or (
+            channel == "iopub" and msg["header"]["msg_type"] == "stream" and self._is_much(msg_list)
+        ):
             parent: dict[str, Any] = (
                 self.get_part("parent_header", msg["parent_header"], msg_list) or {}  # type: ignore[no-untyped-call]
             )
             known = self._execution_of(parent)
             if known is not None and known.id not in self.replays:
-                self._resume(known, parent)
+                self._resume(known, parent, flood=True)
+                return True
         return dropped
+
+    def _is_much(self, parts: list[Any]) -> bool:
+        """Whether an execution has put out more text than a page should have."""
+        parent = bytes(parts[1])
+        if parent != self._flowing:
+            self._flowing, self._volume = parent, 0
+        self._volume += len(parts[3])
+        return self._volume > MOST_TEXT
 
     @override
     def write_stderr(self, error_message: str, parent_header: Any) -> None:

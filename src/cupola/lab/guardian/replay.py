@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cupola.lab.guardian.ledger import Execution, Record
 
-__all__ = ["TOLD", "Replay"]
+__all__ = ["MOST_TEXT", "TOLD", "Replay"]
 
 TOLD = frozenset(
     [
@@ -29,8 +29,9 @@ TOLD = frozenset(
 """What a page gets from the journal. Widgets' messages come by the ordinary way: the page keeps their state."""
 BETWEEN_S = 0.1
 """Text of the same stream that comes within this time is told as one message."""
-MOST_TEXT = 4 << 20
-"""Characters of streams that follow one by one; of what is longer the page gets what is kept of it, at the end."""
+MOST_TEXT = 1 << 18
+"""Characters of streams that follow one by one; of what is longer the page gets what is kept of it, now and then."""
+REFRESH_S = 3.0
 AGAIN = {"cupola": "again"}
 """Metadata of messages that a page may have had before: they are meant for the cell, whoever listens in."""
 
@@ -68,8 +69,16 @@ class Replay:
         self._text = 0
         self.over = False
 
-    def start(self) -> None:
-        """Tell what there is, and follow."""
+    def start(self, *, flood: bool = False) -> None:
+        """Tell what there is, and follow.
+
+        Parameters
+        ----------
+        flood
+            The page had more of it already than it can bear.
+        """
+        if flood:
+            self._text = MOST_TEXT + 1
         known = self.known
         if known.state is not State.QUEUED:
             self.say("status", {"execution_state": "busy"})
@@ -123,21 +132,29 @@ class Replay:
         if self._waiting and not self.over:
             self._pausing = True
             self.flush()
-            self._later(BETWEEN_S, self._go_on)
+            if self._is_flood:
+                self._tell_outputs()
+            self._later(REFRESH_S if self._is_flood else BETWEEN_S, self._go_on)
+
+    @property
+    def _is_flood(self) -> bool:
+        return self._text > MOST_TEXT
 
     def flush(self) -> None:
         """Tell what was heard."""
         waiting, self._waiting = self._waiting, []
+        if self._is_flood:
+            waiting = [one for one in waiting if one["type"] == "status"]
         for kind, content, metadata in _joined(waiting):
             if kind == "stream":
                 self._text += len(content["text"])
-                if self._text > MOST_TEXT:
+                if self._is_flood:
                     continue
             if kind != "status" or content["execution_state"] != "idle":
                 self.say(kind, content, metadata=metadata)
 
     def _finish(self) -> None:
-        if self._text > MOST_TEXT:
+        if self._is_flood:
             self._tell_outputs()
         self.stop()
         self.say("execute_reply", self.reply or self._made_up_reply(), channel="shell")
