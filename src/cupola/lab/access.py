@@ -34,7 +34,7 @@ _LAB = r"lab(/(tree(/.*)?|workspaces/.*|doc(/.*)?|extensions/.*|metadata/.*))?"
 _LAB_API = r"lab/api/(settings|themes|translations|workspaces|listings)(/.*)?"
 _SERVER_API = r"api(/(me|status|contents(/.*)?|kernelspecs|kernels(/[0-9a-f-]{36})?|sessions(/[0-9a-f-]{36})?|config/.*|events/subscribe))?"
 _VIEWED = re.compile(
-    rf"|{_LAB}|{_LAB_API}|{_SERVER_API}|static/.*|kernelspecs/.*|custom/.*|files/.*|favicon\.ico|oauth_callback|logout"
+    rf"|{_LAB}|{_LAB_API}|{_SERVER_API}|cupola/api/guardian|static/.*|kernelspecs/.*|custom/.*|files/.*|favicon\.ico|oauth_callback|logout"
 )
 _READING = {"GET", "HEAD", "OPTIONS"}
 

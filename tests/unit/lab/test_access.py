@@ -31,6 +31,7 @@ SEEN = [
     "api/kernelspecs",
     "api/events/subscribe",
     "files/picture.png",
+    "cupola/api/guardian",
     "oauth_callback",
 ]
 HIDDEN = [
@@ -49,6 +50,9 @@ HIDDEN = [
     "desktop/",
     "cupola/tiles/0/WebMercatorQuad/0/0/0.png",
     "cupola/api/jobs/a/cancel",
+    "cupola/api/guardian/seen",
+    "cupola/api/guardian/snapshot",
+    "cupola/api/guardian/stop",
     "lsp/ws/python",
     "lab\n",
     "labx",

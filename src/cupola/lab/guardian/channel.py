@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
@@ -42,7 +43,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     replays = Dict()
     """What comes from the journal, by execution."""
     questions = Dict()
-    """The executions whose questions this page was asked, by the id of the question."""
+    """Which executions asked this page and when, by the id of the question."""
     controls = Set()
     """The comms by which this page asked for all widgets while the kernel was busy: we answer them."""
     _flowing = Bytes(b"")
@@ -233,7 +234,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     ) -> None:
         message = self.session.msg(kind, content, parent={"header": parent}, metadata=metadata)
         if kind == "input_request":
-            self.questions[message["header"]["msg_id"]] = parent.get("msg_id", "")
+            self.questions[message["header"]["msg_id"]] = (parent.get("msg_id", ""), time.time())
         self._send(message, channel)
 
     def _send(self, message: dict[str, Any], channel: str, buffers: list[bytes] | None = None) -> None:
@@ -255,7 +256,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         name, session = record.get("id", ""), record.get("session", "")
         replay = self.replays.get(name)
         if record["type"] == ANSWERED:
-            if name in self.questions.values() and record["by"] is not self:
+            if any(asked == name for asked, _ in self.questions.values()) and record["by"] is not self:
                 self._say(ANSWERED, {}, {"msg_id": name, "session": session})
         elif replay is not None:
             replay.flush()
@@ -270,11 +271,11 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             return False
         ledger = self.ledger
         ledger.poll()
-        name = self.questions.pop(json.loads(bytes(parts[1])).get("msg_id", ""), "")
+        name, said = self.questions.pop(json.loads(bytes(parts[1])).get("msg_id", ""), ("", time.time()))
         known = ledger.executions.get(name) or (None if name else ledger.running)
         if known is None:  # of a console
             return False
-        if known.question is None:
+        if known.question is None or known.answered >= said:
             return True
         ledger.note_answer(known)
         for asker in tuple(ledger.askers):
