@@ -107,6 +107,7 @@ class GuardedProvisioner(LocalProvisioner):
             if self.parent.connection_file != plain:
                 self.parent.cleanup_connection_file()
                 self.parent.connection_file = plain
+                self._unlink()
             return await super().pre_launch(**kwargs)
 
     async def _pre_launch_guarded(self, env: dict[str, str], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +130,36 @@ class GuardedProvisioner(LocalProvisioner):
         # Without this the kernel would end with the server that asked for it.
         given["independent"] = True
         write(folder.path / "launch.json", self._launch_note(given))
+        self._link()
         return given
+
+    @override
+    async def post_launch(self, **kwargs: Any) -> None:
+        await super().post_launch(**kwargs)
+        # Who knows the kernel's id can rely on it that the next server finds the kernel.
+        if self.guarded:
+            await self._kernel()
+
+    def _link(self) -> None:
+        """Let programs find the connection file where Jupyter puts it, such as ``jupyter console --existing``."""
+        self._unlink()
+        with contextlib.suppress(OSError, AttributeError):
+            self._usual.symlink_to(self.folder.connection)
+
+    def _unlink(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            if self._usual.is_symlink():
+                self._usual.unlink()
+
+    @property
+    def _usual(self) -> Path:
+        return Path(self.parent.parent.connection_dir) / f"kernel-{self.kernel_id}.json"
+
+    @override
+    async def cleanup(self, restart: bool = False) -> None:
+        if self.guarded and not restart:
+            self._unlink()
+        await super().cleanup(restart=restart)
 
     def _launch_note(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return what the server that comes after this one needs to start the kernel again, or to find it."""
