@@ -4,6 +4,7 @@
 import { cellsById, make, showCell } from './tools.js';
 
 const MOST_LINKS = 12;
+const MOST_HEIGHT = 160;
 /** Whoever has the page open misses nothing in such a time. */
 const SHORT_S = 120;
 const CUT = 'cupola-cut';
@@ -16,9 +17,22 @@ class Bar {
     this.node = make('div', { className: 'cupola-bar cupola-bar-' + kind });
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', label);
+    this.inner = make('div', { className: 'cupola-bar-inner' });
+    this.node.append(this.inner);
     this.widget = new Widget({ node: this.node });
     panel.contentHeader.addWidget(this.widget);
     this.shown = '';
+    // Lumino asks for the least height of a line, not for that of its text.
+    this.observer = new ResizeObserver(() => this.fit());
+    this.observer.observe(this.inner);
+  }
+
+  fit() {
+    const height = Math.min(this.inner.offsetHeight + 1, MOST_HEIGHT) + 'px';
+    if (this.inner.offsetWidth > 0 && this.node.style.minHeight !== height) {
+      this.node.style.minHeight = height;
+      this.widget.parent && this.widget.parent.fit();
+    }
   }
 
   /** Fill it, unless it shows the same already. */
@@ -28,10 +42,11 @@ class Bar {
       return;
     }
     this.shown = shown;
-    this.node.replaceChildren(...parts);
+    this.inner.replaceChildren(...parts);
   }
 
   close() {
+    this.observer.disconnect();
     this.widget.dispose();
   }
 }
