@@ -18,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from traitlets.config import Configurable
 
 from cupola.lab.guardian import documents
-from cupola.lab.guardian import ledger as ledgers
 from cupola.lab.guardian.documents import SurvivingContents
 from cupola.lab.guardian.ledger import Ledger
 from cupola.lab.guardian.widgets import STATE, VIEW
@@ -31,8 +30,11 @@ class Home:
 
     def __init__(self, place):
         self.place = Path(place)
-        os.environ["CUPOLA_RUNTIME"] = str(self.place / ".cupola")
-        os.environ["CUPOLA_SESSION"] = ""
+        self.environment = pytest.MonkeyPatch()
+        self.environment.setenv("CUPOLA_RUNTIME", str(self.place / ".cupola"))
+        self.environment.setenv("CUPOLA_SESSION", "")
+        # Signatures of its own.
+        self.environment.setenv("JUPYTER_DATA_DIR", str(self.place / ".jupyter"))
         self.kernel = Said(self.place / ".cupola" / "kernels" / "k1")
         self.connections = {}
         self.ledger = None
@@ -49,8 +51,12 @@ class Home:
             ledgers=lambda: [self.ledger], _kernel_connections=self.connections
         )
         self.contents = SurvivingContents(parent=server, root_dir=str(self.place))
-        # Nobody else's signatures.
-        self.contents.notary.db_file = str(self.place / ".signatures.db")
+
+    def close(self):
+        """Leave nothing behind."""
+        self.ledger.close()
+        self.kernel.die()
+        self.environment.undo()
 
     def write(self, *cells, path="a.ipynb", minor=5):
         """Write a notebook as any program does."""
@@ -88,12 +94,10 @@ def text(found):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUPOLA_RUNTIME", "")
-    monkeypatch.setenv("CUPOLA_SESSION", "")
     monkeypatch.setattr(documents, "AFTER_SAVE_S", -1)
     home = Home(tmp_path)
     yield home
-    home.ledger.close()
+    home.close()
 
 
 def run(home, name="x1", *texts, cell="c1", path="a.ipynb", **fields):
@@ -370,10 +374,8 @@ def test_widgets_of_a_kernel_that_is_gone_have_their_last_state(home):
 
 
 @pytest.mark.system
-def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     needs("mkfs.ext4", "mount")
-    monkeypatch.setenv("CUPOLA_RUNTIME", "")
-    monkeypatch.setenv("CUPOLA_SESSION", "")
     with disk(tmp_path, "ext4", 8) as place:
         home = Home(place)
         home.write(cell())
@@ -387,8 +389,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
         home.contents._written.clear()
         assert home.keep()
         assert len(text(home.file().cells[0])) == 50_000
-        home.ledger.close()
-        home.kernel.die()
+        home.close()
 
 
 # -- whatever happens, in whatever order ------------------------------------------------------------------------
@@ -399,7 +400,8 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        documents.AFTER_SAVE_S, ledgers.CUT_AFTER_S = -1, -1
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(documents, "AFTER_SAVE_S", -1)
         self.folder = tempfile.mkdtemp()
         self.home = Home(self.folder)
         self.home.write(*(cell(f"c{number}", f"source {number}") for number in range(3)))
@@ -410,8 +412,8 @@ class Life(RuleBasedStateMachine):
         self.number = 0
 
     def teardown(self):
-        self.home.ledger.close()
-        self.home.kernel.die()
+        self.home.close()
+        self.patches.undo()
         shutil.rmtree(self.folder)
 
     def cells(self):
