@@ -14,6 +14,39 @@ const BETWEEN_MS = 6000;
 const ASLEEP_MS = 30000;
 const SHOWN_MS = 4000;
 
+const GATEWAYS = [424, 502, 503, 504];
+
+/** Whether somebody else than the session's server answered: a proxy, or the hub, that does not find it just now. */
+function isFromGateway(answer) {
+  const kind = answer.headers.get('Content-Type') || '';
+  return GATEWAYS.includes(answer.status) || (answer.status === 404 && !kind.includes('json'));
+}
+
+/** Have JupyterLab take such answers for a lost network: else it takes kernels for dead, which go on. */
+export function mindGateways(settings) {
+  const before = settings.fetch;
+  const api = new URL(settings.baseUrl + 'api/', location.href).href;
+  settings.fetch = async (request, ...more) => {
+    const answer = await before.call(null, request, ...more);
+    const address = new URL(typeof request === 'string' ? request : request.url || String(request), location.href).href;
+    if (address.startsWith(api) && isFromGateway(answer)) {
+      throw new TypeError('The session does not answer: HTTP ' + answer.status);
+    }
+    return answer;
+  };
+}
+
+/** Close what JupyterLab asks about saves that fell into the time without a connection: it saves again by itself. */
+function closeSaveErrors() {
+  for (const dialog of document.querySelectorAll('.jp-Dialog')) {
+    const head = dialog.querySelector('.jp-Dialog-header');
+    const button = dialog.querySelector('.jp-Dialog-footer button');
+    if (head && button && head.textContent.startsWith('File Save Error') && /fetch|network|answer/i.test(dialog.textContent)) {
+      button.click();
+    }
+  }
+}
+
 export class Connection {
   constructor(lab, info, tracker) {
     this.lab = lab;
@@ -27,6 +60,7 @@ export class Connection {
     this.ended = false;
     this.asking = false;
     this.ticked = Date.now();
+    mindGateways(lab.app.serviceManager.serverSettings);
     /** When kernels were last seen connected, and last connected anew by us. */
     this.connected = new WeakMap();
     this.revived = new WeakMap();
@@ -187,6 +221,9 @@ export class Connection {
       this.info.isConnected = true;
     }
     this.close();
+    if (lost) {
+      closeSaveErrors();
+    }
     if (shown) {
       this.notification.success('Reconnected.', { autoClose: SHOWN_MS });
     }
