@@ -60,6 +60,8 @@ class SurvivingKernel(ServerKernelManager):
     @override
     async def _async_restart_kernel(self, now: bool = False, newports: bool = False, **kw: Any) -> None:
         before = self._make_url("iopub")
+        # Ports where it was heard once are good: what pages send meanwhile waits for the new kernel there.
+        newports = newports and not (KernelFolder.of(str(self.kernel_id)).path / "info.json").exists()
         await super()._async_restart_kernel(now=now, newports=newports, **kw)
         if self._make_url("iopub") != before:
             self.parent.rewire(self.kernel_id, before)
