@@ -2,6 +2,8 @@
  * The connection to the session: lost quietly, taken up again by itself. Kernels go on meanwhile, so there is nothing to
  * decide and no dialog; only a session that has ended needs somebody.
  */
+import { make } from './tools.js';
+
 const BLIP_MS = 2500;
 const FIRST_MS = 1500;
 const LONGEST_MS = 5000;
@@ -56,7 +58,7 @@ export class Connection {
     this.refusedSince = 0;
     this.timer = 0;
     this.wait = FIRST_MS;
-    this.notice = '';
+    this.notice = null;
     this.ended = false;
     this.asking = false;
     this.ticked = Date.now();
@@ -71,8 +73,16 @@ export class Connection {
     setInterval(() => this.tick(), TICK_MS);
   }
 
-  get notification() {
-    return this.lab.modules.apputils.Notification;
+  /** Say it with an element of our own: those of JupyterLab are loaded when the first one is shown, which is too late. */
+  say(text, address) {
+    this.close();
+    this.notice = make('div', { className: 'cupola-connection' }, make('span', { textContent: text }));
+    this.notice.setAttribute('role', 'status');
+    if (address) {
+      const link = make('a', { href: address, target: '_blank', rel: 'noopener', textContent: 'Show the sessions' });
+      this.notice.append(link);
+    }
+    document.body.append(this.notice);
   }
 
   /** The kernel connections of this page. */
@@ -107,9 +117,7 @@ export class Connection {
     if (!this.since || this.notice) {
       return;
     }
-    this.notice = this.notification.emit('The connection is lost; your kernels go on. Trying again ...', 'in-progress', {
-      autoClose: false
-    });
+    this.say('The connection is lost; your kernels go on. Trying again ...');
   }
 
   later(ms) {
@@ -197,22 +205,19 @@ export class Connection {
     const message =
       'This session has ended, or you are signed out. What you typed here is kept in this browser: ' +
       'it is offered when the notebook is opened again.';
-    const address = this.lab.sessions;
-    const actions = address ? [{ label: 'Show the sessions', callback: () => void window.open(address, '_blank', 'noopener') }] : [];
-    this.close();
-    this.notice = this.notification.emit(message, 'error', { autoClose: false, actions });
+    this.say(message, this.lab.sessions);
   }
 
   close() {
     if (this.notice) {
-      this.notification.dismiss(this.notice);
-      this.notice = '';
+      this.notice.remove();
+      this.notice = null;
     }
   }
 
   back() {
     const lost = this.since > 0;
-    const shown = this.notice !== '';
+    const shown = this.notice !== null;
     const long = lost && Date.now() - this.since > BLIP_MS;
     clearTimeout(this.timer);
     this.since = this.refusedSince = 0;
@@ -225,7 +230,9 @@ export class Connection {
       closeSaveErrors();
     }
     if (shown) {
-      this.notification.success('Reconnected.', { autoClose: SHOWN_MS });
+      this.say('Reconnected.');
+      const { notice } = this;
+      setTimeout(() => this.notice === notice && this.close(), SHOWN_MS);
     }
     const cut = new Set(this.cut());
     for (const kernel of this.kernels()) {
