@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from traitlets.config import Configurable
 
-from cupola.lab.guardian.documents import SurvivingContents
-from cupola.lab.guardian.ledger import Ledger
+from cupola.lab.guardian.documents.contents import SurvivingContents
+from cupola.lab.guardian.journal.ledger import Ledger
 from support.journals import Said
 
 __all__ = ["Home", "cell", "text"]

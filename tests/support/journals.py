@@ -5,9 +5,9 @@ import json
 import os
 import time
 
-from cupola.lab.guardian.execution import Execution
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.watch_journal import Journal
+from cupola.lab.guardian.journal.execution import Execution
+from cupola.lab.guardian.kernels.watch_journal import Journal
 
 __all__ = ["Said"]
 

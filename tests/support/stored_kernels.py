@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client import KernelManager
 
-from cupola.lab.guardian.snapshots import kernel_arguments
+from cupola.lab.guardian.variables.snapshots import kernel_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path

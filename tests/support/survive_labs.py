@@ -30,7 +30,9 @@ QUIET = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 def guardians(mark: str, name: str = MARK) -> list[psutil.Process]:
     """Return the guardians among the processes that carry a mark."""
     return [
-        one for one in marked(name, mark) if any(word.endswith("guardian/watch.py") for word in _command(one))
+        one
+        for one in marked(name, mark)
+        if any(word.endswith("guardian/kernels/watch.py") for word in _command(one))
     ]
 
 

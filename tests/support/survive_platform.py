@@ -187,4 +187,4 @@ class ContainerLab(SessionLab):
         self.container.kill()
 
     def guardians(self) -> list[psutil.Process]:
-        return [one for one in self.processes() if "guardian/watch.py" in " ".join(one.cmdline())]
+        return [one for one in self.processes() if "guardian/kernels/watch.py" in " ".join(one.cmdline())]

@@ -19,8 +19,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from cupola.lab.guardian import held, settings
-from cupola.lab.guardian.terminals import terminal_settings
+from cupola.lab.guardian import settings
+from cupola.lab.guardian.terminals import held
+from cupola.lab.guardian.terminals.manager import terminal_settings
 from support.ports import free_port
 
 if TYPE_CHECKING:

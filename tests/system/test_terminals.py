@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cupola.lab.guardian import held, holder
+from cupola.lab.guardian.terminals import held, holder
 from support.terminals import Server, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

@@ -21,8 +21,8 @@ PARTS = (
     "cupola.lab.notices",
     "cupola.lab.notebooks.handlers",
     "cupola.lab.dashboards",
-    "cupola.lab.guardian.handlers",
-    "cupola.lab.guardian.stop",
+    "cupola.lab.guardian.pages.handlers",
+    "cupola.lab.guardian.stops.stop",
 )
 """Modules with a function ``handlers(base_url)`` that returns addresses and handlers; ``start(server)``, if there is one,
 begins what goes on by itself."""

@@ -16,7 +16,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from cupola.lab.guardian.folder import KernelFolder, living
-from cupola.lab.guardian.snapshots import answer, ask
+from cupola.lab.guardian.variables.snapshots import answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

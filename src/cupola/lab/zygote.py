@@ -61,10 +61,10 @@ PRELOAD = (
     "cupola.lab.tiles.handlers",
     "cupola.lab.jobs.relay",
     "cupola.lab.guardian.settings",
-    "cupola.lab.guardian.kernels",
-    "cupola.lab.guardian.channel",
-    "cupola.lab.guardian.documents",
-    "cupola.lab.guardian.handlers",
+    "cupola.lab.guardian.kernels.manager",
+    "cupola.lab.guardian.pages.channel",
+    "cupola.lab.guardian.documents.contents",
+    "cupola.lab.guardian.pages.handlers",
 )
 """What a session's server imports. Not ``jupyterhub.singleuser.app``: it changes the server's handlers as it is loaded."""
 LONGEST_REQUEST = 2**20

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cupola.lab.guardian.folder import hold_session, sessions_database
-from cupola.lab.guardian.sessions import is_usable
-from cupola.lab.guardian.terminals import terminal_settings
+from cupola.lab.guardian.kernels.sessions import is_usable
+from cupola.lab.guardian.terminals.manager import terminal_settings
 
 __all__ = ["server_settings"]
 
@@ -13,11 +13,11 @@ def server_settings() -> list[str]:
     """Return the settings, as the command line takes them."""
     held = hold_session()
     settings = [
-        "--ServerApp.kernel_manager_class=cupola.lab.guardian.kernels.AdoptingKernelManager",
+        "--ServerApp.kernel_manager_class=cupola.lab.guardian.kernels.manager.AdoptingKernelManager",
         f"--AdoptingKernelManager.adopts={held}",
-        "--ServerApp.session_manager_class=cupola.lab.guardian.sessions.SurvivingSessions",
-        "--ServerApp.kernel_websocket_connection_class=cupola.lab.guardian.channel.SurvivingConnection",
-        "--ServerApp.contents_manager_class=cupola.lab.guardian.documents.SurvivingContents",
+        "--ServerApp.session_manager_class=cupola.lab.guardian.kernels.sessions.SurvivingSessions",
+        "--ServerApp.kernel_websocket_connection_class=cupola.lab.guardian.pages.channel.SurvivingConnection",
+        "--ServerApp.contents_manager_class=cupola.lab.guardian.documents.contents.SurvivingContents",
         # What a page missed it asks for.
         "--MappingKernelManager.buffer_offline_messages=False",
         *terminal_settings(),

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from cupola.lab.guardian.away import ABSENT_S, BEAT_S, Attendance, duration, tell
-from cupola.lab.guardian.execution import Execution, State
-from cupola.lab.guardian.ledger import Ledger
-from cupola.lab.guardian.loss import find_loss
+from cupola.lab.guardian.journal.execution import Execution, State
+from cupola.lab.guardian.journal.ledger import Ledger
+from cupola.lab.guardian.pages.away import ABSENT_S, BEAT_S, Attendance, duration, tell
+from cupola.lab.guardian.pages.loss import find_loss
 from support.journals import Said, asked
 
 

@@ -9,9 +9,9 @@ import shutil
 import nbformat
 import pytest
 
-from cupola.lab.guardian import documents
-from cupola.lab.guardian.ledger import Ledger
-from cupola.lab.guardian.widgets import STATE, VIEW
+from cupola.lab.guardian.documents import contents as documents
+from cupola.lab.guardian.journal.ledger import Ledger
+from cupola.lab.guardian.journal.widgets import STATE, VIEW
 from support.disks import disk, fill, needs
 from support.homes import Home, cell, text
 from support.journals import Said, asked

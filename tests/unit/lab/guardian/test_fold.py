@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.lab.guardian.fold import Fold, Limits, overwrite, same_outputs
+from cupola.lab.guardian.journal.fold import Fold, Limits, overwrite, same_outputs
 
 
 def stream(text, name="stdout"):

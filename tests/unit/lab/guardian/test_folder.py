@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from cupola.lab.guardian.folder import KernelFolder, hold_session, kernel_folders, living, sessions_database
-from cupola.lab.guardian.sessions import is_usable
+from cupola.lab.guardian.kernels.sessions import is_usable
 
 
 @pytest.fixture(autouse=True)

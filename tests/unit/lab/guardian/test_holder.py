@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cupola.lab.guardian import held, holder, terminals
-from cupola.lab.guardian.holder import RESET, Scrollback
+from cupola.lab.guardian.terminals import held, holder
+from cupola.lab.guardian.terminals import manager as terminals
+from cupola.lab.guardian.terminals.holder import RESET, Scrollback
 
 
 def said(*parts, most=64):

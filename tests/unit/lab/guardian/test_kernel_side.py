@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cupola.lab.guardian.snapshots import kernel_arguments
+from cupola.lab.guardian.variables.snapshots import kernel_arguments
 from support.disks import disk, needs
 from support.stored_kernels import StoredKernel, kept, left, until
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cupola.lab.guardian import ledger as ledgers
-from cupola.lab.guardian.ledger import Ledger, State
+from cupola.lab.guardian.journal import ledger as ledgers
+from cupola.lab.guardian.journal.ledger import Ledger, State
 from support.disks import disk, fill, needs
 from support.journals import Said, asked
 
@@ -359,7 +359,7 @@ def test_a_full_disk_tears_nothing(tmp_path):
 
 
 def test_what_is_not_looked_at_can_go_from_memory(kernel, ledger, monkeypatch):
-    monkeypatch.setattr("cupola.lab.guardian.memory.MOST", 1000)
+    monkeypatch.setattr("cupola.lab.guardian.journal.memory.MOST", 1000)
     for number in range(9):
         ledger.note(asked(f"x{number}", cell=f"c{number}"))
         kernel.run(f"x{number}", f"{number}" * 500)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from cupola.lab.guardian import documents
+from cupola.lab.guardian.documents import contents as documents
 from support.homes import Home, cell, text
 from support.journals import asked
 

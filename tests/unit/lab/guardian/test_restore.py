@@ -9,7 +9,7 @@ import os
 import pytest
 
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.restore import claim, newest_for, tidy
+from cupola.lab.guardian.variables.restore import claim, newest_for, tidy
 
 NOTEBOOK = "work/one.ipynb"
 

@@ -9,9 +9,9 @@ from datetime import datetime
 import pytest
 
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.kernel_pickle import OtherPythonError, constructor
-from cupola.lab.guardian.kernel_worker import size
-from cupola.lab.guardian.snapshots import Restored, Snapshot, answer, ask, clock
+from cupola.lab.guardian.variables.kernel_pickle import OtherPythonError, constructor
+from cupola.lab.guardian.variables.kernel_worker import size
+from cupola.lab.guardian.variables.snapshots import Restored, Snapshot, answer, ask, clock
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from cupola.lab.guardian import telling, wishes
-from cupola.lab.guardian.activity import Looker, Processors, runs_below
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.telling import Teller
+from cupola.lab.guardian.stops import telling
+from cupola.lab.guardian.stops.activity import Looker, Processors, runs_below
+from cupola.lab.guardian.stops.telling import Teller
+from cupola.lab.guardian.variables import wishes
 from cupola.models.activity import Activity
 from support.stop_portal import StopPortal
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.watch_journal import MOST_WAITING, SEGMENT, TAIL, Journal
+from cupola.lab.guardian.kernels.watch_journal import MOST_WAITING, SEGMENT, TAIL, Journal
 from support.disks import command, needs
 from support.ports import free_port
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cupola.lab.guardian import widgets as kept
-from cupola.lab.guardian.widgets import VIEW, Widgets, needed
+from cupola.lab.guardian.journal import widgets as kept
+from cupola.lab.guardian.journal.widgets import VIEW, Widgets, needed
 
 
 @pytest.fixture

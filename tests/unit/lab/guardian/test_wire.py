@@ -7,7 +7,7 @@ import zmq
 import zmq.asyncio
 from jupyter_client.ioloop import AsyncIOLoopKernelManager
 
-from cupola.lab.guardian.wire import Port, Wire
+from cupola.lab.guardian.kernels.wire import Port, Wire
 
 
 class Kernel:

@@ -1,5 +1,5 @@
 /*
- * The front end of cupola.lab.guardian.stop: a strip above all else that warns before a planned stop, with the time left
+ * The front end of cupola.lab.guardian.stops.stop: a strip above all else that warns before a planned stop, with the time left
  * and what can be done about it, and "Hibernate this session" in the File menu and the command palette.
  *
  * It also tells the session when somebody last used this page, and saves what is open when the session is to be stopped.

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
-from cupola.lab.guardian import wishes
-from cupola.lab.guardian.activity import MARK, Looker
+from cupola.lab.guardian.stops.activity import MARK, Looker
+from cupola.lab.guardian.variables import wishes
 from cupola.models.activity import Activity, PlannedStop, SnapshotTold
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.fold import Fold
+from cupola.lab.guardian.journal.fold import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.tail import Tail
+from cupola.lab.guardian.journal.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,15 +8,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.fold import Fold
-from cupola.lab.guardian.texts import FullText, pointer, text_file
+from cupola.lab.guardian.journal.fold import Fold
+from cupola.lab.guardian.journal.texts import FullText, pointer, text_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cupola.lab.guardian.execution import Execution, Record
     from cupola.lab.guardian.folder import KernelFolder
-    from cupola.lab.guardian.tail import Segments
+    from cupola.lab.guardian.journal.execution import Execution, Record
+    from cupola.lab.guardian.journal.tail import Segments
 
 __all__ = ["Memory", "said_of_gap"]
 

@@ -1,7 +1,7 @@
 """The process that holds one terminal: ``python -S -I holder.py FOLDER NAME PROGRAM [ARGUMENT ...]``.
 
 It is detached, so a shell and what runs in it go on when the Jupyter server ends; the next server finds it by what lies
-in FOLDER (`cupola.lab.guardian.held`):
+in FOLDER (`cupola.lab.guardian.terminals.held`):
 
 * ``lock`` is locked as long as this lives, so nobody believes a process number,
 * ``holder.json`` says who it is and at which Unix socket it answers (in a folder of its own below /tmp: a home may lie on

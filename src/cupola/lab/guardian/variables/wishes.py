@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cupola.lab.guardian import folder, snapshots
+from cupola.lab.guardian import folder
+from cupola.lab.guardian.variables import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

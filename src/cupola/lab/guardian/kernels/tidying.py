@@ -7,8 +7,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian import restore
 from cupola.lab.guardian.folder import kernel_folders
+from cupola.lab.guardian.variables import restore
 
 if TYPE_CHECKING:
     from collections.abc import Container

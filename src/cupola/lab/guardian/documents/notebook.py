@@ -6,8 +6,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.execution import DELETED, Execution
-from cupola.lab.guardian.fold import same_outputs
+from cupola.lab.guardian.journal.execution import DELETED, Execution
+from cupola.lab.guardian.journal.fold import same_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cupola.lab.guardian.folder import KernelFolder, kernel_folders
-from cupola.lab.guardian.snapshots import Restored, Snapshot
+from cupola.lab.guardian.variables.snapshots import Restored, Snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

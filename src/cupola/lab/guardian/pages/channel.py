@@ -15,14 +15,14 @@ from traitlets import Any as AnyTrait
 from traitlets import Bytes, Dict, Int, Set, Unicode
 from typing_extensions import override
 
-from cupola.lab.guardian.away import attendance
-from cupola.lab.guardian.ledger import Execution
-from cupola.lab.guardian.replay import MOST_TEXT, TOLD, Replay
-from cupola.lab.guardian.voice import Voice
-from cupola.lab.guardian.wire import Port
+from cupola.lab.guardian.journal.ledger import Execution
+from cupola.lab.guardian.kernels.voice import Voice
+from cupola.lab.guardian.kernels.wire import Port
+from cupola.lab.guardian.pages.away import attendance
+from cupola.lab.guardian.pages.replay import MOST_TEXT, TOLD, Replay
 
 if TYPE_CHECKING:
-    from cupola.lab.guardian.ledger import Ledger, Record
+    from cupola.lab.guardian.journal.ledger import Ledger, Record
 
 __all__ = ["SurvivingConnection"]
 

@@ -11,9 +11,9 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from typing_extensions import override
 
-from cupola.lab.guardian.documents import SurvivingContents
+from cupola.lab.guardian.documents.contents import SurvivingContents
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.texts import text_file
+from cupola.lab.guardian.journal.texts import text_file
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp

@@ -1,4 +1,4 @@
-"""Which terminals there are: what their holders (`cupola.lab.guardian.holder`) wrote down, and what they answer."""
+"""Which terminals there are: what their holders (`cupola.lab.guardian.terminals.holder`) wrote down, and what they answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian import holder
+from cupola.lab.guardian.terminals import holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ class Held:
         return connection
 
     def ask(self, **asked: Any) -> dict[str, Any]:
-        """Have the holder do something, and return how things are (`cupola.lab.guardian.holder.Holder.act`).
+        """Have the holder do something, and return how things are (`cupola.lab.guardian.terminals.holder.Holder.act`).
 
         Raises
         ------

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.ledger import Execution, State
+from cupola.lab.guardian.journal.ledger import Execution, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.fold import overwrite
-from cupola.lab.guardian.ledger import State
+from cupola.lab.guardian.journal.fold import overwrite
+from cupola.lab.guardian.journal.ledger import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cupola.lab.guardian.ledger import Execution, Record
+    from cupola.lab.guardian.journal.ledger import Execution, Record
 
 __all__ = ["MOST_TEXT", "TOLD", "Replay"]
 

@@ -16,12 +16,12 @@ from tornado import web
 from tornado.httpclient import HTTPClientError
 from typing_extensions import override
 
-from cupola.lab.guardian.telling import watch
+from cupola.lab.guardian.stops.telling import watch
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-    from cupola.lab.guardian.telling import Teller
+    from cupola.lab.guardian.stops.telling import Teller
 
 __all__ = ["handlers", "start"]
 

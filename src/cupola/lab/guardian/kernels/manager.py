@@ -21,10 +21,10 @@ from traitlets import Bool, default
 from typing_extensions import override
 
 from cupola.lab.guardian.folder import KernelFolder, kernel_folders
-from cupola.lab.guardian.ledger import Ledger
-from cupola.lab.guardian.provisioner import AdoptedProcess, GuardedProvisioner, write
-from cupola.lab.guardian.tidying import TIDY_S, tidy
-from cupola.lab.guardian.wire import Wire
+from cupola.lab.guardian.journal.ledger import Ledger
+from cupola.lab.guardian.kernels.provisioner import AdoptedProcess, GuardedProvisioner, write
+from cupola.lab.guardian.kernels.tidying import TIDY_S, tidy
+from cupola.lab.guardian.kernels.wire import Wire
 from cupola.lab.keeper import serving
 
 __all__ = ["AdoptingKernelManager", "GuardedProvisioner", "SurvivingKernel"]

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from cupola.lab.guardian.kept import Kept, Limits, Output
-from cupola.lab.guardian.stream import StreamText, overwrite
+from cupola.lab.guardian.journal.kept import Kept, Limits, Output
+from cupola.lab.guardian.journal.stream import StreamText, overwrite
 
 __all__ = ["Fold", "Limits", "overwrite", "same_outputs"]
 

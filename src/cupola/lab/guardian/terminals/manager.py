@@ -1,6 +1,6 @@
 """Terminals that survive their Jupyter server: the manager of terminals that JupyterLab's own handlers use.
 
-A shell lives below a holder of its own (`cupola.lab.guardian.holder`). The server has a socket to it where JupyterLab's
+A shell lives below a holder of its own (`cupola.lab.guardian.terminals.holder`). The server has a socket to it where JupyterLab's
 terminals have a pseudo-terminal; a server that was killed and started again finds the same terminals under their names.
 """
 
@@ -24,8 +24,8 @@ from tornado.web import HTTPError
 from typing_extensions import override
 
 from cupola.lab.guardian import is_on
-from cupola.lab.guardian.held import Held, NotHeldError, held_terminals, is_name, start
-from cupola.lab.guardian.holder import Scrollback
+from cupola.lab.guardian.terminals.held import Held, NotHeldError, held_terminals, is_name, start
+from cupola.lab.guardian.terminals.holder import Scrollback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from typing_extensions import override
 
-from cupola.lab.guardian import filing
+from cupola.lab.guardian.documents import filing
+from cupola.lab.guardian.documents.lineage import Change, Lineage, mark_of
+from cupola.lab.guardian.documents.notebook import Shown, cell_of, merge, newest, verdicts
 from cupola.lab.guardian.folder import kernels_folder
-from cupola.lab.guardian.lineage import Change, Lineage, mark_of
-from cupola.lab.guardian.notebook import Shown, cell_of, merge, newest, verdicts
-from cupola.lab.guardian.widgets import STATE, needed
+from cupola.lab.guardian.journal.widgets import STATE, needed
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from cupola.lab.guardian.execution import Execution
-    from cupola.lab.guardian.ledger import Ledger
+    from cupola.lab.guardian.journal.execution import Execution
+    from cupola.lab.guardian.journal.ledger import Ledger
 
 __all__ = ["SurvivingContents"]
 

@@ -6,12 +6,12 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from cupola.lab.guardian.ledger import State
-from cupola.lab.guardian.snapshots import Restored, clock
+from cupola.lab.guardian.journal.ledger import State
+from cupola.lab.guardian.variables.snapshots import Restored, clock
 
 if TYPE_CHECKING:
     from cupola.lab.guardian.folder import KernelFolder
-    from cupola.lab.guardian.ledger import Ledger
+    from cupola.lab.guardian.journal.ledger import Ledger
 
 __all__ = ["find_loss"]
 

@@ -9,12 +9,12 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from cupola.lab.guardian.execution import DELETED, Execution, Record, State
-from cupola.lab.guardian.fold import display_id
-from cupola.lab.guardian.memory import Memory, said_of_gap
-from cupola.lab.guardian.requests import ReaderLock, Requests
-from cupola.lab.guardian.tail import Segments
-from cupola.lab.guardian.widgets import Widgets
+from cupola.lab.guardian.journal.execution import DELETED, Execution, Record, State
+from cupola.lab.guardian.journal.fold import display_id
+from cupola.lab.guardian.journal.memory import Memory, said_of_gap
+from cupola.lab.guardian.journal.requests import ReaderLock, Requests
+from cupola.lab.guardian.journal.tail import Segments
+from cupola.lab.guardian.journal.widgets import Widgets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

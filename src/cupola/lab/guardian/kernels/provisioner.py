@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from typing_extensions import override
 
-from cupola.lab.guardian import restore
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.snapshots import kernel_arguments
+from cupola.lab.guardian.variables import restore
+from cupola.lab.guardian.variables.snapshots import kernel_arguments
 
 if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo

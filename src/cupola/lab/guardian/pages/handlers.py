@@ -12,16 +12,17 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from typing_extensions import override
 
-from cupola.lab.guardian import is_on, keeping
-from cupola.lab.guardian.away import BEAT_S, attendance, tell
+from cupola.lab.guardian import is_on
 from cupola.lab.guardian.folder import KernelFolder
-from cupola.lab.guardian.loss import find_loss
-from cupola.lab.guardian.snapshots import Restored, Snapshot, answer, ask
+from cupola.lab.guardian.pages import keeping
+from cupola.lab.guardian.pages.away import BEAT_S, attendance, tell
+from cupola.lab.guardian.pages.loss import find_loss
+from cupola.lab.guardian.variables.snapshots import Restored, Snapshot, answer, ask
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-    from cupola.lab.guardian.ledger import Execution, Ledger
+    from cupola.lab.guardian.journal.ledger import Execution, Ledger
 
 __all__ = ["handlers", "start"]
 

@@ -1,0 +1,1 @@
+"""Notebooks as files, brought to what their kernels said."""

@@ -1,0 +1,1 @@
+"""Kernels below their guardians: started, taken up again, reached by one wire."""

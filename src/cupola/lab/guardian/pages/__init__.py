@@ -1,0 +1,1 @@
+"""What pages ask and are told: the websocket, news of an absence, losses."""

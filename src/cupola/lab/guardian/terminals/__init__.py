@@ -1,0 +1,1 @@
+"""Terminals that outlive their Jupyter server."""

@@ -1,0 +1,1 @@
+"""Variables of kernels that are gone: stored by the kernel itself, given to the next one."""
