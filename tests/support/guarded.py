@@ -194,6 +194,9 @@ class Page:
             )
         )
 
+        # As JupyterLab does before it sends anything else.
+        self.until_idle(self.ask("kernel_info_request", {}))
+
     def close(self) -> None:
         """Close the page."""
         self._open.close()
