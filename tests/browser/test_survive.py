@@ -240,7 +240,8 @@ def test_a_flood_of_lines_is_cut_and_the_whole_of_it_can_be_found(lab):
         visit.leave()
         visit.until_noted("done")
         notebook = visit.arrive()
-        until(lambda: "behind" in notebook.look().outputs[1], lambda: notebook.look().outputs[1], 60)
+        # The cells may not be drawn yet.
+        until(lambda: ["behind"] in notebook.look().outputs[1:], notebook.look, 60)
         shown = notebook.look()
         lines = [piece for piece in shown.outputs[0] if re.fullmatch(r"line \d{6}", piece)]
         assert shown.outputs[0][0] == "begins"

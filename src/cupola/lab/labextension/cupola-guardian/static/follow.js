@@ -31,6 +31,11 @@ function whole(outputs) {
   });
 }
 
+/** What people have typed in a notebook; outputs are the kernel's, and in its journal. */
+function typed(cells) {
+  return JSON.stringify(cells.map(cell => [cell.id, cell.cell_type, text(cell.source)]));
+}
+
 export class Follower {
   constructor({ lab, panel }) {
     this.lab = lab;
@@ -46,8 +51,11 @@ export class Follower {
     void context.ready.then(() => this.begin());
     context.saveState.connect((_, state) => {
       this.saving = state === 'started';
-      if (state === 'completed') {
-        this.edited = false;
+      if (this.saving) {
+        this.sent = this.typed();
+      } else if (state === 'completed') {
+        this.edited = this.typed() !== this.sent;
+        this.base = this.sent;
       }
     });
     this.look = this.look.bind(this);
@@ -71,9 +79,39 @@ export class Follower {
     });
   }
 
+  typed() {
+    return typed(this.panel.context.model.toJSON().cells);
+  }
+
+  /**
+   * Whether to save: where the file has changed and people typed on one side only, that side counts, and nobody is asked.
+   */
+  async beforeSave() {
+    const { context } = this.panel;
+    try {
+      const { contents } = this.lab.app.serviceManager;
+      if (!this.differs(await contents.get(context.path, { content: false, hash: true }))) {
+        return true;
+      }
+      const file = await contents.get(context.path, { type: 'notebook', format: 'json', content: true, hash: true });
+      const [there, here] = [typed(file.content.cells || []), this.typed()];
+      if (there === this.base || there === here) {
+        context._updateContentsModel(file);
+      } else if (here === this.base) {
+        await this.take(file);
+        return false;
+      }
+    } catch (error) {
+      // JupyterLab's own save says what is wrong.
+      this.lab.warn(error);
+    }
+    return true;
+  }
+
   begin() {
     const { model } = this.panel.context;
     this.edited = false;
+    this.base = this.typed();
     const note = (_, change) => {
       if (this.patching || !change) {
         return;
@@ -151,13 +189,20 @@ export class Follower {
       return;
     }
     this.seen = now;
+    await this.take(file);
+  }
+
+  /** Show what is in the file. */
+  async take(file) {
+    const { context } = this.panel;
     if (this.patch(file.content)) {
       // JupyterLab has no public way to say: this is the file that is shown.
       context._updateContentsModel(file);
     } else {
       await context.revert();
-      this.edited = false;
     }
+    this.edited = false;
+    this.base = this.typed();
     context.model.dirty = false;
     if (this.care) {
       this.care.resumer.sync();

@@ -4,10 +4,26 @@
  */
 const AGAIN_MS = 15000;
 
+/**
+ * JupyterLab lets saves overlap (its timer's and a person's): the second one takes what the first has written for somebody
+ * else's. And it asks about every change of the file, also where nobody has typed anything: see `Follower.beforeSave`.
+ */
+function oneAfterTheOther(context, follower) {
+  const save = context.save.bind(context);
+  const next = async () => {
+    if (await follower.beforeSave()) {
+      await save();
+    }
+  };
+  let last = Promise.resolve();
+  context.save = () => (last = last.catch(() => undefined).then(next));
+}
+
 export class Saved {
-  constructor({ lab, panel }) {
+  constructor({ lab, panel, follower }) {
     this.lab = lab;
     this.panel = panel;
+    oneAfterTheOther(panel.context, follower);
     /** Executions that ended before this page's eyes, and are not known to be in the file. */
     this.ended = new Set();
     this.saving = [];
