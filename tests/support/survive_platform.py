@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from support.visits import signed_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
+
+    import nbformat
 
     from support.docker import Engine
     from support.platform import Platform
@@ -180,8 +183,15 @@ class ContainerLab(SessionLab):
 
     def server(self) -> psutil.Process:
         inside = {one.pid: one for one in self.processes()}
-        (first,) = [one for one in inside.values() if one.ppid() not in inside]
-        return _server_below(first)
+        (init,) = [one for one in inside.values() if one.ppid() not in inside]
+        # Docker's own first process, then whoever keeps the server; orphans are children of the first one too.
+        keeper = min(init.children(), key=psutil.Process.create_time)
+        return _server_below(keeper)
+
+    def write(self, name: str, book: nbformat.NotebookNode) -> None:
+        super().write(name, book)
+        home = self.folder.stat()
+        os.chown(self.notebook_file(name), home.st_uid, home.st_gid)
 
     def lose(self) -> None:
         self.container.kill()
