@@ -50,7 +50,11 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
             continue
         found += part.handlers(base_url)
         if hasattr(part, "start"):
-            part.start(server)
+            try:
+                part.start(server)
+            except Exception:
+                # Its addresses answer all the same, and the other parts work.
+                server.log.exception("cupola: %s does not start", name)
     # The pool inside starts nothing until the first tile is asked for.
     server.web_app.settings[SETTING] = TileService()
     server.web_app.add_handlers(".*$", found)  # type: ignore[no-untyped-call]
