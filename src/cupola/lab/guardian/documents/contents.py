@@ -18,6 +18,7 @@ from cupola.lab.guardian.documents.lineage import Change, Lineage, mark_of
 from cupola.lab.guardian.documents.notebook import Shown, cell_of, merge, newest, verdicts
 from cupola.lab.guardian.folder import kernels_folder
 from cupola.lab.guardian.journal.widgets import STATE, needed
+from cupola.lab.guardian.pages.away import attendance
 
 if TYPE_CHECKING:
     import os
@@ -160,6 +161,7 @@ class SurvivingContents(AsyncLargeFileManager):
         await super().rename_file(old_path, new_path)
         before, after = old_path.strip("/"), new_path.strip("/")
         self._lineage.rename(before, after)
+        attendance().renamed(before, after)
         for ledger in self._ledgers():
             ledger.rename(before, after)
 
