@@ -6,15 +6,13 @@ as somebody starts it again. That somebody must be small and do little: it waits
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
-import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from cupola.lab.forked import work_and_end
 from cupola.lab.guardian.folder import KernelFolder, living
 from cupola.lab.guardian.variables.snapshots import answer, ask
 
@@ -200,28 +198,19 @@ def _has_answered(kernel: KernelFolder, token: str) -> bool:
 
 def _become_server(serve: Callable[[], None], tell: int, keeper: int) -> NoReturn:
     """Turn the forked process into the server, and never return."""
-    status = 1
-    try:
+
+    def work() -> None:
         _tell[:] = [tell]
         # Without its keeper nobody would end it.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != keeper:
-            os._exit(status)
+            os._exit(1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         serve()
-        status = 0
-    except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
-    except BaseException:  # noqa: BLE001 - this is the end of the process: all there is left is to say why
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(BaseException):
-            atexit._run_exitfuncs()  # noqa: SLF001 - os._exit leaves them out, and libraries rely on them
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+
+    work_and_end(work)
 
 
 def _prctl(option: int, value: int) -> None:

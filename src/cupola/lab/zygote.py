@@ -7,7 +7,6 @@ the process has ended: nobody else can learn it, since the process is no child o
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import gc
@@ -22,6 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cupola.lab.forked import work_and_end
 from cupola.lab.unused import leave_out
 
 __all__ = ["Zygote", "main"]
@@ -213,8 +213,8 @@ def preload() -> None:
 
 def _become(request: dict[str, Any]) -> NoReturn:
     """Turn the forked process into the one that was asked for."""
-    status = 1
-    try:
+
+    def work() -> None:
         os.setsid()
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -230,17 +230,8 @@ def _become(request: dict[str, Any]) -> NoReturn:
         sys.argv = [request["module"], *request.get("args", [])]
         gc.unfreeze()
         importlib.import_module(request["module"]).main(request.get("args", []))
-        status = 0
-    except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
-    except BaseException:  # noqa: BLE001 - this is the end of the process: all there is left is to say why
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(BaseException):
-            atexit._run_exitfuncs()  # noqa: SLF001 - os._exit leaves them out, and libraries rely on them
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+
+    work_and_end(work)
 
 
 def main(args: list[str]) -> None:
