@@ -260,7 +260,10 @@ def text_of(messages: list[dict[str, Any]]) -> str:
     text = ""
     for message in messages:
         kind, content = message["header"]["msg_type"], message["content"]
-        if kind == "stream":
+        if kind == "clear_output":
+            # What is told again takes the place of what came before, as in the page.
+            text = ""
+        elif kind == "stream":
             text += content["text"]
         elif kind in {"execute_result", "display_data"}:
             text += str(content["data"].get("text/plain", ""))

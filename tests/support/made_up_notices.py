@@ -12,6 +12,8 @@ from cupola.models.notification import (
     Notification,
     NotificationSettings,
     Sent,
+    SessionNotice,
+    SessionNotification,
     Unread,
 )
 
@@ -71,6 +73,32 @@ def notifications():
     ]
 
 
+def of_sessions():
+    notice = {"session": "crater-hunt", "kind": "hibernate"}
+    return [
+        SessionNotification(
+            id=7,
+            created=START - timedelta(minutes=4),
+            about=SessionNotice(
+                title="crater hunt is hibernated",
+                text="Nothing ran for 12 hours. Files, outputs and variables are kept; wake it to go on.",
+                hibernated=True,
+                **notice,
+            ),
+        ),
+        SessionNotification(
+            id=6,
+            created=START - timedelta(minutes=34),
+            read=True,
+            about=SessionNotice(
+                title="crater hunt hibernates in 30 minutes",
+                text="Nothing runs in it. Work in it, or keep it alive on its page.",
+                **notice,
+            ),
+        ),
+    ]
+
+
 class Notifications:
     def __init__(self):
         self.asked = []
@@ -90,7 +118,10 @@ class Notifications:
     async def page(self, _person, *, cursor=None, limit=50):
         return Page(items=self.all[:limit], next=None if cursor else "1")
 
-    async def unread(self, _person):
+    async def everything(self, _person, *, cursor=None):
+        return Page(items=of_sessions() + self.all, next=None if cursor else "1")
+
+    async def unread(self, _person, *, everything=True):
         return Unread(count=sum(not one.read for one in self.all), newest=max(one.id for one in self.all))
 
     async def since(self, _person, number):
