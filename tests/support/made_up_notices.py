@@ -121,7 +121,7 @@ class Notifications:
     async def everything(self, _person, *, cursor=None):
         return Page(items=of_sessions() + self.all, next=None if cursor else "1")
 
-    async def unread(self, _person, *, everything=True):
+    async def unread(self, _person):
         return Unread(count=sum(not one.read for one in self.all), newest=max(one.id for one in self.all))
 
     async def since(self, _person, number):

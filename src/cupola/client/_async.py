@@ -159,7 +159,7 @@ class AsyncClient(Calls):
         return await self._post(f"/sessions/{quoted(session)}/hibernate", Session)
 
     async def wake_session(self, session: str) -> Session:
-        """Ask for a session in place of a hibernated one."""
+        """Let a hibernated session begin anew, under the same id."""
         return await self._post(f"/sessions/{quoted(session)}/wake", Session)
 
     async def maintenance(self) -> PlannedStop | None:

@@ -25,8 +25,8 @@ class FakeStops:
     ----------
     find
         Returns a session, or raises.
-    end
-        Ends a session; gets the changes.
+    move
+        Takes a session to another state; gets the changes.
     restart
         Begins a session with the same choices.
     """
@@ -34,10 +34,10 @@ class FakeStops:
     def __init__(
         self,
         find: Callable[[str], Session],
-        end: Callable[..., Session],
+        move: Callable[..., Session],
         restart: Callable[[httpx.Request, str], httpx.Response],
     ) -> None:
-        self._find, self._end, self._restart = find, end, restart
+        self._find, self._move, self._restart = find, move, restart
         self.planned: dict[str, PlannedStop] = {}
         self.told: dict[str, list[Activity]] = {}
         self.kept: list[str] = []
@@ -76,14 +76,19 @@ class FakeStops:
         session = self._find(name)
         if session.state is SessionState.READY:
             self.planned.pop(name, None)
-            session = self._end(name, SessionState.STOPPED, "Hibernated", hibernated=now(), stopped=now())
+            session = self._move(name, SessionState.STOPPED, "Hibernated", hibernated=now(), stopped=now())
         elif session.hibernated is None:
             raise ConflictError(f"{name} does not run: there is nothing to hibernate")
         return _json(session, 202)
 
     def _wake(self, request: httpx.Request, name: str) -> httpx.Response:
         session = self._find(name)
-        return _json(session, 202) if session.state.active else self._restart(request, name)
+        if not session.state.active and session.hibernated is None:
+            return self._restart(request, name)
+        if not session.state.active:
+            anew = dict.fromkeys(("started", "stopped", "url", "reason", "end", "hibernated"))
+            session = self._move(name, SessionState.REQUESTED, "Waking up", **anew)
+        return _json(session, 202)
 
     def _announce(self, request: httpx.Request) -> httpx.Response:
         new = NewMaintenance.model_validate_json(request.content)

@@ -203,7 +203,7 @@ class Client:
         return self._run(self._client.hibernate_session(session))
 
     def wake_session(self, session: str) -> Session:
-        """Ask for a session in place of a hibernated one."""
+        """Let a hibernated session begin anew, under the same id."""
         return self._run(self._client.wake_session(session))
 
     def maintenance(self) -> PlannedStop | None:

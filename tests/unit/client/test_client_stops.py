@@ -35,9 +35,11 @@ def test_planned_stops_of_the_portal_in_memory(fake):
         assert asleep.hibernated
         assert client.hibernate_session(name).hibernated == asleep.hibernated
         woken = client.wake_session(name)
-        assert (woken.id != name, woken.hibernated) == (True, None)
-        assert client.wake_session(woken.id).id == woken.id
-        assert client.restart_session(woken.id, version="sha256:2").version == "sha256:2"
+        assert (woken.id, woken.hibernated, woken.state) == (name, None, SessionState.REQUESTED)
+        assert client.wake_session(name).id == name
+        other = client.restart_session(name, version="sha256:2")
+        assert (other.id != name, other.version) == (True, "sha256:2")
+        assert client.wake_session(name).id not in {name, other.id}, "it ended, and was not hibernated"
 
 
 def test_the_end_of_the_platform_in_memory(fake):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -51,10 +52,19 @@ async def test_an_idle_session_is_warned_snapshotted_hibernated_and_woken(life):
 
     first, second = await asyncio.gather(life.act("wake"), life.act("wake"))
     assert (first.status_code, first.json()["id"]) == (202, second.json()["id"])
-    assert first.json()["id"] != life.id
-    assert first.json()["hibernated"] is None
-    old = await life.shown()
-    assert (old["hibernated"], first.json()["id"] in old["reason"]) == (None, True)
+    assert first.json()["id"] == life.id
+    assert [first.json()[key] for key in ("hibernated", "reason", "end", "stopped")] == [None] * 4
+    assert first.json()["created"] == found["created"]
+    await life.until("ready")
+    events = await life.portal.get(f"api/sessions/{life.id}/events", headers=life.maria)
+    told = [
+        json.loads(line.partition(":")[2]) for line in events.text.splitlines() if line.startswith("data:")
+    ]
+    assert (told[0]["message"], told[-1]["state"]) == ("Waking up", "ready")
+    assert len(told) < told[-1]["number"], "what was before is not told again"
+    # Its idleness is not counted from before.
+    await life.passes(40 * MINUTE)
+    assert (await life.shown())["planned"] is None
 
 
 @pytest.mark.parametrize(

@@ -49,14 +49,23 @@ class Prices:
         )
 
 
-def cost_so_far(session: Session, rate: float | None, at: datetime | None = None) -> float | None:
+def cost_so_far(
+    session: Session, rate: float | None, at: datetime | None = None, *, spent: float = 0.0
+) -> float | None:
     """Return what a session has cost from when it was ready until it ended, or until `at` (now).
 
-    The rate is the one of its launch: what it costs does not change under its owner's hands.
+    The rate is the one of its launch, or of its last wake: what it costs does not change under its owner's hands.
+
+    Parameters
+    ----------
+    session, rate, at
+        Which, its price per hour, and until when.
+    spent
+        What it had cost before its last wake: while it was hibernated it cost nothing.
     """
     if rate is None:
         return None
     if session.started is None:
-        return 0.0
+        return spent
     length = (session.stopped or at or now()) - session.started
-    return max(0.0, length.total_seconds()) / _HOUR_S * rate
+    return spent + max(0.0, length.total_seconds()) / _HOUR_S * rate

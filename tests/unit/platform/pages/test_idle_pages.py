@@ -59,7 +59,7 @@ async def test_warning_keep_hibernate_and_wake_by_the_buttons_of_the_pages(open_
         assert answer.headers["location"].endswith("/starting")
         text = await page(portal, "sessions")
         assert 'id="hibernated-title"' not in text
-        assert "woken as" in text
+        assert 'id="ended-title"' not in text
 
         [told] = re.findall(
             r'href="/services/cupola/(notifications/\d+)"', await page(portal, "notifications")

@@ -120,6 +120,9 @@ def test_a_session_costs_its_rate_from_ready_to_its_end():
     ended = session(started=begun, stopped=begun + timedelta(minutes=30), state="stopped")
     assert cost_so_far(ended, rate) == pytest.approx(rate / 2)
     assert cost_so_far(session(state="starting"), rate) == 0
+    # Woken: what it had cost, and nothing for the time between.
+    assert cost_so_far(session(state="starting"), rate, spent=7) == 7
+    assert cost_so_far(ended, rate, spent=7) == pytest.approx(7 + rate / 2)
     assert cost_so_far(session(started=begun, stopped=begun - timedelta(hours=1)), rate) == 0
 
 

@@ -176,7 +176,7 @@ async def hibernate_session(session_id: SessionId, person: PersonIn, factory: Fa
 
 @router.post("/{session_id}/wake", status_code=202, summary="Wake a session")
 async def wake_session(session_id: SessionId, person: PersonIn, factory: FactoryIn) -> Session:
-    """Begin a session with the same choices in place of a hibernated one. Asking twice gives the same session."""
+    """Let a hibernated session begin anew with its choices and variables, under the same id. Asking twice does it once."""
     return await factory.idle.wake(person, session_id)
 
 

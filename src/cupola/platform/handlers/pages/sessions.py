@@ -147,7 +147,7 @@ async def hibernate(session_id: str, person: PersonIn, factory: FactoryIn) -> Re
 
 @router.post("/sessions/{session_id}/wake")
 async def wake(session_id: str, person: PersonIn, factory: FactoryIn) -> RedirectResponse:
-    """Begin a session in place of a hibernated one, and show how it starts."""
+    """Let a hibernated session begin anew, and show how it starts."""
     new = await factory.idle.wake(person, session_id)
     return _to(factory, f"sessions/{new.id}/starting")
 

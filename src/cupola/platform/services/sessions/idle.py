@@ -18,7 +18,7 @@ from cupola.models.activity import StopKind
 from cupola.models.base import now
 from cupola.models.session import SessionState
 from cupola.platform.services.sessions.idleness import Idleness
-from cupola.platform.services.sessions.life import step_hibernated, step_woken
+from cupola.platform.services.sessions.life import step_hibernated
 from cupola.platform.services.sessions.stops import Announced
 from cupola.platform.services.sessions.stoptexts import (
     notice_of,
@@ -170,7 +170,9 @@ class IdleService:
         return await self._sessions.own(person, session)
 
     async def wake(self, person: Person, session: str) -> Session:
-        """Begin a session with the same choices in place of a hibernated one; whoever asks twice gets the same answer.
+        """Let a hibernated session begin anew with its choices; whoever asks twice gets the same answer.
+
+        One that ended in another way gets a new one in its place, as by a restart.
 
         Raises
         ------
@@ -186,11 +188,11 @@ class IdleService:
             raise ConflictError(f"{found.title} is just being stopped: wake it when it has ended.")
         if found.state.active:
             return found
-        new = await self._sessions.restart(person, session)
-        if found.hibernated is not None:
-            await self._store.move(session, step_woken(new.id))
-            self._bells.ring(session)
-        return new
+        if found.hibernated is None:
+            return await self._sessions.restart(person, session)
+        for forgotten in (self._idle, self._ages):
+            forgotten.pop(session, None)
+        return await self._sessions.wake(person, session)
 
     # -- the timer --------------------------------------------------------------------------------------------
 

@@ -72,7 +72,13 @@ class Launches:
         self._usual = Resources(cores=docker.cores, memory_mib=docker.memory_mib)
 
     async def prepare(
-        self, person: Person, request: LaunchRequest, *, key: str | None = None, again: bool = False
+        self,
+        person: Person,
+        request: LaunchRequest,
+        *,
+        key: str | None = None,
+        again: bool = False,
+        name: str | None = None,
     ) -> StoredSession:
         """Return the session that `request` asks for, not begun yet.
 
@@ -84,6 +90,8 @@ class Launches:
             Is kept with it.
         again
             Whether it takes the place of an earlier one: volumes that are gone since are left out with a notice.
+        name
+            The id of the session that begins anew; without, it is a new one.
 
         Raises
         ------
@@ -102,7 +110,7 @@ class Launches:
         resources, notices = await self._size(person, request.resources, datalab)
         chosen, gone = await self._data(person, request.volumes, datalab, again=again)
         session = Session(
-            id=_new_id(datalab.name),
+            id=name or _new_id(datalab.name),
             owner=person.name,
             datalab=datalab.name,
             version=built.version.digest,

@@ -107,15 +107,17 @@ def step_hibernated(message: str, *, at: datetime, reason: str) -> Step:
     return step
 
 
-def step_woken(by: str) -> Step:
-    """Return the step by which a hibernated session has its place taken by the session `by`."""
+def step_woken(new: Session, message: str, *, at: datetime) -> Step:
+    """Return the step by which a hibernated session begins anew, with what `new` says; one that was woken stays as it is.
+
+    It remains the same session: who has its address open, or was given a share, goes on with it.
+    """
 
     def step(session: Session, last: SessionEvent) -> tuple[Session, SessionEvent | None] | None:
-        del last
-        if session.hibernated is None:
+        if session.hibernated is None or session.state.active:
             return None
-        reason = f"It was hibernated, and woken as {by}."
-        return session.model_copy(update={"hibernated": None, "reason": reason}), None
+        kept = {"created": session.created, "title": session.title, "last_activity": session.last_activity}
+        return new.model_copy(update=kept), _event(last, SessionState.REQUESTED, message, at, 0)
 
     return step
 

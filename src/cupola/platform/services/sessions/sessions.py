@@ -23,7 +23,7 @@ from cupola.models.session import (
 from cupola.platform.services.prices import cost_so_far
 from cupola.platform.services.sessions.ends import final_state, loss_inside, sentence, starved
 from cupola.platform.services.sessions.launches import other_volumes
-from cupola.platform.services.sessions.life import step_aside
+from cupola.platform.services.sessions.life import step_aside, step_woken
 from cupola.platform.services.sessions.sizes import Bigger, bigger, most
 from cupola.platform.services.sessions.stops import SHORT_WAIT_S, Announced
 from cupola.platform.storage.files.jobs import end_of_text
@@ -180,6 +180,34 @@ class SessionService:
             self._at_hub.start(kept.session, after=session)
         return self._present(kept)
 
+    async def wake(self, person: Person, session: str) -> Session:
+        """Let a hibernated session begin anew with its choices; one that runs again stays as it is.
+
+        Raises
+        ------
+        NotFoundError
+            If the person has no such session, or its datalab or version is gone.
+        ConflictError
+            If its version cannot run any more.
+        LimitError
+            If the person's profile or what is free does not allow it.
+        """
+        old = await self._find(person, session)
+        new = await self._launches.prepare(
+            person, request_of(old.session), key=old.request_key, again=True, name=session
+        )
+        new = new.model_copy(
+            update={"spent": cost_so_far(old.session, old.rate, spent=old.spent) or old.spent}
+        )
+        step = step_woken(new.session, "Waking up", at=now())
+        kept = await self._store.wake(new, step, admit=await self._capacity.admission(person.profile))
+        if kept is None:
+            return await self.own(person, session)
+        self._switchboard.forget(session)
+        self._bells.ring(session)
+        self._at_hub.start(kept.session)
+        return self._present(kept)
+
     async def bigger(self, person: Person, sessions: Sequence[Session]) -> dict[str, Bigger]:
         """Return the next sensible size for those of `sessions` that a larger one may help, by id.
 
@@ -322,6 +350,8 @@ class SessionService:
     async def events(self, person: Person, session: str, after: int = 0) -> AsyncIterator[SessionEvent]:
         """Yield what happened to a session since the event number `after`, then what happens, until it is ready or ended.
 
+        What was before its last wake is left out.
+
         Raises
         ------
         NotFoundError
@@ -332,7 +362,7 @@ class SessionService:
             # In this order: whatever happens after the look at the row rings the bell.
             bell = self._bells.watch(session)
             stored = await self._store.get(session)
-            for event in await self._store.events(session, after):
+            for event in _since_start(await self._store.events(session, after)):
                 after = event.number
                 yield event
             if (
@@ -423,7 +453,7 @@ class SessionService:
 
     def _present(self, stored: StoredSession) -> Session:
         session = stored.session
-        changes: dict[str, object] = {"cost": cost_so_far(session, stored.rate)}
+        changes: dict[str, object] = {"cost": cost_so_far(session, stored.rate, spent=stored.spent)}
         if session.state is SessionState.READY:
             place = f"{self._base_url}user/{quote(session.owner, safe='@')}/{session.id}"
             changes["url"] = place + "/" + stored.plan.ready_path.lstrip("/")
@@ -444,6 +474,11 @@ def request_of(
         resources=resources or session.resources,
         environment=session.environment,
     )
+
+
+def _since_start(events: list[SessionEvent]) -> list[SessionEvent]:
+    starts = [place for place, event in enumerate(events) if event.state is SessionState.REQUESTED]
+    return events[starts[-1] :] if starts else events
 
 
 def _too_small(session: Session) -> bool:

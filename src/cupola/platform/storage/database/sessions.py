@@ -33,6 +33,8 @@ class StoredSession(Model):
     plan: Plan
     rate: float | None = None
     """What it costs per hour, where the platform has prices."""
+    spent: float = 0.0
+    """What it had cost when it was woken last."""
     request_key: str | None = None
     """What the browser sent so that a double click launches once."""
 
@@ -94,6 +96,32 @@ class SessionStore:
             stored = admit(stored, [one for one in held if not instead_of or one.session != instead_of[0]])
             await connection.execute(insert(sessions).values(**_to_row(stored)))
             await connection.execute(insert(session_events).values(**event.model_dump()))
+        return stored
+
+    async def wake(self, stored: StoredSession, change: Step, *, admit: Admit) -> StoredSession | None:
+        """Let a session begin anew with another plan; return nothing where it takes no such step.
+
+        Parameters
+        ----------
+        stored
+            The session as it is to be kept, with its new plan.
+        change
+            The step, from the session as it was kept.
+        admit
+            Decides about it, as for a new one.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such session.
+        """
+        async with self._database.writing() as connection:
+            before = await _there(connection, stored.session.id)
+            step = change(before.session, await _last_event(connection, stored.session.id))
+            if step is None:
+                return None
+            stored = admit(stored.model_copy(update={"session": step[0]}), await _held(connection))
+            await _keep(connection, stored, step[1])
         return stored
 
     async def by_key(self, owner: str, key: str) -> StoredSession | None:
@@ -242,28 +270,40 @@ async def take_step(connection: AsyncConnection, session: str, change: Step) -> 
     NotFoundError
         If there is no such session.
     """
+    stored = await _there(connection, session)
+    step = change(stored.session, await _last_event(connection, session))
+    if step is None:
+        return stored.session
+    after, event = step
+    await _keep(connection, stored.model_copy(update={"session": after}), event)
+    return after
+
+
+async def _there(connection: AsyncConnection, session: str) -> StoredSession:
     stored = await _find(connection, session)
     if stored is None:
         raise NotFoundError(f"There is no session {session}.")
+    return stored
+
+
+async def _last_event(connection: AsyncConnection, session: str) -> SessionEvent:
     latest = (
         select(session_events)
         .where(session_events.c.session == session)
         .order_by(session_events.c.number.desc())
         .limit(1)
     )
-    last = SessionEvent.model_validate(dict((await connection.execute(latest)).mappings().one()))
-    step = change(stored.session, last)
-    if step is None:
-        return stored.session
-    after, event = step
-    row = _to_row(stored.model_copy(update={"session": after}))
-    await connection.execute(update(sessions).where(sessions.c.id == session).values(**row))
+    return SessionEvent.model_validate(dict((await connection.execute(latest)).mappings().one()))
+
+
+async def _keep(connection: AsyncConnection, stored: StoredSession, event: SessionEvent | None) -> None:
+    row = _to_row(stored)
+    await connection.execute(update(sessions).where(sessions.c.id == stored.session.id).values(**row))
     if event is not None:
         await connection.execute(insert(session_events).values(**event.model_dump()))
-    return after
 
 
-_OWN = {"plan", "rate", "request_key"}
+_OWN = {"plan", "rate", "spent", "request_key"}
 _LOOKED_UP = {"url", "usage", "cost", "shared_by", "shared_access", "planned"}
 """What an answer has and the table has not."""
 
@@ -273,6 +313,7 @@ def _to_row(stored: StoredSession) -> dict[str, Any]:
         **stored.session.model_dump(exclude=_LOOKED_UP),
         "plan": stored.plan.model_dump(mode="json"),
         "rate": stored.rate,
+        "spent": stored.spent,
         "request_key": stored.request_key,
     }
 

@@ -100,6 +100,8 @@ sessions = Table(
     Column("hibernated", UtcTime),
     # Per hour, as prices were at its launch.
     Column("rate", Float),
+    # What it had cost when it was woken last.
+    Column("spent", Float, nullable=False, server_default="0"),
     Column("request_key", String(64)),
     # A double click sends the same key twice: the second one finds the first one's session.
     UniqueConstraint("owner", "request_key"),

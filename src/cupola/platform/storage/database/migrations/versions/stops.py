@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Add columns and tables."""
     with op.batch_alter_table("sessions") as sessions:
         sessions.add_column(sa.Column("hibernated", UtcTime))
+        sessions.add_column(sa.Column("spent", sa.Float, nullable=False, server_default="0"))
     with op.batch_alter_table("notifications") as notifications:
         notifications.add_column(sa.Column("kind", sa.String(10), nullable=False, server_default="job"))
     op.create_table(
