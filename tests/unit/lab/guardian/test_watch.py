@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cupola.lab.guardian.folder import KernelFolder
+from cupola.lab.guardian.kernels.watch import GATHER_SECONDS
 from cupola.lab.guardian.kernels.watch_journal import MOST_WAITING, SEGMENT, TAIL, Journal
 from support.disks import command, needs
 from support.ports import free_port
@@ -241,6 +242,64 @@ done()
     assert all(record["id"] == "one" for record in records if "id" in record)
     assert next(record for record in records if record["type"] == "comm_msg")["buffers"] == ["AAE="]
     assert records[-1]["code"] == 0
+
+
+def test_of_a_flood_all_is_written_down_or_counted(guarded):
+    code = """
+for number in range(50_000):
+    say("stream", name="stdout", text=f"{number}\\n")
+done()
+"""
+    one = guarded(code)
+    assert one.end() == 0
+    records = one.records
+    kept = [int(record["content"]["text"]) for record in records if record["type"] == "stream"]
+    assert kept == sorted(set(kept))
+    assert len(kept) + sum(record["messages"] for record in records if record["type"] == "gap") == 50_000
+    assert [record["type"] for record in records[-2:]] == ["status", "end"]
+
+
+def test_lines_that_come_one_by_one_are_taken_together(guarded):
+    code = """
+for number in range(3000):
+    say("stream", name="stdout", text=f"{number}\\n")
+    time.sleep(0.0003)
+say("stream", name="stdout", text="3000\\n")
+time.sleep(1000)
+"""
+    one = guarded(code)
+    said = until(
+        lambda: (
+            (found := [record for record in one.records if record["type"] == "stream"])
+            and len(found) == 3001
+            and found
+        )
+    )
+    fields = dict(line.split(": ") for line in Path(f"/proc/{one.process.pid}/io").read_text().splitlines())
+    # Each time it wakes it writes once, and its library tells it so by two writes more at most.
+    wakes = (said[-1]["t"] - said[0]["t"]) / GATHER_SECONDS
+    assert int(fields["syscw"]) < 3 * wakes + 200
+
+
+def test_what_is_no_message_does_not_shift_those_that_follow(guarded):
+    code = """
+say("stream", name="stdout", text="one")
+for frames in ([b"x"], [b"<IDS|MSG>"], [b"a", b"b", b"<IDS|MSG>", b"sign", b"{"], [b""] * 20):
+    socket.send_multipart(frames)
+header = json.dumps({"msg_id": '"msg_type": "error"', "msg_type" : "stream"}, separators=(",", "  : ")).encode()
+socket.send_multipart([b"a", b"b", b"<IDS|MSG>", b"s", header, asked, b"{}", b'{"name":"stdout","text":"two"}', b"more"])
+say("stream", name="stdout", text="three")
+done()
+"""
+    one = guarded(code)
+    assert one.end() == 0
+    said = [record for record in one.records if record["type"] not in {"start", "status", "end"}]
+    assert [(record["type"], record["content"]["text"]) for record in said] == [
+        ("stream", "one"),
+        ("stream", "two"),
+        ("stream", "three"),
+    ]
+    assert said[1]["buffers"] == ["bW9yZQ=="]
 
 
 def test_an_encrypted_kernel_is_heard(guarded):
