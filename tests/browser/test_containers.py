@@ -326,16 +326,17 @@ def lose_a_kernel(page, root, lab):
 
 
 def lose_the_server(page, root, lab):
-    """The session's server itself takes too much, by opening a file that is too large for it: the session ends and says why."""
+    """The session's server itself takes too much, by opening a file that is too large for it: it is started again."""
     with suppress(playwright.Error):
         ask(page, lab, "GET", "api/contents/large.txt?content=1")
+    log = f"{root}/sessions/{id_of(lab)}/log"
+    wait_until(
+        lambda: "SIGKILL; it is started again" in page.request.get(log).text(), "the server is started again"
+    )
     page.goto(f"{root}/sessions/{id_of(lab)}")
-    page.get_by_text("more memory than the 512 MiB it may have (it had 512 MiB)").first.wait_for()
+    playwright.expect(page.get_by_text("Ready", exact=True).first).to_be_visible()
     playwright.expect(page.get_by_text("Bigger means")).to_contain_text("1 GiB")
-    picture(page, "post-mortem")
-    page.goto(f"{root}/sessions")
-    page.locator(f"#row-{id_of(lab)}").get_by_text("more memory than the 512 MiB").wait_for()
-    page.goto(f"{root}/sessions/{id_of(lab)}")
+    picture(page, "lost-server")
 
 
 # -- packages, and a home that is full ------------------------------------------------------------------------

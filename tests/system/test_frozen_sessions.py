@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import psutil
 import pytest
 
 from cupola.hub.drivers.criu import Criu
@@ -36,6 +37,10 @@ def server(tmp_path):
         made.clean()
 
 
+def first_of(server):
+    return psutil.Process(server.process.pid)
+
+
 def alive(server, kernel):
     return KernelFolder(server.runtime / "kernels" / kernel).alive
 
@@ -53,7 +58,7 @@ def test_what_can_be_frozen_goes_on_and_what_cannot_ends_in_order(criu, server, 
         assert Page(server, talker).run(said, "b") == ""
         held, _ = outside.accept()
         session = FrozenSession(server.session, server.runtime, tmp_path / "frozen", criu)
-        why = session.freeze()
+        why = session.freeze(first_of(server))
         held.close()
 
     assert why == {sleeper: "", talker: "a program outside it is connected to it by a Unix socket"}
@@ -64,12 +69,12 @@ def test_what_can_be_frozen_goes_on_and_what_cannot_ends_in_order(criu, server, 
     assert server.journal(talker)[-1]["type"] == "end"
     assert server.journal(sleeper)[-1]["type"] != "end"
 
-    assert session.thaw() == {sleeper: ""}
+    assert session.thaw().said == {sleeper: ""}
     assert not (tmp_path / "frozen").exists()
     server.start()
     assert [one["id"] for one in server.get("api/kernels").json()] == [sleeper]
     assert Page(server, sleeper).run("print(first, next(half))", "after") == "0 1\n"
-    assert session.thaw() == {}
+    assert session.thaw().said == {}
 
 
 def test_a_session_goes_on_where_nothing_can_be_frozen(server, tmp_path):
@@ -77,9 +82,9 @@ def test_a_session_goes_on_where_nothing_can_be_frozen(server, tmp_path):
     kernel = server.open_notebook("python3")
     assert Page(server, kernel).run("print(0)", "first") == "0\n"
     session = FrozenSession(server.session, server.runtime, tmp_path / "frozen", Criu("no-such-program"))
-    assert session.freeze() == {kernel: "the program no-such-program is not installed"}
+    assert session.freeze(first_of(server)) == {kernel: "the program no-such-program is not installed"}
     assert Page(server, kernel).run("print(1 + 1)", "a") == "2\n"
-    assert session.thaw() == {}
+    assert session.thaw().said == {}
 
 
 def test_a_kernel_of_another_session_is_left_alone(criu, server, tmp_path):
@@ -87,5 +92,5 @@ def test_a_kernel_of_another_session_is_left_alone(criu, server, tmp_path):
     kernel = server.open_notebook("python3")
     assert Page(server, kernel).run("print(0)", "first") == "0\n"
     session = FrozenSession("another", server.runtime, tmp_path / "frozen", criu)
-    assert session.freeze() == {}
+    assert session.freeze(first_of(server)) == {}
     assert Page(server, kernel).run("print(1 + 1)", "a") == "2\n"

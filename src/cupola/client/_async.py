@@ -367,9 +367,10 @@ class AsyncClient(Calls):
         """Return what the spawner needs to start a session; only with the internal token."""
         return await self._get(f"{self._internal}/sessions/{quoted(session)}/plan", Plan)
 
-    async def report(self, session: str, report: SessionReport) -> None:
-        """Tell the portal how a session does; only with the internal token."""
-        await self._call("POST", f"{self._internal}/sessions/{quoted(session)}/reports", content=report)
+    async def report(self, session: str, report: SessionReport) -> Session:
+        """Tell the portal how a session does, and return how it knows the session; only with the internal token."""
+        path = f"{self._internal}/sessions/{quoted(session)}/reports"
+        return told(Session, (await self._call("POST", path, content=report)).content)
 
     @property
     def _internal(self) -> str:

@@ -344,7 +344,7 @@ class FakePortal:
         self.reports.append((name, report))
         if name in self.sessions:
             self.advance_session(name, report.state, report.message)
-        return httpx.Response(204)
+        return _json(self._find(self.sessions, name, "session"))
 
     def _session_events(self, request: httpx.Request, name: str) -> httpx.Response:
         self._find(self.sessions, name, "session")

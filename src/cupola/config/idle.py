@@ -50,6 +50,18 @@ class IdleSettings(Settings):
         json_schema_extra={"expects": "a number of hours", "default": "no limit"},
     )
 
+    freeze_kernels: bool = Field(
+        default=True,
+        title="Freeze kernels",
+        description=(
+            "Whether the kernels of a session that is hibernated are written to disk as they stand, threads and open files "
+            "included, so that a wake lets them go on. It takes sessions that are processes, a platform that root runs, and "
+            "CRIU 4.2 or newer; everywhere else, and where one cannot be frozen, variables come back from their snapshot."
+        ),
+        examples=[False],
+        json_schema_extra={"expects": "true or false"},
+    )
+
     @property
     def hibernate_after(self) -> float | None:
         """Seconds without activity until a session is hibernated; nothing: never."""

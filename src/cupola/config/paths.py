@@ -56,6 +56,11 @@ class StatePaths:
         return self.state / "run" / "sessions"
 
     @property
+    def frozen(self) -> Path:
+        """Folder of the kernels of hibernated sessions, as they stood; for the platform's account only."""
+        return self.state / "frozen"
+
+    @property
     def secrets(self) -> Path:
         """Folder of the secrets made at first start; for the owner only."""
         return self.state / "secrets"

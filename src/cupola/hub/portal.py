@@ -10,7 +10,7 @@ from cupola.client import AsyncClient
 from cupola.exceptions import UnavailableError
 
 if TYPE_CHECKING:
-    from cupola.models.session import Plan, SessionReport
+    from cupola.models.session import Plan, Session, SessionReport
 
 __all__ = ["Portal", "portal"]
 
@@ -42,23 +42,20 @@ class Portal:
         """
         return await self._client.plan(session)
 
-    async def report(self, session: str, report: SessionReport, *, tries: int = 3) -> None:
-        """Tell the portal what a session does.
+    async def report(self, session: str, report: SessionReport, *, tries: int = 3) -> Session:
+        """Tell the portal what a session does; return how it knows the session now.
 
         Raises
         ------
         CupolaError
             The portal refuses, or did not answer in `tries` tries.
         """
-        for attempt in range(tries):
+        for attempt in range(tries - 1):
             try:
-                await self._client.report(session, report)
+                return await self._client.report(session, report)
             except UnavailableError:
-                if attempt == tries - 1:
-                    raise
                 await asyncio.sleep(FIRST_WAIT * 2**attempt)
-            else:
-                return
+        return await self._client.report(session, report)
 
 
 @functools.cache

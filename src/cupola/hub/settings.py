@@ -126,6 +126,8 @@ def _sessions(c: Any, config: Config, keys: Keys, ports: Ports) -> None:
     c.SessionSpawner.internal_token = keys.internal
     c.SessionSpawner.records = str(config.paths.running)
     c.SessionSpawner.compute = config.compute.value
+    if config.sessions.idle.freeze_kernels:
+        c.SessionSpawner.frozen = str(config.paths.frozen)
     if config.compute is Compute.DOCKER:
         _containers(c, config, ports)
     c.SessionSpawner.server_token_scopes = SESSION_SCOPES

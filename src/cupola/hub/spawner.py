@@ -8,6 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub import orm
 from jupyterhub.spawner import Spawner, SpawnException
 from traitlets import Unicode, default
 from typing_extensions import override
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cupola.hub.drivers.base import Driver
-    from cupola.models.session import Plan
+    from cupola.models.session import Plan, Session
 
 __all__ = ["SessionSpawner"]
 
@@ -32,6 +33,7 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
     portal_url = Unicode(config=True, help="The portal's root.")
     internal_token = Unicode(config=True, help="What hub and portal show each other.")
     records = Unicode(config=True, help="The folder that says which processes of sessions run.")
+    frozen = Unicode(config=True, help="The folder for frozen kernels of sessions; empty: none are frozen.")
     compute = Unicode("process", config=True, help="What sessions run in: process or docker.")
     engine = Unicode(config=True, help="Where the Docker engine listens.")
     platform_key = Unicode(config=True, help="What tells this platform's containers from others.")
@@ -69,7 +71,7 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
             return SessionContainer(self.name, host=self.engine, key=self.platform_key)
         from cupola.hub.drivers.process import SessionProcess
 
-        return SessionProcess(self.name, Path(self.records))
+        return SessionProcess(self.name, Path(self.records), Path(self.frozen) if self.frozen else None)
 
     @property
     def portal(self) -> Portal:
@@ -104,6 +106,7 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
             await self._tell(SessionState.STARTING, "Starting the session", 30)
             self.ip, self.port = self.driver.listens(plan)
             place = await self.driver.start(plan, self.get_env())
+            self._admit(place.tokens)
             await self._tell(SessionState.STARTING, place.message, 60)
             # A little less than the hub's own time, so that it is we who say what happened.
             await self.driver.wait_for_port(self.start_timeout - 30)
@@ -164,9 +167,10 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
     @override
     async def stop(self, now: bool = False) -> None:
         self._stop_asked = True
-        if not self._end_told:
-            await self._tell(SessionState.STOPPING, "Stopping", 100)
-        self._end = await self.driver.stop()
+        known = None if self._end_told else await self._tell(SessionState.STOPPING, "Stopping", 100)
+        asleep = known is not None and known.hibernated is not None
+        self._end = await self.driver.stop(asleep=asleep)
+        self._revoke()
 
     @override
     async def run_post_stop_hook(self) -> None:
@@ -205,18 +209,41 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
         well = end.cause is EndCause.LOST or end.exit_code == 0
         await self._tell_end(SessionState.STOPPED if well else SessionState.FAILED, message, end)
 
+    # -- tokens -----------------------------------------------------------------------------------------------
+
+    @property
+    def _note(self) -> str:
+        return f"Kernels of {self.name} that were frozen"
+
+    def _admit(self, tokens: frozenset[str]) -> None:
+        """Let kernels that go on after a hibernation be known by the token that they have."""
+        mine = orm.APIToken.find(self.db, self.api_token)
+        for token in tokens:
+            if mine is not None and orm.APIToken.find(self.db, token) is None:
+                self.user.new_api_token(token, generated=False, note=self._note, scopes=mine.scopes)
+
+    def _revoke(self) -> None:
+        for token in self.user.orm_user.api_tokens:
+            if token.note == self._note:
+                self.db.delete(token)
+        self.db.commit()
+
     # -- telling ----------------------------------------------------------------------------------------------
 
     async def _tell(
         self, state: SessionState, message: str, progress: int, end: SessionEnd | None = None
-    ) -> None:
-        """Tell the portal; a portal that is just restarting is no reason to fail, it looks for itself when it is back."""
+    ) -> Session | None:
+        """Tell the portal and return how it knows the session.
+
+        A portal that is just restarting is no reason to fail, it looks for itself when it is back.
+        """
         report = SessionReport(state=state, message=message, progress=progress, end=end)
         self._steps.append(report)
         try:
-            await self.portal.report(self.name, report)
+            return await self.portal.report(self.name, report)
         except CupolaError as exc:
             self.log.warning("The portal was not told that session %s is %s: %s", self.name, state, exc)
+            return None
 
     async def _tell_end(self, state: SessionState, message: str, end: SessionEnd | None) -> None:
         self._end_told = True

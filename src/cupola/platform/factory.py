@@ -277,6 +277,7 @@ class Factory:
             meter=self._usages,
             switchboard=self._switchboard,
             base_url=settings.base_url,
+            frozen=self.config.paths.frozen,
             running_log=self._running_log(),
         )
 

@@ -29,6 +29,8 @@ class Place:
     host: str
     port: int
     message: str
+    tokens: frozenset[str] = frozenset()
+    """Of earlier starts: by them processes that go on show whose they are."""
 
 
 class NotStartedError(StartError):
@@ -82,8 +84,14 @@ class Driver(Protocol):
         """Return how a program in it was ended since the last call, while the session itself goes on; mostly nothing."""
         ...
 
-    async def stop(self) -> SessionEnd:
-        """End it and all that it started, and say what is known of it."""
+    async def stop(self, *, asleep: bool = False) -> SessionEnd:
+        """End it and all that it started, and say what is known of it.
+
+        Parameters
+        ----------
+        asleep
+            It will be woken: what can be kept as it stands is kept for its next start.
+        """
         ...
 
     async def forget(self) -> None:

@@ -40,8 +40,8 @@ OLDEST = (4, 2)
 CHECK_SECONDS = 30
 LEAVE_SECONDS = 10.0
 """How long the numbers of ended processes may stay taken: whoever started them has to notice."""
-ROOM = 64 << 20
-"""Bytes that must stay free on the disk beside the memory of the kernel."""
+SHARE = 0.1
+"""Of the disk must stay free beside the memory of the kernel: others write there too."""
 NOTE = "tree.json"
 DUMP_LOG = "freeze.log"
 THAW_LOG = "thaw.log"
@@ -127,6 +127,11 @@ class FrozenTree:
         except (KeyError, TypeError, ValueError):
             raise UnavailableError("nothing was kept of it, or only a part") from None
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the machine was started anew since."""
+        return self.boot != _boot()
+
     def taken(self) -> list[int]:
         """Return the numbers that are in use now."""
         return [number for number in self.numbers if Path(f"/proc/{number}").exists()]
@@ -194,10 +199,11 @@ class Criu:
             if folder.exists():
                 raise UnavailableError("it is frozen already")
             tree = FrozenTree.of(root)
-            free, needed = shutil.disk_usage(folder.parent).free, tree.memory() + ROOM
+            disk, needed = shutil.disk_usage(folder.parent), tree.memory()
+            free = max(0, disk.free - int(SHARE * disk.total))
             if needed > free:
                 raise UnavailableError(
-                    f"it needs {needed >> 20} MiB on the disk, and {free >> 20} MiB are free"
+                    f"it needs {needed >> 20} MiB on the disk, and {free >> 20} MiB are free beside the tenth that stays so"
                 )
             aside = folder.with_name(folder.name + ".part")
             shutil.rmtree(aside, ignore_errors=True)
@@ -256,7 +262,7 @@ class Criu:
         before = KnownProcess(tree.root, tree.created)
         if before.alive:  # whoever froze it was killed before he had ended it
             return before
-        if tree.boot != _boot():
+        if tree.is_stale:
             raise UnavailableError("the machine was started anew since then, and with it all clocks")
         self._require()
         _wait_until_gone(tree)

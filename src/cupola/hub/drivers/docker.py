@@ -286,7 +286,7 @@ class SessionContainer:
 
     # -- end --------------------------------------------------------------------------------------------------
 
-    async def stop(self) -> SessionEnd:
+    async def stop(self, *, asleep: bool = False) -> SessionEnd:
         """Ask its programs to end, then end them, and remove the container; its last output is kept.
 
         Raises
@@ -294,6 +294,9 @@ class SessionContainer:
         UnavailableError
             The engine does not answer: the container may run on.
         """
+        del (
+            asleep
+        )  # CRIU in containers is the engine's, and experimental there: snapshots bring variables back
         self._look_at_memory()
         end = self._end(EndCause.ASKED)
         await asyncio.to_thread(self._remove, STOP_SECONDS)

@@ -3,7 +3,7 @@
 The driver calls `FrozenSession.freeze` when a session is hibernated, after its snapshots were taken and instead of ending
 it; and `FrozenSession.thaw` at the wake, before the session's own process starts: the new Jupyter server then finds living
 kernels and takes them up, as after a crash. A kernel that could not be frozen, or not be thawed, is found dead, and its
-variables come from its snapshot.
+variables come from its snapshot. Kernels that go on know their session under its old token: see `tokens_of`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,34 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cupola.exceptions import UnavailableError
-from cupola.hub.drivers.criu import Criu
+from cupola.hub.drivers.criu import Criu, FrozenTree
 from cupola.hub.files import read_json
-from cupola.hub.processes import end, marked_with
+from cupola.hub.processes import KnownProcess, end, marked_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["FrozenSession"]
+__all__ = ["FrozenSession", "Thawed", "forget_stale"]
 
 MARK = "CUPOLA_SESSION"
 GUARDIAN_SECONDS = 6
 """For a guardian to end its kernel and to write down what it said last."""
+OTHER_SECONDS = 1
+"""For terminals and whatever else runs in a session whose kernels are frozen."""
+IDENTITY = "JUPYTERHUB_API_TOKEN"
 _ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]{0,127}")
+_TOKEN = re.compile(r"[0-9a-zA-Z_-]{32,128}")
+
+
+@dataclass(frozen=True)
+class Thawed:
+    """What became of the kernels of a session that was woken."""
+
+    said: dict[str, str] = field(default_factory=dict)
+    """Why a kernel could not go on, or nothing, by its id."""
+    tokens: frozenset[str] = frozenset()
+    """By which those that go on show whose they are."""
 
 
 @dataclass
@@ -55,45 +69,52 @@ class FrozenSession:
     folder: Path
     criu: Criu = field(default_factory=Criu)
 
-    def freeze(self) -> dict[str, str]:
+    def freeze(self, first: psutil.Process) -> dict[str, str]:
         """Freeze the kernels and end all else; say of each kernel why it could not be frozen, or nothing.
 
         Where not one could be frozen the session goes on as if nothing had been asked.
+
+        Parameters
+        ----------
+        first
+            The session's own process: one that was forked does not show whose it is.
         """
-        everyone = marked_with(MARK, self.session)
-        guardians = self._guardians({process.pid for process in everyone})
+        everyone = {process.pid: process for process in marked_with(MARK, self.session)}
+        guardians = self._guardians(set(everyone))
         if not guardians:
             return {}
         if why := self.criu.usable():
             return dict.fromkeys(guardians, why)
         guarded = {pid for guardian in guardians.values() for pid in _tree(guardian)}
-        others = [process for process in everyone if process.pid not in guarded]
+        servers = [psutil.Process(pid) for pid in _server(first, guarded)]
         # The server would miss its kernels, and start them anew under their ids.
-        _signal(others, signal.SIGSTOP)
+        _signal(servers, signal.SIGSTOP)
         said: dict[str, str] = {}
         try:
             for kernel, guardian in guardians.items():
                 said[kernel] = self._freeze_one(kernel, guardian)
         finally:
             if all(said.values()):
-                _signal(others, signal.SIGCONT)
+                _signal(servers, signal.SIGCONT)
         if not all(said.values()):
-            _signal(others, signal.SIGKILL)
+            _signal(servers, signal.SIGKILL)
             left = [guardian for kernel, guardian in guardians.items() if said[kernel]]
             end(left, seconds=GUARDIAN_SECONDS)
+            others = [process for pid, process in everyone.items() if pid not in guarded]
+            end(others, seconds=OTHER_SECONDS, first=signal.SIGHUP)
         return said
 
-    def thaw(self) -> dict[str, str]:
-        """Let all kernels go on that are frozen; say of each why it could not, or nothing. Nothing stays frozen."""
-        said = {}
+    def thaw(self) -> Thawed:
+        """Let all kernels go on that are frozen, and say what became of them. Nothing stays frozen."""
+        said, tokens = {}, set()
         for place in self._places():
             try:
-                self.criu.thaw(place)
+                tokens.update(_token_of(self.criu.thaw(place)))
                 said[place.name] = ""
             except UnavailableError as error:
                 said[place.name] = str(error)
         self.forget()
-        return said
+        return Thawed(said, frozenset(tokens))
 
     def forget(self) -> None:
         """Remove what is frozen: the session was ended for good, or starts anew without it."""
@@ -130,6 +151,17 @@ class FrozenSession:
         return found
 
 
+def forget_stale(folder: Path) -> None:
+    """Remove what was frozen before the machine was started anew: it can never go on."""
+    for place in folder.glob("*/*/"):
+        try:
+            stale = FrozenTree.read(place).is_stale
+        except UnavailableError:
+            stale = True
+        if stale:
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def _is_held(lock: Path) -> bool:
     """Whether a guardian holds its lock: its number alone may be another's by now."""
     try:
@@ -143,6 +175,23 @@ def _is_held(lock: Path) -> bool:
     finally:
         os.close(file)
     return False
+
+
+def _server(first: psutil.Process, guarded: set[int]) -> list[int]:
+    """Return the session's process and the servers that it forked; who keeps terminals or kernels is none of them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        command = first.cmdline()
+        forked = [one.pid for one in first.children() if one.pid not in guarded and one.cmdline() == command]
+        return [first.pid, *forked]
+    return []
+
+
+def _token_of(guardian: KnownProcess) -> list[str]:
+    process = guardian.find()
+    with contextlib.suppress(psutil.Error, OSError):
+        found = process.environ().get(IDENTITY, "") if process else ""
+        return [found] if _TOKEN.fullmatch(found) else []
+    return []
 
 
 def _tree(root: psutil.Process) -> list[int]:

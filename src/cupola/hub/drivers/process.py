@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jupyterhub.utils import random_port
 
 from cupola.hub.drivers.base import POLL, NotStartedError, Place, answers, describe, signal_name
+from cupola.hub.drivers.frozen import FrozenSession
 from cupola.hub.ports import LOOPBACK
 from cupola.hub.processes import KnownProcess, end, marked_with, output_lines, read_record, write_record
 from cupola.hub.zygotes import Zygote, plain_environment
@@ -60,14 +61,18 @@ class SessionProcess:
         Its id.
     records
         The folder that says which sessions run, also to those who do not know the hub.
+    frozen
+        The folder for the kernels of sessions that are hibernated; without, none are frozen.
     """
 
-    def __init__(self, session: str, records: Path) -> None:
+    def __init__(self, session: str, records: Path, frozen: Path | None = None) -> None:
         self.session = session
         self.records = records
+        self.frozen = frozen
         self.known: KnownProcess | None = None
         self._port = 0
         self._log: Path | None = None
+        self._runtime: Path | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     # -- state that outlives the hub --------------------------------------------------------------------------
@@ -86,11 +91,17 @@ class SessionProcess:
         """Return what the hub keeps."""
         if self.known is None:
             return {}
-        return {"pid": self.known.pid, "created": self.known.created, "log": str(self._log or "")}
+        return {
+            "pid": self.known.pid,
+            "created": self.known.created,
+            "log": str(self._log or ""),
+            "runtime": str(self._runtime or ""),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Find the process again after a restart of the hub."""
         self._log = Path(state["log"]) if state.get("log") else None
+        self._runtime = Path(state["runtime"]) if state.get("runtime") else None
         if "pid" in state and "created" in state:
             self.known = KnownProcess(int(state["pid"]), float(state["created"]))
         else:  # the hub was killed between our start and its own note
@@ -121,6 +132,8 @@ class SessionProcess:
         """
         process = _of(plan)
         self._log = process.log
+        runtime = process.environment.get("CUPOLA_RUNTIME")
+        self._runtime = Path(runtime) if runtime else None
         env = {
             **plain_environment(process.folder),
             **process.environment,
@@ -137,6 +150,7 @@ class SessionProcess:
             process.log.parent.mkdir(parents=True, exist_ok=True)
             self.records.mkdir(parents=True, exist_ok=True)
             self.exit_file.unlink(missing_ok=True)
+            tokens = await asyncio.to_thread(self._thaw)
             way = "forked" if await self._fork(plan, env) else "cold"
             if way == "cold":
                 self._start_cold(plan, env)
@@ -150,7 +164,9 @@ class SessionProcess:
                 f"the session cannot be started: {exc.strerror or exc}{place}",
                 SessionEnd(cause=EndCause.QUOTA if full else EndCause.REFUSED),
             ) from exc
-        return Place(LOOPBACK, self._port, "Loading Jupyter" if way == "cold" else "Preparing your home")
+        return Place(
+            LOOPBACK, self._port, "Loading Jupyter" if way == "cold" else "Preparing your home", tokens
+        )
 
     async def _fork(self, plan: Plan, env: dict[str, str]) -> bool:
         """Have the fork server make the process; say whether it did."""
@@ -254,13 +270,44 @@ class SessionProcess:
     def _last_lines(self) -> list[str]:
         return output_lines(self._log, SHOWN_LINES) if self._log else []
 
-    async def stop(self) -> SessionEnd:
-        """End the process and all that it started."""
+    async def stop(self, *, asleep: bool = False) -> SessionEnd:
+        """End the process and all that it started; of a session that sleeps, freeze the kernels that can be frozen."""
+        if asleep:
+            await asyncio.to_thread(self._freeze)
         await asyncio.to_thread(stop_session, self.session, self.known)
         if self._child is not None:
             self._child.poll()
         await self.forget()
         return SessionEnd(cause=EndCause.ASKED)
+
+    # -- sleep ------------------------------------------------------------------------------------------------
+
+    def _sleeper(self) -> FrozenSession | None:
+        if self.frozen is None or self._runtime is None:
+            return None
+        return FrozenSession(self.session, self._runtime, self.frozen / self.session)
+
+    def _freeze(self) -> None:
+        sleeper, first = self._sleeper(), self.known.find() if self.known else None
+        if sleeper is None or first is None:
+            return
+        for kernel, why in sleeper.freeze(first).items():
+            self._say(f"kernel {kernel} {f'cannot be frozen: {why}' if why else 'is frozen as it stands'}")
+
+    def _thaw(self) -> frozenset[str]:
+        sleeper = self._sleeper()
+        if sleeper is None:
+            return frozenset()
+        thawed = sleeper.thaw()
+        for kernel, why in thawed.said.items():
+            self._say(f"kernel {kernel} {f'cannot go on: {why}' if why else 'goes on as it stood'}")
+        return thawed.tokens
+
+    def _say(self, line: str) -> None:
+        """Write a line into the session's own log."""
+        if self._log is not None:
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+                log.write(f"[cupola] {line}\n")
 
     def kill(self) -> None:
         """End at once what was started."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from cupola.exceptions import NotAllowedError
 from cupola.models.activity import NewMaintenance, PlannedStop
-from cupola.models.session import Plan, SessionReport
+from cupola.models.session import Plan, Session, SessionReport
 from cupola.platform.handlers.dependencies import FactoryIn, header_token
 
 __all__ = ["router"]
@@ -30,10 +30,10 @@ async def get_plan(session: str, factory: FactoryIn) -> Plan:
     return await factory.sessions.plan(session)
 
 
-@router.post("/sessions/{session}/reports", status_code=204)
-async def add_report(session: str, report: SessionReport, factory: FactoryIn) -> None:
-    """Take what the spawner tells about a session."""
-    await factory.sessions.report(session, report)
+@router.post("/sessions/{session}/reports")
+async def add_report(session: str, report: SessionReport, factory: FactoryIn) -> Session:
+    """Take what the spawner tells about a session, and return how it is known now."""
+    return await factory.sessions.report(session, report)
 
 
 @router.put("/maintenance")

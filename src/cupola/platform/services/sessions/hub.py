@@ -84,10 +84,11 @@ class SessionHub:
         self._bells.ring(session)
         return after
 
-    async def note(self, session: str, sentence: str) -> None:
+    async def note(self, session: str, sentence: str) -> Session:
         """Tell of something that happened in a session that goes on."""
-        await self._store.move(session, step_note(sentence, at=now()))
+        after = await self._store.move(session, step_note(sentence, at=now()))
         self._bells.ring(session)
+        return after
 
     def start(self, session: Session, *, after: str | None = None) -> None:
         """Let the hub start a session; this returns at once.

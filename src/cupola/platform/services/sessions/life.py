@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     from cupola.platform.storage.database.sessions import Step
 
-__all__ = ["step_aside", "step_hibernated", "step_note", "step_to", "step_woken"]
+__all__ = [
+    "first_event",
+    "since_start",
+    "step_aside",
+    "step_hibernated",
+    "step_note",
+    "step_to",
+    "step_woken",
+]
 
 _ORDER = {state: place for place, state in enumerate(SessionState)}
 _FULL = 100
@@ -133,6 +141,24 @@ def step_note(message: str, *, at: datetime) -> Step:
         return after, _event(last, session.state, message, at, _FULL)
 
     return step
+
+
+def first_event(session: Session) -> SessionEvent:
+    """Return what is told first of a new session."""
+    return SessionEvent(
+        session=session.id,
+        number=1,
+        time=session.created,
+        state=session.state,
+        message="Asking the hub for a place",
+        progress=0,
+    )
+
+
+def since_start(events: list[SessionEvent]) -> list[SessionEvent]:
+    """Leave out what was before a session was woken last."""
+    starts = [place for place, event in enumerate(events) if event.state is SessionState.REQUESTED]
+    return events[starts[-1] :] if starts else events
 
 
 def _told_late(session: Session, end: SessionEnd | None, reason: str | None) -> tuple[Session, None] | None:

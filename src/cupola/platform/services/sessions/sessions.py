@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -23,13 +24,14 @@ from cupola.models.session import (
 from cupola.platform.services.prices import cost_so_far
 from cupola.platform.services.sessions.ends import final_state, loss_inside, sentence, starved
 from cupola.platform.services.sessions.launches import other_volumes
-from cupola.platform.services.sessions.life import step_aside, step_woken
+from cupola.platform.services.sessions.life import first_event, since_start, step_aside, step_woken
 from cupola.platform.services.sessions.sizes import Bigger, bigger, most
 from cupola.platform.services.sessions.stops import SHORT_WAIT_S, Announced
 from cupola.platform.storage.files.jobs import end_of_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from cupola.models.person import Person
     from cupola.models.resources import Resources, Usage
@@ -70,6 +72,8 @@ class SessionService:
         Asks them for snapshots before they end, and knows which stops are announced.
     base_url
         Where everything lies on the platform's address; begins and ends with a slash.
+    frozen
+        Where the kernels of hibernated sessions lie, a folder for each.
     running_log
         Returns what a container has printed so far, where sessions are containers; it may block.
     """
@@ -85,6 +89,7 @@ class SessionService:
         meter: UsageService,
         switchboard: Switchboard,
         base_url: str,
+        frozen: Path,
         running_log: Callable[[str], str] | None = None,
     ) -> None:
         self._store = store
@@ -95,6 +100,7 @@ class SessionService:
         self._meter = meter
         self._switchboard = switchboard
         self._base_url = base_url
+        self._frozen = frozen
         self._running_log = running_log
 
     async def launch(self, person: Person, request: LaunchRequest, *, key: str | None = None) -> Session:
@@ -120,7 +126,7 @@ class SessionService:
         """
         new = await self._launches.prepare(person, request, key=key)
         admit = await self._capacity.admission(person.profile)
-        kept = await self._store.insert(new, _first_event(new.session), admit=admit)
+        kept = await self._store.insert(new, first_event(new.session), admit=admit)
         if kept.session.id == new.session.id:
             self._at_hub.start(kept.session)
         return self._present(kept)
@@ -166,7 +172,7 @@ class SessionService:
         reason = f"Restarted by {person.name}."
         kept = await self._store.insert(
             new,
-            _first_event(new.session),
+            first_event(new.session),
             admit=await self._capacity.admission(person.profile),
             instead_of=(session, step_aside("Stopping", at=now(), reason=reason)),
         )
@@ -320,6 +326,7 @@ class SessionService:
         stored = await self._find(person, session)
         if not await self._store.delete(session):
             raise ConflictError(f"{stored.session.title} has not ended: stop it first.")
+        await asyncio.to_thread(shutil.rmtree, self._frozen / session, ignore_errors=True)
         self._bells.ring(session)
 
     async def history(self, person: Person, session: str) -> list[SessionEvent]:
@@ -362,7 +369,7 @@ class SessionService:
             # In this order: whatever happens after the look at the row rings the bell.
             bell = self._bells.watch(session)
             stored = await self._store.get(session)
-            for event in _since_start(await self._store.events(session, after)):
+            for event in since_start(await self._store.events(session, after)):
                 after = event.number
                 yield event
             if (
@@ -392,8 +399,8 @@ class SessionService:
         await self._at_hub.move(session, SessionState.STARTING, "The hub prepares the session", progress=20)
         return stored.plan
 
-    async def report(self, session: str, report: SessionReport) -> None:
-        """Take what the spawner tells; what comes too late changes nothing.
+    async def report(self, session: str, report: SessionReport) -> Session:
+        """Take what the spawner tells, and return the session; what comes too late changes nothing.
 
         An end that comes with the state ``ready`` is that of a program in the session, which itself goes on.
 
@@ -403,11 +410,10 @@ class SessionService:
             If there is no such session.
         """
         if report.state is SessionState.READY and report.end is not None:
-            await self._at_hub.note(session, loss_inside(report.end))
-            return
+            return await self._at_hub.note(session, loss_inside(report.end))
         state = final_state(report)
         reason = None if state.active else sentence(report)
-        await self._at_hub.move(
+        return await self._at_hub.move(
             session, state, report.message, progress=report.progress, reason=reason, end=report.end
         )
 
@@ -476,23 +482,7 @@ def request_of(
     )
 
 
-def _since_start(events: list[SessionEvent]) -> list[SessionEvent]:
-    starts = [place for place, event in enumerate(events) if event.state is SessionState.REQUESTED]
-    return events[starts[-1] :] if starts else events
-
-
 def _too_small(session: Session) -> bool:
     if session.state is SessionState.READY:
         return starved(session)
     return not session.state.active and session.end is not None and session.end.cause in _GROW
-
-
-def _first_event(session: Session) -> SessionEvent:
-    return SessionEvent(
-        session=session.id,
-        number=1,
-        time=session.created,
-        state=session.state,
-        message="Asking the hub for a place",
-        progress=0,
-    )

@@ -1,0 +1,145 @@
+"""A session sleeps and wakes with a notebook open in Chromium: its variables are there, and where CRIU is, everything goes on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from cupola.hub.drivers.criu import Criu
+from cupola.models.session import SessionState
+from support import programs
+from support.map_lab import MARKS
+
+pytest.importorskip("playwright.sync_api")
+
+from support.survive_page import until
+from support.survive_platform import SessionLab
+
+pytestmark = MARKS
+
+KEPT = """import threading, time
+kept = {'a': 1}
+def counted():
+    yield from range(100)
+numbers = counted()
+next(numbers)
+beats = []
+def beat():
+    while True:
+        beats.append(1)
+        time.sleep(0.1)
+threading.Thread(target=beat, daemon=True).start()"""
+ASKS = "import cupola\nprint(kept, cupola.jobs())"
+GOES_ON = """before = len(beats)
+time.sleep(1)
+print(next(numbers), len(beats) > before)"""
+
+
+@contextmanager
+def asleep_and_woken(platform):
+    """A session with a notebook whose first cell has run, after a hibernation; and what was said of that."""
+    platform.start()
+    lab = SessionLab(platform).start()
+    try:
+        cells = [
+            nbformat.v4.new_code_cell(code, id=f"cell-{n}") for n, code in enumerate((KEPT, ASKS, GOES_ON))
+        ]
+        book = nbformat.v4.new_notebook(cells=cells)
+        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        lab.write("sleeper.ipynb", book)
+        with opened(lab) as notebook:
+            notebook.run(0)
+            until(lambda: notebook.look().prompts[0] == "1", notebook.look)
+        yield lab, sleeps_and_wakes(lab)
+    finally:
+        lab.stop()
+
+
+@contextmanager
+def opened(lab):
+    machine = lab.machine()
+    try:
+        notebook = lab.open(machine, "sleeper.ipynb")
+        notebook.ready()
+        yield notebook
+    finally:
+        machine.kill()
+
+
+def sleeps(lab):
+    """Hibernate the session of `lab`, and return it."""
+
+    def asleep():
+        found = lab.client("session", lab.session)
+        return found if found.hibernated and found.state is SessionState.STOPPED else None
+
+    lab.client("hibernate_session", lab.session)
+    found = until(asleep, lambda: lab.client("session", lab.session), 180)
+    assert lab.processes() == []
+    return found
+
+
+def sleeps_and_wakes(lab):
+    """Return the session as it was between."""
+    found = sleeps(lab)
+    assert lab.client("wake_session", lab.session).id == lab.session
+    lab._wait(lab.session)
+    return found
+
+
+def picture(notebook, name):
+    if folder := os.environ.get("CUPOLA_WAKE_PICTURES"):
+        notebook.page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def log_of(lab):
+    return lab.client("session_log", lab.session)
+
+
+def shows(notebook, cell, text):
+    until(lambda: text in " ".join(notebook.look().outputs[cell]), notebook.look)
+
+
+def test_variables_are_there_after_a_wake(new_platform):
+    platform = new_platform(settings="sessions:\n  idle:\n    freeze_kernels: false\n")
+    with asleep_and_woken(platform) as (lab, found), opened(lab) as notebook:
+        assert "variables are kept" in found.reason
+        picture(notebook, "variables")
+        said = notebook.look().said
+        assert "numbers" in said, said
+        notebook.run(1)
+        shows(notebook, 1, "{'a': 1}")
+        notebook.run(2)
+        shows(notebook, 2, "NameError")
+        assert "frozen" not in log_of(lab)
+
+
+def criu_first():
+    """A search path on which a CRIU that can freeze kernels comes first."""
+    program = programs.criu()
+    if why := Criu(program).usable():
+        pytest.skip(f"nothing can be frozen on this machine: {why}")
+    return f"{Path(program).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_frozen_kernels_go_on(new_platform):
+    platform = new_platform(more={"PATH": criu_first()})
+    with asleep_and_woken(platform) as (lab, _), opened(lab) as notebook:
+        assert "is frozen as it stands" in log_of(lab)
+        assert "goes on as it stood" in log_of(lab)
+        assert not (platform.paths.frozen / lab.session).exists()
+        picture(notebook, "frozen")
+        # By the token that it had: the portal still knows whose it is.
+        notebook.run(1)
+        shows(notebook, 1, "{'a': 1}")
+        notebook.run(2)
+        shows(notebook, 2, "1 True")
+        # Once more, and then it is deleted with what is frozen of it.
+        sleeps(lab)
+        assert (platform.paths.frozen / lab.session).exists()
+        lab.client("delete_session", lab.session)
+        assert not (platform.paths.frozen / lab.session).exists()
