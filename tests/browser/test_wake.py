@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cupola.hub.drivers.criu import Criu
 from cupola.models.session import SessionState
 from support import programs
 from support.map_lab import MARKS
@@ -120,10 +119,7 @@ def test_variables_are_there_after_a_wake(new_platform):
 
 def criu_first():
     """A search path on which a CRIU that can freeze kernels comes first."""
-    program = programs.criu()
-    if why := Criu(program).usable():
-        pytest.skip(f"nothing can be frozen on this machine: {why}")
-    return f"{Path(program).parent}{os.pathsep}{os.environ['PATH']}"
+    return f"{Path(programs.criu().program).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def test_frozen_kernels_go_on(new_platform):

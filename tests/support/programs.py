@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cupola.hub.drivers.criu import Criu
+
 __all__ = ["criu", "unpacked"]
 
 CHECKOUT = Path(__file__).parents[2]
@@ -44,8 +46,11 @@ def unpacked(name: str) -> Path:
     return folder
 
 
-def criu() -> str:
-    """Return the command of a CRIU that can freeze kernels."""
+def criu() -> Criu:
+    """Return a CRIU that can freeze kernels on this machine; the test is skipped where there is none."""
     if os.geteuid() != 0:
         pytest.skip("only root can freeze processes")
-    return str(unpacked("criu") / "bin.cupola" / "criu")
+    found = Criu(str(unpacked("criu") / "bin.cupola" / "criu"))
+    if why := found.usable():
+        pytest.skip(f"nothing can be frozen on this machine: {why}")
+    return found

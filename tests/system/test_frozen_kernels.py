@@ -47,11 +47,8 @@ LINES = "for number in range(1, 61):\n    print(f'line {number}', flush=True)\n 
 
 @pytest.fixture(scope="module")
 def criu():
-    """A CRIU that works on this machine."""
-    found = Criu(programs.criu())
-    if why := found.usable():
-        pytest.skip(f"nothing can be frozen on this machine: {why}")
-    return found
+    """One that works on this machine."""
+    return programs.criu()
 
 
 @pytest.fixture

@@ -19,11 +19,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def criu():
-    """A CRIU that works on this machine."""
-    found = Criu(programs.criu())
-    if why := found.usable():
-        pytest.skip(f"nothing can be frozen on this machine: {why}")
-    return found
+    """One that works on this machine."""
+    return programs.criu()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from dataclasses import asdict
 import pytest
 
 from cupola.exceptions import UnavailableError
-from cupola.hub.drivers.criu import Criu, FrozenTree
+from cupola.hub.drivers.criu import BOOT, Criu, FrozenTree
+from cupola.hub.drivers.frozen import forget_stale
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="what only root is told")
 
@@ -94,3 +95,15 @@ def test_what_ran_before_the_machine_was_started_anew_is_given_up(tmp_path):
     with pytest.raises(UnavailableError, match="the machine was started anew"):
         Criu("no-such-criu").thaw(place)
     assert not place.exists()
+
+
+def test_what_was_frozen_before_the_machine_started_anew_is_removed(tmp_path):
+    tree = FrozenTree(2**22 - 7, 1.0, (2**22 - 7,), connections=True, boot=BOOT.read_text().strip())
+    notes = {"now": asdict(tree), "old": {**asdict(tree), "boot": "another"}, "damaged": {}}
+    for name, note in notes.items():
+        place = tmp_path / "session" / name
+        place.mkdir(parents=True)
+        (place / "tree.json").write_text(json.dumps(note))
+    forget_stale(tmp_path)
+    forget_stale(tmp_path / "nowhere")
+    assert [one.name for one in (tmp_path / "session").iterdir()] == ["now"]
