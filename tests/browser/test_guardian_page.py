@@ -125,3 +125,57 @@ def test_news_of_an_absence_lead_to_the_cells(lab, visit, axe):
     page.ready()
     until(lambda: "ZeroDivisionError" in text_of(page, 1), "it is shown")
     assert page.page.locator(".cupola-bar-away").count() == 0
+
+
+def test_a_lost_kernel_is_told_in_plain_words_and_typed_text_is_offered(lab, visit, axe):
+    page = visit("lost.ipynb", "x = 41", "print(x, flush=True)" + WAIT.format(name="go-4"), "y = 1")
+    page.run(0)
+    until(lambda: page.look().prompts[0] == "1", "it ran")
+    page.run(1)
+    until(lambda: text_of(page, 1) == "41", "it runs")
+    page.save()
+    # Else it might be saved before it is lost.
+    lab.kill_server()
+    page.page.locator(".jp-CodeCell .cm-content").nth(2).click()
+    page.page.keyboard.press("Control+End")
+    page.page.keyboard.type(" + 5")
+    kept = "() => Object.keys(localStorage).some(key => key.includes('draft') && localStorage[key].includes('y = 1 + 5'))"
+    page.page.wait_for_function(kept)
+    lab.lose()
+    page.page.close()
+    lab.again()
+    page = lab.open(page.machine, "lost.ipynb")
+    page.ready()
+    bar = page.page.locator(".cupola-bar-lost")
+    bar.wait_for()
+    assert "ended with its container" in bar.inner_text()
+    assert text_of(page, 1) == "41"
+    cut = page.page.locator(".jp-Cell.cupola-cut")
+    assert cut.count() == 1
+    assert violations(page.page, axe, ".cupola-bar-lost") == []
+    toast = page.page.locator(".Toastify__toast", has_text="changes that were never saved")
+    toast.get_by_role("button", name="Show").click()
+    page.page.locator(".jp-Dialog").get_by_role("button", name="Put them into the notebook").click()
+    until(lambda: page.look().sources[2].strip() == "y = 1 + 5", "they are back")
+    (lab.folder / "go-4").touch()
+    bar.get_by_role("button", name="Run again up to here").click()
+    until(lambda: text_of(page, 1) == "41" and page.look().prompts[1] not in {"*", ""}, "it runs again")
+    bar.get_by_role("button", name="Close").click()
+    bar.wait_for(state="detached")
+
+
+def test_what_is_kept_of_variables_can_be_seen(visit, axe):
+    page = visit("kept.ipynb", "answer = 42\nimport sqlite3\ncon = sqlite3.connect(':memory:')")
+    page.run(0)
+    until(lambda: page.look().prompts[0] == "1", "it ran")
+    page.page.get_by_role("menubar").get_by_text("Kernel", exact=True).first.click()
+    page.page.locator(".lm-Menu-item", has_text="Variables Kept").click()
+    dialog = page.page.locator(".jp-Dialog")
+    dialog.get_by_role("button", name="Keep now").click()
+    page.page.locator(".Toastify__toast", has_text="stored").wait_for()
+    page.page.get_by_role("menubar").get_by_text("Kernel", exact=True).first.click()
+    page.page.locator(".lm-Menu-item", has_text="Variables Kept").click()
+    dialog.get_by_text("answer", exact=True).wait_for()
+    assert dialog.get_by_role("cell", name="con", exact=True).count() == 1
+    assert violations(page.page, axe, ".jp-Dialog .cupola-variables") == []
+    dialog.get_by_role("button", name="Close").click()

@@ -113,11 +113,18 @@ export class Connection {
     this.later(FIRST_MS);
   }
 
+  /** What becomes of typed text meanwhile. */
+  get kept() {
+    return this.lab.state.keeps
+      ? 'What you type in notebooks is kept in this browser, and saved afterwards.'
+      : 'This browser keeps nothing: do not close the page, or copy what you typed.';
+  }
+
   show() {
     if (!this.since || this.notice) {
       return;
     }
-    this.say('The connection is lost; your kernels go on. Trying again ...');
+    this.say(`The connection is lost; your kernels go on. ${this.kept} Trying again ...`);
   }
 
   later(ms) {
@@ -202,10 +209,10 @@ export class Connection {
 
   tellEnd() {
     this.ended = true;
-    const message =
-      'This session has ended, or you are signed out. What you typed here is kept in this browser: ' +
-      'it is offered when the notebook is opened again.';
-    this.say(message, this.lab.sessions);
+    const kept = this.lab.state.keeps
+      ? 'What you typed in notebooks is kept in this browser: it is offered when they are opened again.'
+      : 'This browser keeps nothing: copy what you typed before you close the page.';
+    this.say('This session has ended, or you are signed out. ' + kept, this.lab.sessions);
   }
 
   close() {

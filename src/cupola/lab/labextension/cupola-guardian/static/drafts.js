@@ -1,21 +1,78 @@
 /*
  * What was typed and not saved yet is kept in this browser, until it is: a session may end under a page, and the next one
- * has another address.
+ * has another address. When the notebook is opened again it is offered, and never put over what is newer in the file.
  */
-import { debounce, make } from './tools.js';
+import { make, throttle } from './tools.js';
 
 const KEEP_MS = 1000;
-const MOST_DRAFTS = 20;
+const OLD_MS = 30 * 24 * 3600 * 1000;
+const HEADS = {
+  changed: at => `Cell ${at + 1}`,
+  newer: at => `Cell ${at + 1} was changed since then: this is put into a new cell below it`,
+  new: () => 'A new cell',
+  gone: () => 'Its cell was deleted since then: this is put in as a new cell'
+};
+
+/** The browser's store, which may be full or forbidden (private windows, blocked cookies). */
+const store = {
+  get: key => {
+    try {
+      return JSON.parse(localStorage.getItem(key));
+    } catch {
+      return null;
+    }
+  },
+  set: (key, value) => {
+    try {
+      localStorage.setItem(key, JSON.stringify(value));
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  remove: key => {
+    try {
+      localStorage.removeItem(key);
+    } catch {
+      // It was never there.
+    }
+  },
+  keys: prefix => {
+    try {
+      return Object.keys(localStorage).filter(key => key.startsWith(prefix));
+    } catch {
+      return [];
+    }
+  }
+};
+
+/** One name for all views of a notebook in this page; a lock of that name says that the page is still there. */
+const marks = new WeakMap();
+/** The drafts that this page has offered. */
+const offered = new Set();
+
+function markOf(context) {
+  if (!marks.has(context)) {
+    marks.set(context, Math.random().toString(36).slice(2));
+  }
+  return marks.get(context);
+}
+
+function isDraft(found) {
+  const fits = one => one && typeof one.source === 'string' && typeof one.id === 'string' && typeof one.type === 'string';
+  return Boolean(found) && Array.isArray(found.cells) && found.cells.every(fits);
+}
 
 export class Draft {
   constructor(care) {
     this.care = care;
     this.lab = care.lab;
     this.panel = care.panel;
-    this.keep = debounce(KEEP_MS, () => this.write());
-    const { context } = this.panel;
-    void context.ready.then(() => this.begin());
-    this.lock = null;
+    this.context = care.panel.context;
+    this.mark = markOf(this.context);
+    this.path = this.context.localPath;
+    this.keep = throttle(KEEP_MS, () => this.write());
+    void this.context.ready.then(() => this.begin());
   }
 
   get prefix() {
@@ -23,169 +80,207 @@ export class Draft {
   }
 
   get key() {
-    return this.prefix + this.panel.context.localPath;
+    return this.prefix + this.path + '\n' + this.mark;
   }
 
   async begin() {
-    const { context } = this.panel;
-    const first = await this.isFirst();
-    if (this.panel.isDisposed) {
-      return;
-    }
-    if (first) {
-      this.offer();
-    }
-    context.model.contentChanged.connect(() => this.keep());
-    context.saveState.connect((_, state) => state === 'completed' && this.forget());
-    context.model.stateChanged.connect((_, change) => change.name === 'dirty' && !change.newValue && this.forget());
+    const { context, panel } = this;
     const flush = () => this.keep.now();
+    context.model.contentChanged.connect(() => this.keep());
+    // What was typed while it was saved is not in the file.
+    context.saveState.connect((_, state) => state === 'completed' && (this.care.follower.edited ? this.keep() : this.forget()));
+    context.pathChanged.connect(() => this.move());
     window.addEventListener('pagehide', flush);
-    this.panel.disposed.connect(() => {
+    panel.disposed.connect(() => {
       window.removeEventListener('pagehide', flush);
-      if (this.release) {
-        this.release();
+      this.keep.stop();
+      if (context.isDisposed) {
+        // Closed, and whoever had changes was asked about them.
+        this.forget();
+        this.release && this.release();
       }
     });
+    // Known before it is needed: the page says what becomes of typed text.
+    this.lab.state.keeps = store.set(this.prefix, 0);
+    store.remove(this.prefix);
+    this.hold();
+    for (const key of await this.left()) {
+      if (!panel.isDisposed) {
+        this.offer(key);
+      }
+    }
   }
 
-  /** Whether no other page of this browser has the notebook open: what is kept would be that one's. */
-  isFirst() {
-    if (!navigator.locks) {
-      return Promise.resolve(true);
+  /** Say to other pages that this one is there: what it keeps is not theirs to offer. */
+  hold() {
+    if (navigator.locks) {
+      const released = new Promise(release => (this.release = release));
+      navigator.locks.request(this.lab.name + ':' + this.mark, { ifAvailable: true }, () => released).catch(error => this.lab.warn(error));
     }
-    return new Promise(resolve => {
-      const held = new Promise(release => (this.release = release));
-      const take = lock => {
-        resolve(lock !== null);
-        return lock && held;
-      };
-      void navigator.locks.request(this.key, { ifAvailable: true }, take).catch(() => resolve(true));
-    });
   }
+
+  /** The drafts of this notebook whose pages are gone. */
+  async left() {
+    const state = navigator.locks ? await navigator.locks.query().catch(() => null) : null;
+    const held = new Set(((state && state.held) || []).map(lock => lock.name));
+    const begin = this.prefix + this.path + '\n';
+    return store.keys(begin).filter(key => key !== this.key && !offered.has(key) && !held.has(this.lab.name + ':' + key.slice(begin.length)));
+  }
+
+  // -- keeping ---------------------------------------------------------------------------------------------------
 
   cells() {
-    return [...this.panel.context.model.cells].map(({ id, type, sharedModel }) => ({ id, type, source: sharedModel.getSource() }));
+    return [...this.context.model.cells].map(({ id, type, sharedModel }) => ({ id, type, source: sharedModel.getSource() }));
+  }
+
+  /** The cells that are not in the file as they are here. */
+  typed() {
+    const saved = new Map(JSON.parse(this.care.follower.base || '[]').map(([id, , source]) => [id, source]));
+    let after = '';
+    const found = [];
+    for (const [at, cell] of this.cells().entries()) {
+      const base = saved.has(cell.id) ? saved.get(cell.id) : null;
+      if (base === null ? cell.source.trim() : base !== cell.source) {
+        found.push({ ...cell, at, after, base });
+      }
+      after = cell.id;
+    }
+    return found;
   }
 
   write() {
-    const { context } = this.panel;
-    if (this.panel.isDisposed || !context.model.dirty || !this.care.follower.edited || this.offered) {
+    if (this.panel.isDisposed || !this.care.follower.edited) {
       return;
     }
-    const text = JSON.stringify({ time: Date.now(), cells: this.cells() });
-    try {
-      localStorage.setItem(this.key, text);
-    } catch {
-      this.makeRoom();
-      try {
-        localStorage.setItem(this.key, text);
-      } catch (error) {
-        this.lab.warn(error);
-      }
+    const cells = this.typed();
+    if (!cells.length) {
+      this.forget();
+      return;
+    }
+    const draft = { time: Date.now(), cells };
+    const kept = store.set(this.key, draft) || (this.makeRoom(), store.set(this.key, draft));
+    this.lab.state.keeps = kept;
+    if (!kept) {
+      this.lab.warn(new Error('This browser keeps nothing: what is typed is lost with the page unless it is saved.'));
     }
   }
 
+  /** Remove what nobody has asked for in a month; of the rest nobody may be robbed. */
   makeRoom() {
-    const keys = Object.keys(localStorage).filter(key => key.startsWith(this.prefix) && key !== this.key);
-    const age = key => {
-      try {
-        return JSON.parse(localStorage.getItem(key)).time || 0;
-      } catch {
-        return 0;
+    for (const key of store.keys(this.prefix)) {
+      const draft = store.get(key);
+      if (!draft || !(Date.now() - draft.time < OLD_MS)) {
+        store.remove(key);
       }
-    };
-    keys.sort((one, other) => age(other) - age(one));
-    keys.slice(Math.min(MOST_DRAFTS, Math.floor(keys.length / 2))).forEach(key => localStorage.removeItem(key));
+    }
   }
 
   forget() {
-    if (!this.offered) {
-      localStorage.removeItem(this.key);
+    store.remove(this.key);
+  }
+
+  move() {
+    this.forget();
+    this.path = this.context.localPath;
+    this.keep();
+  }
+
+  // -- offering --------------------------------------------------------------------------------------------------
+
+  /** What of a draft the notebook does not have, and how it stands to what it has. */
+  missing(draft) {
+    const now = new Map(this.cells().map((cell, at) => [cell.id, { ...cell, at }]));
+    const found = [];
+    for (const cell of draft.cells) {
+      const there = now.get(cell.id);
+      if (!there) {
+        found.push({ ...cell, kind: cell.base === null ? 'new' : 'gone' });
+      } else if (there.source !== cell.source) {
+        found.push({ ...cell, at: there.at, now: there.source, kind: there.source === cell.base ? 'changed' : 'newer' });
+      }
     }
+    return found;
   }
 
-  read() {
-    try {
-      const draft = JSON.parse(localStorage.getItem(this.key));
-      return draft && Array.isArray(draft.cells) ? draft : null;
-    } catch {
-      return null;
-    }
-  }
-
-  /** The cells of the draft that the notebook does not have like that. */
-  changed(draft) {
-    const now = new Map(this.cells().map(cell => [cell.id, cell.source]));
-    return draft.cells.filter(cell => (now.has(cell.id) ? now.get(cell.id) !== cell.source : cell.source.trim()));
-  }
-
-  offer() {
-    const draft = this.read();
-    const changed = draft ? this.changed(draft) : [];
-    if (!changed.length) {
-      localStorage.removeItem(this.key);
+  offer(key) {
+    const draft = store.get(key);
+    const missing = isDraft(draft) ? this.missing(draft) : [];
+    if (!missing.length) {
+      store.remove(key);
       return;
     }
-    // Kept under its name until somebody has decided.
-    this.offered = true;
+    offered.add(key);
     const { Notification } = this.lab.modules.apputils;
-    const name = this.panel.title.label;
-    const cells = changed.length === 1 ? 'one cell' : changed.length + ' cells';
+    const cells = missing.length === 1 ? 'one cell' : missing.length + ' cells';
     const when = new Date(draft.time).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
-    const id = Notification.warning(`${name}: your page had changes that were never saved (${cells}, ${when}).`, {
+    const id = Notification.warning(`${this.panel.title.label}: a page had changes that were never saved (${cells}, ${when}).`, {
       autoClose: false,
       actions: [
-        { label: 'Show', displayType: 'accent', callback: () => void this.show(draft, changed) },
-        { label: 'Discard', callback: () => this.decided() }
+        { label: 'Show', displayType: 'accent', callback: () => void this.show(key) },
+        { label: 'Discard', callback: () => store.remove(key) }
       ]
     });
-    this.panel.disposed.connect(() => Notification.dismiss(id));
+    // Another page may decide.
+    const decided = event => event.key === key && !event.newValue && Notification.dismiss(id);
+    window.addEventListener('storage', decided);
+    this.panel.disposed.connect(() => {
+      window.removeEventListener('storage', decided);
+      Notification.dismiss(id);
+      offered.delete(key);
+    });
   }
 
-  async show(draft, changed) {
+  async show(key) {
     const { apputils, widgets } = this.lab.modules;
+    const draft = store.get(key);
+    const missing = isDraft(draft) ? this.missing(draft) : [];
     const node = make('div', { className: 'cupola-draft' });
-    for (const cell of changed) {
-      node.append(make('pre', { textContent: cell.source, tabIndex: 0 }));
+    for (const cell of missing) {
+      node.append(make('h3', { textContent: HEADS[cell.kind](cell.at) }), make('pre', { textContent: cell.source, tabIndex: 0 }));
+      if (cell.kind === 'newer') {
+        node.append(make('h3', { textContent: 'As it is now' }), make('pre', { textContent: cell.now, tabIndex: 0 }));
+      }
+    }
+    if (!missing.length) {
+      node.append(make('p', { textContent: 'The notebook has all of them by now.' }));
     }
     const { Dialog } = apputils;
+    const put = Dialog.okButton({ label: 'Put them into the notebook', actions: ['put'] });
+    const writable = missing.length && this.context.contentsModel && this.context.contentsModel.writable;
     const result = await apputils.showDialog({
       title: 'Changes that were never saved',
       body: new widgets.Widget({ node }),
       buttons: [
         Dialog.cancelButton({ label: 'Later' }),
         Dialog.warnButton({ label: 'Discard', actions: ['discard'] }),
-        Dialog.okButton({ label: 'Put them into the notebook' })
+        ...(writable ? [put] : [])
       ]
     });
-    if (result.button.accept && result.button.actions.includes('discard')) {
-      this.decided();
-    } else if (result.button.accept) {
-      this.put(draft);
-      this.decided();
-    } else {
-      this.offered = false;
-      this.offer();
+    if (!result.button.accept) {
+      this.offer(key);
+      return;
     }
+    if (result.button.actions.includes('put')) {
+      // As the notebook is now: it may have changed while the dialog was open.
+      this.put(this.missing(draft));
+      this.write();
+    }
+    store.remove(key);
   }
 
-  put(draft) {
-    const { model } = this.panel.context;
-    const there = new Map([...model.cells].map(cell => [cell.id, cell]));
-    draft.cells.forEach((cell, at) => {
-      const known = there.get(cell.id);
-      if (known && known.sharedModel.getSource() !== cell.source) {
-        known.sharedModel.setSource(cell.source);
-      } else if (!known && cell.source.trim()) {
-        const place = Math.min(at, model.sharedModel.cells.length);
-        model.sharedModel.insertCell(place, { id: cell.id, cell_type: cell.type, source: cell.source, metadata: {} });
+  put(missing) {
+    const { model } = this.context;
+    const places = () => new Map([...model.cells].map((cell, at) => [cell.id, { cell, at }]));
+    for (const one of missing) {
+      const there = places();
+      if (one.kind === 'changed') {
+        there.get(one.id).cell.sharedModel.setSource(one.source);
+        continue;
       }
-    });
-  }
-
-  decided() {
-    this.offered = false;
-    localStorage.removeItem(this.key);
-    this.keep();
+      const cell = { cell_type: one.type, source: one.source, metadata: {} };
+      const before = there.get(one.kind === 'newer' ? one.id : one.after);
+      const place = before ? before.at + 1 : Math.min(one.at, model.sharedModel.cells.length);
+      model.sharedModel.insertCell(place, one.kind === 'newer' ? cell : { ...cell, id: one.id });
+    }
   }
 }

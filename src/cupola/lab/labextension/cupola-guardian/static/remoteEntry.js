@@ -45,6 +45,8 @@
       load('@lumino/widgets').then(widgets => (loaded.widgets = widgets))
     ]);
     const { application, mainmenu, notebook } = loaded;
+    let one = null;
+    const labOf = app => (one = one || new parts.tools.Lab(NAME, app, loaded));
     const connection = {
       id: NAME + ':connection',
       description: 'Says quietly that the connection is lost, and takes it up again.',
@@ -52,8 +54,9 @@
       provides: application.IConnectionLost,
       optional: [application.JupyterLab.IInfo, notebook.INotebookTracker],
       activate: (app, info, tracker) => {
-        const lab = new parts.tools.Lab(NAME, app, loaded);
+        const lab = labOf(app);
         const watcher = new parts.connection.Connection(lab, info, tracker);
+        lab.state.check = () => watcher.check();
         return async () => watcher.lost();
       }
     };
@@ -64,7 +67,7 @@
       requires: [notebook.INotebookTracker],
       optional: [mainmenu.IMainMenu],
       activate: (app, tracker, menu) => {
-        const lab = new parts.tools.Lab(NAME, app, loaded);
+        const lab = labOf(app);
         tracker.widgetAdded.connect((_, panel) => watch(lab, parts, panel));
         tracker.forEach(panel => watch(lab, parts, panel));
         parts.variables.addEntry(lab, tracker, menu);

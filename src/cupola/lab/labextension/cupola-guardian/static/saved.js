@@ -19,11 +19,23 @@ function oneAfterTheOther(context, follower) {
   context.save = () => (last = last.catch(() => undefined).then(next));
 }
 
+/**
+ * A save that nobody answers is nothing to decide about: the page says that the connection is lost, and JupyterLab saves again
+ * by itself once it is back. Its dialog would stand before the text that somebody types.
+ */
+function askNothingWithoutServer(context, lab) {
+  const handle = context._handleError;
+  if (handle) {
+    context._handleError = async (error, title) => (lab.isUnanswered(error) ? lab.state.check() : handle.call(context, error, title));
+  }
+}
+
 export class Saved {
   constructor({ lab, panel, follower }) {
     this.lab = lab;
     this.panel = panel;
     oneAfterTheOther(panel.context, follower);
+    askNothingWithoutServer(panel.context, lab);
     /** Executions that ended before this page's eyes, and are not known to be in the file. */
     this.ended = new Set();
     this.saving = [];

@@ -7,6 +7,13 @@ export class Lab {
     this.app = app;
     this.modules = modules;
     this.settings = modules.services.ServerConnection.makeSettings();
+    /** What the parts tell each other: whether this browser keeps drafts, and how to look after the connection. */
+    this.state = { keeps: true, check: () => undefined };
+  }
+
+  /** Whether nobody has answered. */
+  isUnanswered(error) {
+    return error instanceof TypeError || error instanceof this.modules.services.ServerConnection.NetworkError;
   }
 
   /** Ask the session's server, with the XSRF token as JupyterLab's own calls. */
@@ -60,19 +67,22 @@ export function sleep(ms) {
   return new Promise(resolve => setTimeout(resolve, ms));
 }
 
-/** Call `act` at most once for calls that come within `ms` of each other. */
-export function debounce(ms, act) {
+/** Call `act` once within `ms`, however often it is asked for: `call.now` does not wait. */
+export function throttle(ms, act) {
   let timer = 0;
-  const call = () => {
+  const end = () => {
     clearTimeout(timer);
-    timer = setTimeout(act, ms);
+    timer = 0;
   };
-  call.now = () => {
-    if (timer) {
-      clearTimeout(timer);
-      act();
-    }
+  const run = () => {
+    end();
+    act();
   };
+  const call = () => {
+    timer = timer || setTimeout(run, ms);
+  };
+  call.now = () => timer && run();
+  call.stop = end;
   return call;
 }
 
