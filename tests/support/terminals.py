@@ -25,12 +25,13 @@ from cupola.lab.guardian.terminals.manager import terminal_settings
 from support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["PATIENCE_S", "Screen", "Server", "guarded", "unguarded", "until"]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
+"""A loaded machine takes several times as long as a quiet one."""
 SESSION = "lab-7"
 
 
@@ -149,7 +150,7 @@ class Server:
         """End the server, and nothing else."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(60)
+            self.process.wait(PATIENCE_S)
 
     def clean(self) -> None:
         """End the server with its kernels, and the terminals that it left."""
@@ -168,7 +169,9 @@ class Screen:
 
     def __init__(self, address: str) -> None:
         self._open = contextlib.ExitStack()
-        self.socket = self._open.enter_context(connect(address, max_size=None))
+        self.socket = self._open.enter_context(
+            connect(address, max_size=None, open_timeout=PATIENCE_S, ping_interval=None)
+        )
         self.text = ""
         self.over = False
 
@@ -206,6 +209,12 @@ class Screen:
     def until_over(self) -> None:
         """Wait until the terminal has ended."""
         until(lambda: (self.listen() and False) or self.over)
+
+    def rest(self) -> Iterator[Any]:
+        """Yield what still comes, until the connection is closed."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                yield json.loads(self.socket.recv(timeout=PATIENCE_S))
 
     def close(self) -> None:
         """Close the page."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cupola.lab.guardian.terminals import held, holder
-from support.terminals import Server, until
+from support.kept import KeptSession
+from support.terminals import PATIENCE_S, Screen, Server, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -51,25 +52,34 @@ def terminal(server):
 
 def shell_of(screen):
     screen.type("echo shell=$((1))-$$\r")
-    return int(screen.until(r"shell=1-(\d+)").group(1))
+    return int(screen.until(r"shell=1-(\d+)\r").group(1))
 
 
 def test_a_killed_server_that_comes_back_has_the_same_shells_screens_and_programs(server, terminal):
     shell = shell_of(terminal)
-    terminal.type("for i in $(seq 200); do echo line=$((i+0)); sleep 0.1; done\r")
-    terminal.until("line=5\r")
+    away, back, said = (server.home / name for name in ("away", "back", "said"))
+    wait = "while [ ! -e ~/{} ]; do sleep 0.1; done"
+    for line in (
+        "count() { for i in $(seq $1 $2); do echo line=$((i+0)); done; }\r",
+        f"count 1 50; {wait.format('away')}; count 51 150; touch ~/said; {wait.format('back')}; count 151 200\r",
+    ):
+        terminal.type(line)
+    terminal.until("line=50\r")
     server.end()
     assert Path(f"/proc/{shell}").exists()
+    away.touch()
+    until(said.exists)
     server.start()
     assert server.names() == ["1"]
     again = server.screen("1")
-    # What was said before, while there was no server, and what follows: each once and in order.
+    again.until("line=150\r")
+    back.touch()
     again.until("line=200\r")
-    said = [int(found) for found in re.findall(r"line=(\d+)\r", again.text)]
-    assert said == list(range(1, 201))
+    # What was said before, while there was no server, and what follows: each once and in order.
+    assert [int(found) for found in re.findall(r"line=(\d+)\r", again.text)] == list(range(1, 201))
     again.type("stty size; echo still=$((0))-$$\r")
     again.until("30 100\r")
-    assert int(again.until(r"still=0-(\d+)").group(1)) == shell
+    assert int(again.until(r"still=0-(\d+)\r").group(1)) == shell
     again.close()
 
 
@@ -114,7 +124,7 @@ def test_a_terminal_that_is_closed_ends_with_all_that_belongs_to_it(server, term
 
 def test_a_shell_that_exits_ends_its_terminal_and_what_it_left_does_not_hold_it(server, terminal):
     terminal.type("sleep 300 & echo left=$!\r")
-    left = int(terminal.until(r"left=(\d+)").group(1))
+    left = int(terminal.until(r"left=(\d+)\r").group(1))
     try:
         terminal.type("disown; exit 7\r")
         terminal.until_over()
@@ -134,7 +144,7 @@ def test_two_servers_show_the_same_terminals_and_take_no_name_twice(server, term
         assert second.names() == ["1"]
         beside = second.screen("1")
         beside.type("echo both=$((1+1))-$$\r")
-        assert int(terminal.until(r"both=2-(\d+)").group(1)) == shell
+        assert int(terminal.until(r"both=2-(\d+)\r").group(1)) == shell
         beside.until(f"both=2-{shell}")
         assert second.ask("POST", "api/terminals")["name"] == "2"
         assert server.ask("POST", "api/terminals")["name"] == "3"
@@ -213,6 +223,56 @@ def test_names_that_make_no_folder_and_no_address_are_refused(server):
             server.ask("POST", "api/terminals", json={"name": name})
     assert server.ask("POST", "api/terminals", json={"name": "build"})["name"] == "build"
     assert server.names() == ["build"]
+
+
+# -- the end of the session ----------------------------------------------------------------------------------
+
+EDITS = """
+import signal, sys, time
+from pathlib import Path
+def store(*_):
+    time.sleep(0.5)
+    Path(sys.argv[1]).write_text("all of it")
+    sys.exit()
+signal.signal(signal.SIGHUP, store)
+print("edit" + "ing", flush=True)
+while True:
+    time.sleep(1)
+"""
+"""An editor that stores what was not saved when its window is closed; its shell has ended long before."""
+
+
+def test_what_shells_and_editors_have_is_stored_when_the_session_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    monkeypatch.delenv("HISTFILE", raising=False)
+    (tmp_path / "edits.py").write_text(EDITS)
+    session = KeptSession(tmp_path)
+    try:
+        session.start()
+        screens = []
+        for name in ("1", "2"):
+            assert session.post("api/terminals", {"name": name}).status_code == 200
+            address = (
+                session.url.replace("http", "ws", 1) + f"terminals/websocket/{name}?token={session.token}"
+            )
+            screens.append(Screen(address))
+        typed, edited = screens
+        typed.type("nohup sleep 1000 & echo remember=$((1))\r")
+        typed.until("remember=1\r")
+        edited.type(f"{sys.executable} {tmp_path}/edits.py {tmp_path}/stored\r")
+        edited.until("editing\r")
+        assert session.stop() == 0
+        assert "remember=$((1))" in (tmp_path / ".bash_history").read_text()
+        assert (tmp_path / "stored").read_text() == "all of it"
+        # What was told to go on is left to whoever ends the session.
+        assert [one.cmdline() for one in session.left()] == [["sleep", "1000"]]
+        assert not list(held.held_terminals(held.terminals_folder(session.environment)))
+        for screen in screens:
+            # A page that is told that its terminal has ended does not open it again in the next session.
+            said = list(screen.rest())
+            assert ["disconnect", 1] not in said
+    finally:
+        session.clean()
 
 
 # -- the holder by itself ------------------------------------------------------------------------------------
@@ -313,11 +373,26 @@ def test_all_terminals_of_a_session_end_together_and_those_of_another_do_not(alo
     other = held.start("1", ["bash", "--norc"], os.environ)
     try:
         assert alone.alive
-        assert held.end_all() == 1
+        assert held.end_all() == [other]
         until(lambda: not other.alive)
         assert alone.alive
     finally:
         other.clean()
+
+
+def test_a_shell_that_does_not_want_to_end_is_killed_when_its_time_is_over(alone):
+    with alone.connect(b"S") as typed:
+        typed.settimeout(PATIENCE_S)
+        typed.sendall(b"trap '' HUP; echo deaf=$((1))\r")
+        said = b""
+        while b"deaf=1\r" not in said:
+            said += typed.recv(1 << 16)
+    code = alone.path / "exit"
+    # Its folder is there as long as nobody cleans up.
+    alone.end(0.2)
+    until(lambda: not alone.alive)
+    assert code.exists()
+    assert alone.code() == -signal.SIGKILL
 
 
 def test_a_session_is_killed_by_its_mark_with_its_terminals(alone):

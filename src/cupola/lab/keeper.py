@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cupola.lab.forked import work_and_end
 from cupola.lab.guardian.folder import KernelFolder, living
+from cupola.lab.guardian.terminals.held import end_all
 from cupola.lab.guardian.variables.snapshots import answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cupola.lab.guardian.terminals.held import Held
 
 __all__ = ["Keeper", "serving"]
 
@@ -28,6 +31,10 @@ PAUSE_SECONDS = 0.3
 SNAPSHOT_SECONDS = 5.0
 """Together with `END_SECONDS` less than the ten seconds after which a driver of the hub kills."""
 END_SECONDS = 3.5
+SERVER_SECONDS = 1.5
+"""Of them, for the server alone."""
+MARGIN_SECONDS = 0.3
+"""Between the death of a shell that does not want to end and that of its keeper."""
 LOOK_SECONDS = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
@@ -160,13 +167,27 @@ class Keeper:
         for kernel in kernels:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 os.kill(int(kernel.record()["guardian"]), signal.SIGTERM)
-        late = self._wait(END_SECONDS, lambda: not self._server and not any(one.alive for one in kernels))
-        if late and self._server:
+        until = time.monotonic() + END_SECONDS
+        terminals = self._end_terminals(until)
+        left: list[Held | KernelFolder] = [*kernels, *terminals]
+        self._wait(until - time.monotonic(), lambda: not self._server and not any(one.alive for one in left))
+        if self._server:
             self._say("the Jupyter server does not end: it is killed")
             os.kill(self._server, signal.SIGKILL)
             self._wait(1, lambda: not self._server)
-        if left := [one.kernel_id for one in kernels if one.alive]:
-            self._say(f"kernels that do not end: {', '.join(left)}")
+        for kind, those in (("kernels", kernels), ("terminals", terminals)):
+            if names := [one.path.name for one in those if one.alive]:
+                self._say(f"{kind} that do not end: {', '.join(names)}")
+        for one in terminals:
+            one.clean()
+
+    def _end_terminals(self, until: float) -> list[Held]:
+        """Have shells end as where their windows are closed: they write their history, and editors what was not saved."""
+        if self._session is None:
+            return []
+        # Not before the server: it would tell pages that they were closed, and pages would forget that they had them.
+        self._wait(SERVER_SECONDS, lambda: not self._server)
+        return end_all(seconds=until - time.monotonic() - MARGIN_SECONDS)
 
     def _snapshot(self, kernels: list[KernelFolder]) -> None:
         asked: dict[KernelFolder, str] = {}

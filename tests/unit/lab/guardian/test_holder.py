@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+
+import psutil
 import pytest
 
 from cupola.lab.guardian.terminals import held, holder
@@ -105,6 +109,31 @@ def test_nobody_answers_for_a_terminal_that_is_not_there(tmp_path):
     assert missing.code() is None
     with pytest.raises(held.NotHeldError, match="terminal 9 does not answer"):
         missing.ask(redraw=True)
+
+
+@pytest.mark.parametrize(("word", "waited_for"), [("", True), ("nohup", False)])
+def test_programs_that_are_told_to_go_on_are_not_waited_for(word, waited_for):
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{word} sleep 1000 & wait"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )  # fmt: skip
+    found = []
+    try:
+        end = time.monotonic() + 60
+        while not (found := [one for one in psutil.Process(shell.pid).children() if one.name() == "sleep"]):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        shell.kill()
+        shell.wait()
+        assert holder._are_ending(shell.pid) == waited_for
+        found[0].kill()
+        psutil.wait_procs(found, 60)
+        assert not holder._are_ending(shell.pid)
+    finally:
+        for one in found:
+            if one.is_running():
+                one.kill()
+        shell.kill()
+        shell.wait()
 
 
 def test_switched_off_terminals_are_jupyterlabs_own(monkeypatch):

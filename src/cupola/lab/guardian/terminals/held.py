@@ -137,6 +137,25 @@ class Held:
                 raise NotHeldError(f"terminal {self.name} does not answer: {error}") from error
         return told if isinstance(told, dict) else {}
 
+    def end(self, seconds: float) -> None:
+        """Have the shell end as where its window is closed, and do not wait for it.
+
+        Parameters
+        ----------
+        seconds
+            For it and its programs to store what they have to; a shell that still runs is killed then.
+
+        Raises
+        ------
+        NotHeldError
+            If nobody hears it.
+        """
+        with self.connect(b"C") as connection:
+            try:
+                connection.sendall(json.dumps({"end": True, "seconds": seconds}).encode() + b"\n")
+            except OSError as error:
+                raise NotHeldError(f"terminal {self.name} does not hear: {error}") from error
+
     def clean(self) -> None:
         """Remove what a holder that has ended left behind; nothing of one that lives."""
         with contextlib.suppress(OSError):
@@ -217,20 +236,32 @@ def start(
     return held
 
 
-def end_all(folder: Path | None = None) -> int:
-    """End all terminals of this session, and what lies around of them; return how many there were.
+def end_all(folder: Path | None = None, seconds: float | None = None) -> list[Held]:
+    """Begin to end all terminals of this session, and clean up after those that have ended.
 
     For the end of the session: a server that is ended leaves them.
+
+    Parameters
+    ----------
+    folder
+        Of the terminals, where it is not this session's.
+    seconds
+        What shells and their programs have to store what they have to; as long as where a terminal is closed, unless said.
+
+    Returns
+    -------
+    list[Held]
+        Those that lived.
     """
-    count = 0
+    living = []
     for held in held_terminals(folder):
         if held.alive:
-            count += 1
+            living.append(held)
             with contextlib.suppress(NotHeldError):
-                held.ask(end=True)
+                held.end(holder.GRACE_S if seconds is None else seconds)
         else:
             held.clean()
-    return count
+    return living
 
 
 def foreground(shell: int) -> int | None:

@@ -16,7 +16,7 @@ It imports the standard library alone and as little of it as it can: there is on
 """
 
 # pathlib costs as much memory as all else together.
-# ruff: noqa: PTH102, PTH103, PTH105, PTH106, PTH108, PTH110, PTH116, PTH123
+# ruff: noqa: PTH102, PTH103, PTH105, PTH106, PTH108, PTH110, PTH116, PTH123, PTH208
 from __future__ import annotations
 
 import contextlib
@@ -44,6 +44,8 @@ GRACE_S = 1.0
 """Between asking a shell to end and killing it."""
 JIGGLE_S = 0.06
 """A program that fills the screen draws it anew when the size changes; this long it is another one."""
+LONGEST_END_S = 60.0
+LOOK_S = 0.05
 CHUNK = 1 << 16
 LONGEST_LINE = 4096
 LONGEST_REQUEST = 4096
@@ -133,6 +135,7 @@ class Holder:
         self.size = SIZE
         self.jiggled = 0.0
         self.killing = 0.0
+        self.patient = False
         self.code: int | None = None
         self.place = ""
         self.shell = 0
@@ -177,6 +180,9 @@ class Holder:
         with contextlib.suppress(OSError):
             while (data := os.read(self.master, CHUNK)) and time.monotonic() < until:
                 self.hear(data)
+        # The session ends: whoever ends it waits for us, and we for an editor that stores what was not saved.
+        while self.patient and time.monotonic() < self.killing and _are_ending(self.shell):
+            time.sleep(LOOK_S)
         write(self.folder + "/exit", {"code": self.code})
         until = time.monotonic() + GRACE_S
         while any(client.pending for client in self.clients.values()) and time.monotonic() < until:
@@ -292,11 +298,11 @@ class Holder:
             with contextlib.suppress(OSError):
                 os.kill(self.shell, number)
 
-    def end(self) -> None:
+    def end(self, seconds: float = GRACE_S) -> None:
         """Have the shell end: asked first, killed then."""
         self.signal(signal.SIGHUP)
         self.signal(signal.SIGCONT)
-        self.killing = self.killing or time.monotonic() + GRACE_S
+        self.killing = min(self.killing or float("inf"), time.monotonic() + seconds)
 
     # -- whoever looks -------------------------------------------------------------------------------------
 
@@ -347,7 +353,10 @@ class Holder:
             self.leave(client)
 
     def act(self, line: bytes) -> dict[str, Any]:
-        """Do what a line asks for: ``size`` [rows, columns], ``signal``, ``redraw`` or ``end``; answer how things are."""
+        """Do what a line asks for, and answer how things are.
+
+        That is ``size`` [rows, columns], ``signal``, ``redraw``, or ``end``; with ``seconds``, its programs have so long too.
+        """
         try:
             asked = json.loads(line)
             if "size" in asked:
@@ -359,7 +368,8 @@ class Holder:
             if asked.get("redraw"):
                 self.redraw()
             if asked.get("end"):
-                self.end()
+                self.patient = "seconds" in asked
+                self.end(min(float(asked.get("seconds", GRACE_S)), LONGEST_END_S))
         except (ValueError, TypeError, AttributeError) as error:
             return {"problem": str(error)}
         return {"size": self.size, "shell": self.shell, "code": self.code}
@@ -374,6 +384,24 @@ def _private_folder() -> str:
             os.mkdir(place, 0o700)
             return place
     raise FileExistsError(errno.EEXIST, "no free name", "/tmp")  # noqa: S108
+
+
+def _are_ending(shell: int) -> bool:
+    """Return whether programs of a terminal run that do not ignore that it is closed."""
+    for name in os.listdir("/proc"):
+        # Others' may not be read, and any may end meanwhile.
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if not name.isdigit():
+                continue
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            if fields[0] in b"ZX" or int(fields[3]) != shell:
+                continue
+            with open(f"/proc/{name}/status", "rb") as file:
+                ignored = file.read().split(b"SigIgn:")[1].split(maxsplit=1)[0]
+            if not int(ignored, 16) & 1 << (signal.SIGHUP - 1):
+                return True
+    return False
 
 
 def _be_shell(command: list[str]) -> None:
