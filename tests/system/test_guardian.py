@@ -24,7 +24,14 @@ from support.kept import KeptSession
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 LINES = [str(number) for number in range(80)]
-COUNTS = "import time\nfor number in range(80):\n    print('line', number, flush=True)\n    time.sleep(0.1)\n"
+COUNTS = """
+import os, time
+for number in range(80):
+    print('line', number, flush=True)
+    time.sleep(0.1)
+    while number == 60 and not os.path.exists('go'):
+        time.sleep(0.1)
+"""
 
 
 @pytest.fixture
@@ -78,6 +85,8 @@ def test_a_cell_goes_on_over_two_crashes_of_the_server(session):
     assert kernel_of(session, kernel)["execution_state"] == "busy"
     session.kill_server()
     assert kernel_of(session, kernel)["execution_state"] == "busy"
+    # However long servers took to start, the cell was running all that time.
+    (session.folder / "go").touch()
     page = Page(session, kernel, page.session.session)
     page.execute(COUNTS, "c1", running)
     assert re.findall(r"line (\d+)", text_of(page.until_idle(running))) == LINES
