@@ -217,6 +217,32 @@ def test_the_variables_come_back_with_the_next_session_but_not_after_a_restart(s
     page.close()
 
 
+def test_the_variables_of_a_kernel_that_was_culled_come_back_and_it_is_told(tmp_path):
+    culls = ("--MappingKernelManager.cull_idle_timeout=1", "--MappingKernelManager.cull_interval=1")
+    session = KeptSession(tmp_path, more=culls)
+    try:
+        session.start()
+        kernel = session.open_notebook("python3")
+        page = Page(session, kernel)
+        page.run("kept = list(range(3))", "c0")
+        index = session.runtime / "kernels" / kernel / "variables" / "index.json"
+        session.until(lambda: index.exists() and "kept" in index.read_text(), "it is not stored")
+        # As long as the page is open the kernel is in use.
+        assert "ended" not in session.record(kernel)
+        page.close()
+        session.until(lambda: session.record(kernel).get("ended"), "nobody ends it")
+        assert session.record(kernel)["ended"] == "culled"
+        session.until(lambda: not KernelFolder(session.runtime / "kernels" / kernel).alive, "it does not end")
+        assert session.get("api/sessions").json() == []
+        again = session.open_notebook("python3")
+        page = Page(session, again)
+        assert page.run("kept", "c1") == "[0, 1, 2]"
+        assert session.get("cupola/api/guardian?path=a.ipynb").json()["lost"]["kernel"] == kernel
+        page.close()
+    finally:
+        session.clean()
+
+
 def test_a_session_whose_keeper_is_killed_is_left_by_its_server(session):
     kernel = session.open_notebook("python3")
     server = session.server

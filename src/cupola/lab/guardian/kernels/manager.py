@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
@@ -32,6 +33,8 @@ __all__ = ["AdoptingKernelManager", "GuardedProvisioner", "SurvivingKernel"]
 LOOK_OFTEN_S = 5.0
 SLOW_S = 5.0
 """How often journals of kernels are read that are not this server's."""
+_ends_by: ContextVar[str] = ContextVar("_ends_by", default="asked")
+"""Who ends a kernel just now: its owner, or Jupyter since nobody used it."""
 
 
 class SurvivingKernel(ServerKernelManager):
@@ -282,12 +285,21 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
 
     restart_kernel = _async_restart_kernel  # type: ignore[assignment]
 
+    @override
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """End a kernel that nobody uses, where an administrator has set that; its variables are to come back."""
+        before = _ends_by.set("culled")
+        try:
+            await super().cull_kernel_if_idle(kernel_id)
+        finally:
+            _ends_by.reset(before)
+
     def _note_end(self, kernel_id: str) -> None:
-        """Write down that the owner ends the kernel: its variables are not to come back."""
+        """Write down that the kernel is ended and by whom: where its owner does it, its variables are not to come back."""
         folder = KernelFolder.of(kernel_id)
         with self._telling(f"that kernel {kernel_id} was ended cannot be written down"):
             if record := folder.record():
-                write(folder.record_file, {**record, "ended": "asked"})
+                write(folder.record_file, {**record, "ended": _ends_by.get()})
 
     @override
     async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
