@@ -288,7 +288,9 @@ def test_what_was_chosen_is_mounted_and_limits_bite(place, ada, root, engine):
     assert (place.group / "inbox" / "new.txt").stat().st_uid == place.paths.home("ada").stat().st_uid
     lose_a_kernel(ada, root, lab)
     lose_the_server(ada, root, lab)
+    # It runs, so it is asked first.
     ada.get_by_role("button", name=re.compile("Restart bigger")).click()
+    ada.get_by_role("dialog").get_by_role("button", name="Restart it").click()
     larger = groups.arrived(ada)
     assert id_of(larger) != id_of(lab)
     assert container_of(engine, larger).attrs["HostConfig"]["Memory"] == 2**30

@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cupola.models.session import SessionState
 from support import programs
 from support.map_lab import MARKS
 
@@ -53,7 +52,10 @@ def asleep_and_woken(platform):
         with opened(lab) as notebook:
             notebook.run(0)
             until(lambda: notebook.look().prompts[0] == "1", notebook.look)
-        yield lab, sleeps_and_wakes(lab)
+        found = lab.hibernate()
+        assert lab.processes() == []
+        lab.wake()
+        yield lab, found
     finally:
         lab.stop()
 
@@ -67,27 +69,6 @@ def opened(lab):
         yield notebook
     finally:
         machine.kill()
-
-
-def sleeps(lab):
-    """Hibernate the session of `lab`, and return it."""
-
-    def asleep():
-        found = lab.client("session", lab.session)
-        return found if found.hibernated and found.state is SessionState.STOPPED else None
-
-    lab.client("hibernate_session", lab.session)
-    found = until(asleep, lambda: lab.client("session", lab.session), 180)
-    assert lab.processes() == []
-    return found
-
-
-def sleeps_and_wakes(lab):
-    """Return the session as it was between."""
-    found = sleeps(lab)
-    assert lab.client("wake_session", lab.session).id == lab.session
-    lab._wait(lab.session)
-    return found
 
 
 def picture(notebook, name):
@@ -135,7 +116,7 @@ def test_frozen_kernels_go_on(new_platform):
         notebook.run(2)
         shows(notebook, 2, "1 True")
         # Once more, and then it is deleted with what is frozen of it.
-        sleeps(lab)
+        lab.hibernate()
         assert (platform.paths.frozen / lab.session).exists()
         lab.client("delete_session", lab.session)
         assert not (platform.paths.frozen / lab.session).exists()

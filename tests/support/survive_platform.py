@@ -15,7 +15,7 @@ from playwright.sync_api import Error
 
 from cupola.exceptions import CupolaError
 from cupola.hub.processes import read_record
-from cupola.models.session import LaunchRequest, SessionState
+from cupola.models.session import LaunchRequest, Session, SessionState
 from support.platform import OWNER
 from support.survive_labs import Lab, guardians, marked
 from support.survive_page import Machine, Notebook, until
@@ -146,6 +146,22 @@ class SessionLab(Lab):
 
         until(ended, "the platform sees that the session is gone", 180)
         self._wait(self.client("restart_session", self.session).id)
+
+    def hibernate(self) -> Session:
+        """Hibernate the session, and return it when it sleeps."""
+
+        def asleep() -> Session | None:
+            found: Session = self.client("session", self.session)
+            return found if found.hibernated and found.state is SessionState.STOPPED else None
+
+        self.client("hibernate_session", self.session)
+        return until(asleep, lambda: f"it sleeps: {self.client('session', self.session)}", 180)
+
+    def wake(self) -> None:
+        """Wake the session and wait until it is ready: it is the same one."""
+        woken = self.client("wake_session", self.session).id
+        assert woken == self.session
+        self._wait(woken)
 
     def stop(self) -> None:
         self.wire.close()
