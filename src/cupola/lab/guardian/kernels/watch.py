@@ -43,7 +43,7 @@ ESSENTIAL = frozenset(("execute_input", "status", "error", "execute_result", "in
 """Written down even where there is no more room for floods, if they are not floods themselves."""
 JOURNAL_MIB = 512
 """Of all segments, where ``CUPOLA_JOURNAL_MIB`` says nothing else."""
-BEHIND_BYTES = 64 << 20
+BEHIND_BYTES = 128 << 20
 BEHIND_SECONDS = 3.0
 """A guardian that is so large and so late drops what a flood says, until it has caught up."""
 LOOK_MS = 300
