@@ -90,6 +90,7 @@ def test_variables_are_there_after_a_wake(new_platform):
         assert "variables are kept" in found.reason
         picture(notebook, "variables")
         said = notebook.look().said
+        assert "This session was stopped at" in said, said
         assert "numbers" in said, said
         notebook.run(1)
         shows(notebook, 1, "{'a': 1}")

@@ -215,7 +215,10 @@ class Guardian:
         if self.kernel is not None:
             self._listen()
         code = self.code or 0
-        self.journal.say("end", code=code, **({"signal": -code} if code < 0 else {}))
+        how: dict[str, object] = {"signal": -code} if code < 0 else {}
+        if self.told:
+            how["told"] = True
+        self.journal.say("end", code=code, **how)
         self.journal.flush()
         self.journal.sync()
         return code if code >= 0 else 128 - code
