@@ -70,6 +70,34 @@ def test_a_file_that_no_page_has_open_gets_what_is_computed_also_by_the_next_ser
     assert {one["id"]: one["settled"] for one in executions}[last] == ""
 
 
+def test_a_notebook_that_was_moved_while_there_was_no_server_has_its_kernel_and_its_outputs(server):
+    kernel = server.open_notebook("python3")
+    page = Page(server, kernel)
+    assert page.run("kept = 42", "one") == ""
+    page.execute(
+        "import time, os\nprint('begun', flush=True)\nwhile not os.path.exists('go'):\n    time.sleep(0.05)\nprint('done')",
+        "two",
+    )
+    server.until(lambda: "begun" in server.printed(kernel), "it does not begin")
+    page.close()
+    server.kill()
+    (server.folder / "sub").mkdir()
+    (server.folder / "a.ipynb").rename(server.folder / "sub" / "b.ipynb")
+    (server.folder / "go").touch()
+    server.until(lambda: "done" in server.printed(kernel), "it does not end")
+    server.start()
+    # As a page does: the file first, then its kernel.
+    cells = server.get("api/contents/sub/b.ipynb").json()["content"]["cells"]
+    assert cells[1]["outputs"][0]["text"] == "begun\ndone\n"
+    assert server.open_notebook("python3", "sub/b.ipynb") == kernel
+    (session,) = server.get("api/sessions").json()
+    assert (session["path"], session["name"]) == ("sub/b.ipynb", "b.ipynb")
+    page = Page(server, kernel)
+    assert page.run("kept", "one") == "42"
+    page.close()
+    assert not (server.folder / "a.ipynb").exists()
+
+
 def test_a_page_says_what_it_has_saved(server):
     kernel = server.open_notebook("python3")
     page = Page(server, kernel)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 
 import nbformat
 import pytest
@@ -273,6 +274,46 @@ def test_renamed_notebooks_keep_what_is_theirs_and_copies_get_nothing(home):
     assert text(home.content("g/a.ipynb")["cells"][0]) == "out\n"
     assert home.get("g/a.ipynb", content=False, require_hash=True)["hash"] == told
     assert not home.content("copy.ipynb")["cells"][0]["outputs"]
+
+
+def test_a_notebook_that_was_moved_behind_the_servers_back_keeps_what_is_its(home):
+    (home.place / "f").mkdir()
+    home.write(cell(), cell("c2", "y"))
+    told = home.get(content=False, require_hash=True)["hash"]
+    run(home, "x1", "one\n")
+    assert home.keep()
+    run(home, "x2", "two\n", cell="c2")
+    # The clock of files ticks every hundredth of a second at most.
+    time.sleep(0.05)
+    (home.place / "a.ipynb").rename(home.place / "f" / "b.ipynb")
+    home.start()
+    assert [text(one) for one in home.content("f/b.ipynb")["cells"]] == ["one\n", "two\n"]
+    assert home.ledger.paths() == {"f/b.ipynb"}
+    assert home.get("f/b.ipynb", content=False, require_hash=True)["hash"] == told
+
+
+@pytest.mark.parametrize("case", ["old copy", "there", "open", "another", "its own"])
+def test_a_notebook_that_was_not_moved_gets_nothing_of_another(home, case):
+    home.write(cell(), cell("c2", "y"), cell("c3", "z"))
+    place, other = home.place / "a.ipynb", home.place / "b.ipynb"
+    if case == "old copy":
+        shutil.copy(place, other)
+    for number in (1, 2, 3):
+        run(home, f"x{number}", cell=f"c{number}")
+    time.sleep(0.05)
+    if case == "open":
+        # A page is there that has the notebook, and will save it under its name.
+        home.connections["k1"] = 1
+    if case == "its own":
+        run(home, "x9", cell="c9", path="b.ipynb")
+    if case == "another":
+        home.write(cell(), cell("c8"), path="b.ipynb")
+    elif case != "old copy":
+        shutil.copy(place, other)
+    if case != "there":
+        place.unlink()
+    assert [text(one) for one in home.content("b.ipynb")["cells"]] == [""] * (2 if case == "another" else 3)
+    assert "a.ipynb" in home.ledger.paths()
 
 
 def test_widgets_of_a_kernel_that_is_gone_have_their_last_state(home):

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+from tornado.web import HTTPError
 from typing_extensions import override
 
 from cupola.lab.guardian.documents import filing
 from cupola.lab.guardian.documents.lineage import Change, Lineage, mark_of
+from cupola.lab.guardian.documents.moved import place_before
 from cupola.lab.guardian.documents.notebook import Shown, cell_of, merge, newest, verdicts
 from cupola.lab.guardian.folder import kernels_folder
 from cupola.lab.guardian.journal.widgets import STATE, needed
@@ -85,9 +87,37 @@ class SurvivingContents(AsyncLargeFileManager):
         if model.get("type") == "notebook":
             path = path.strip("/")
             if content:
+                await self._follow(path, model["content"])
                 self._complete(path, model["content"])
             self._tell_as_before(path, model)
         return model
+
+    async def _follow(self, path: str, notebook: Any) -> None:
+        """Give a notebook that was moved where no server saw it what it had under its name of before."""
+        ledgers = self._ledgers()
+        before = self._place_before(path, notebook, ledgers)
+        if not before or self._is_open(before, self._to_show(before, ledgers)):
+            return
+        self.log.info("cupola: %s was moved to %s", before, path)
+        self._note_name(before, path)
+        sessions: Any = getattr(self.parent, "session_manager", None)
+        if sessions is None:
+            return
+        for row in sessions.cursor.execute(
+            "SELECT session_id FROM session WHERE path=?", (before,)
+        ).fetchall():
+            # One whose kernel is gone is gone, too.
+            with contextlib.suppress(HTTPError):
+                await sessions.update_session(row["session_id"], path=path, name=path.rpartition("/")[2])
+
+    def _place_before(self, path: str, notebook: Any, ledgers: list[Ledger]) -> str:
+        try:
+            changed = Path(self._get_os_path(path)).stat().st_ctime
+        except OSError:
+            return ""
+        return place_before(
+            path, notebook, changed, ledgers, lambda one: Path(self._get_os_path(one)).exists()
+        )
 
     def _complete(self, path: str, notebook: Any) -> None:
         found = self._to_show(path, self._ledgers())
@@ -159,7 +189,9 @@ class SurvivingContents(AsyncLargeFileManager):
     @override
     async def rename_file(self, old_path: str, new_path: str) -> None:
         await super().rename_file(old_path, new_path)
-        before, after = old_path.strip("/"), new_path.strip("/")
+        self._note_name(old_path.strip("/"), new_path.strip("/"))
+
+    def _note_name(self, before: str, after: str) -> None:
         self._lineage.rename(before, after)
         attendance().renamed(before, after)
         for ledger in self._ledgers():
