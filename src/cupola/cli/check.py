@@ -93,6 +93,7 @@ def findings(config: Config) -> list[Finding]:
         _containers,
         _sign_in,
         _lab,
+        _sleep,
         _volumes,
         _engines,
     ]
@@ -118,6 +119,23 @@ def _packages(_config: Config) -> Iterator[Finding]:
     ]
     text = f"{', '.join(missing)} not installed" if missing else "installed"
     yield Finding("packages", not missing, text, 'install them: pip install "cupola[platform]"')
+
+
+def _sleep(config: Config) -> Iterator[Finding]:
+    """Tell what comes back of a session that was hibernated; nothing is missing where it is the variables alone."""
+    from cupola.config import Compute
+    from cupola.hub.drivers.criu import Criu
+
+    if not config.sessions.guardian:
+        return
+    if config.compute is not Compute.PROCESS:
+        why: str | None = "sessions are containers"
+    elif not config.sessions.idle.freeze_kernels:
+        why = "sessions.idle.freeze_kernels is off"
+    else:
+        why = Criu().usable()
+    text = f"variables come back, kernels are not frozen ({why})" if why else "kernels are frozen and go on"
+    yield Finding("hibernation", True, text)
 
 
 def _programs(_config: Config) -> Iterator[Finding]:

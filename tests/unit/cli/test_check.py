@@ -9,7 +9,15 @@ import socket
 import pytest
 
 from cupola.cli import check
-from cupola.config import Compute, Config, FolderSettings, ServerSettings, VolumeSettings
+from cupola.config import (
+    Compute,
+    Config,
+    FolderSettings,
+    IdleSettings,
+    ServerSettings,
+    SessionSettings,
+    VolumeSettings,
+)
 
 
 @pytest.fixture
@@ -133,3 +141,13 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path, free_port):
     assert "HTCondor's configuration" in found["engine htcondor"].text
     assert not found["engine slurm"].ok
     assert "engine local" not in found
+
+
+def test_what_comes_back_after_a_hibernation_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    config = Config(state=tmp_path)
+    assert "not frozen (the program criu is not installed)" in look(config)["hibernation"].text
+    off = config.model_copy(update={"sessions": SessionSettings(idle=IdleSettings(freeze_kernels=False))})
+    assert "freeze_kernels is off" in look(off)["hibernation"].text
+    stock = config.model_copy(update={"sessions": SessionSettings(guardian=False)})
+    assert "hibernation" not in look(stock)
