@@ -312,6 +312,9 @@ class Sessions(Things):
     async def usages(self, sessions):
         return {one.id: one.usage for one in sessions if one.usage}
 
+    def keeping(self, sessions):
+        return {one.id for one in sessions}
+
     async def bigger(self, person, sessions):
         return made_up_launch.next_sizes(person, sessions)
 
@@ -326,10 +329,8 @@ class Sessions(Things):
     async def log(self, _person, name):
         if self.one(name).state != "failed":
             return ""
-        return (
-            "\n".join(f"[I 05:1{n % 10}:00 ServerApp] line {n}" for n in range(60))
-            + "\nModuleNotFoundError: numpy"
-        )
+        lines = [f"[I 05:1{n % 10}:00 ServerApp] line {n}" for n in range(60)]
+        return "\n".join([*lines, "ModuleNotFoundError: numpy"])
 
     async def events(self, _person, name, after=0):
         found = self.one(name)

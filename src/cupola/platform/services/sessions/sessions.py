@@ -263,6 +263,11 @@ class SessionService:
         """Return what those of `sessions` use that run, by id: one look for a whole page."""
         return await self._meter.usages([one.id for one in sessions if one.state is SessionState.READY])
 
+    def keeping(self, sessions: Sequence[Session]) -> set[str]:
+        """Return which of `sessions` keep outputs and variables over their end, as they told themselves; by id."""
+        told = {one.id: self._switchboard.told(one.id) for one in sessions}
+        return {name for name, last in told.items() if last is not None and last.activity.guardian}
+
     async def usage(self, person: Person, session: str) -> Usage:
         """Return what a session uses.
 
