@@ -38,8 +38,11 @@ async def test_warning_keep_hibernate_and_wake_by_the_buttons_of_the_pages(open_
         life = await launched(portal, clock, maria)
         portal.cookies.update({"service-cupola": "token-of-maria"})
         here = f"sessions/{life.id}"
-        assert "/keep" not in await page(portal, here)
+        text = await page(portal, here)
+        assert "/keep" not in text
+        assert "Unsaved work in it is lost" in text, "nobody knows yet that it keeps anything"
         await life.passes(51 * MINUTE)
+        assert "Outputs and variables of its notebooks are kept" in await page(portal, here)
         for path in ("sessions", here):
             text = await page(portal, path)
             assert re.search(r"It is hibernated in \d+ min\. Nothing went on in it", text)
