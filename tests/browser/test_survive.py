@@ -177,11 +177,18 @@ def test_cells_that_are_moved_edited_or_deleted_while_they_wait(lab):
 
 
 def test_a_question_waits_for_its_answer_through_a_reload_and_a_new_machine(lab):
-    cell = "name = input('Who are you? ')\nprint('hello', name)"
+    cell = (
+        "import pathlib, time\nwhile not pathlib.Path('question.go').exists():\n    time.sleep(0.1)\n"
+        "name = input('Who are you? ')\nprint('hello', name)"
+    )
+    go = lab.notebook_file("question.go")
     with Visit(lab, "question", cell, "print('behind')") as visit:
         notebook = visit.arrive()
         notebook.ready()
         notebook.run(0, 1)
+        # JupyterLab runs nothing more once a question is open.
+        until(lambda: notebook.look().busy == [0, 1], notebook.look)
+        go.touch()
         question = ".jp-Stdin input"
         notebook.page.locator(question).wait_for()
         notebook.page.reload()

@@ -158,5 +158,6 @@ def test_a_kernel_whose_guardian_could_write_nothing_more_ended_with_its_contain
     kernel.die()
     told = find_loss("a.ipynb", [ledger], None)
     assert (told["why"], told["cells"]) == ("container", ["c1"])
-    assert "ended with its container" in told["text"]
+    assert "ended with its container" in told["ended"]
+    assert told["text"] == f"{told['ended']} {told['back']}"
     assert find_loss("b.ipynb", [ledger], None) is None

@@ -155,7 +155,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         return self.ledger.busy or self.kernel_manager.execution_state == "busy"
 
     def _is_known(self, header: dict[str, Any], parts: list[Any]) -> bool:
-        cell = json.loads(bytes(parts[2])).get("cellId")
+        metadata = json.loads(bytes(parts[2]))
+        cell = metadata.get("cellId")
         if not cell:
             return False
         ledger = self.ledger
@@ -167,7 +168,9 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         content = json.loads(bytes(parts[3]))
         path = self.multi_kernel_manager.path_of(self.kernel_id)
         try:
-            ledger.note(Execution(header["msg_id"], header["session"], path, cell, content["code"]))
+            ledger.note(
+                Execution(header["msg_id"], header["session"], path, cell, content["code"], _after(metadata))
+            )
         except OSError as exc:
             self._warn(exc, header)
         return False
@@ -343,3 +346,10 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         for name in tuple(self.replays):
             self._stop(name)
         super().disconnect()  # type: ignore[no-untyped-call]
+
+
+def _after(metadata: dict[str, Any]) -> str:
+    """Return the cell before the one that is run, where the page told."""
+    told = metadata.get("cupola")
+    after = told.get("after") if isinstance(told, dict) else None
+    return after if isinstance(after, str) else ""

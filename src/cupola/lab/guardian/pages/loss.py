@@ -47,6 +47,7 @@ def find_loss(path: str, ledgers: list[Ledger], current: KernelFolder | None) ->
         ending.get("t") or max((one.ended or one.started or one.asked for one in executions), default=0)
     )
     why = "kernel" if "code" in ending else "container"
+    ended, back = _ended(why, ending, at), _back(current, restored)
     return {
         "kernel": lost.folder.kernel_id,
         "at": at,
@@ -54,7 +55,9 @@ def find_loss(path: str, ledgers: list[Ledger], current: KernelFolder | None) ->
         "why": why,
         "cells": [one.cell for one in cut],
         "restored": restored.as_json() if restored else None,
-        "text": " ".join([_ended(why, ending, at), _back(current, restored)]).strip(),
+        "ended": ended,
+        "back": back,
+        "text": f"{ended} {back}".strip(),
     }
 
 
@@ -96,19 +99,21 @@ def _ending(folder: KernelFolder) -> dict[str, Any]:
 
 
 def _ended(why: str, ending: dict[str, Any], at: float) -> str:
+    there = "All outputs up to then are here."
     if why == "container":
-        return (
-            f"This notebook's kernel ended with its container, or the machine below it, at {clock(at)}. "
-            "All outputs up to then are here."
-        )
+        return f"The kernel was lost: it ended with its container, or the machine below it, at {clock(at)}. {there}"
+    if ending.get("told"):
+        return f"This session was stopped at {clock(at)}, and this notebook's kernel with it. All outputs up to then are here."
     signal = ending.get("signal")
-    how = " It was killed, most likely for want of memory." if signal == _KILLED else ""
+    how = "It was killed, most likely for want of memory. " if signal == _KILLED else ""
     if signal and signal != _KILLED:
-        how = f" It was ended by signal {signal}."
-    return f"This notebook's kernel ended at {clock(at)}.{how} All outputs up to then are here."
+        how = f"It was ended by signal {signal}. "
+    return f"The kernel was lost: it ended at {clock(at)}. {how}{there}"
 
 
 def _back(current: KernelFolder | None, restored: Restored | None) -> str:
     if restored is not None:
-        return restored.sentence
-    return "" if current is None else "Its variables are not back: run the cells again."
+        return f"A new kernel runs. {restored.sentence}"
+    if current is None:
+        return "No kernel runs now; a new one gets its variables, as far as they are stored."
+    return "A new kernel runs without its variables: run the cells again."

@@ -77,7 +77,10 @@ export class News {
     } else {
       this.showAway(told.away);
     }
-    this.showLost(told.lost);
+    if (!told.kernel || this.panel.sessionContext.kernelDisplayStatus !== 'connecting') {
+      // Before a new kernel is there it is not known which variables are back.
+      this.showLost(told.lost);
+    }
   }
 
   bar(kind, label) {
@@ -134,9 +137,13 @@ export class News {
       this.close('lost');
       return;
     }
-    const words = make('span', { textContent: lost.text, className: 'cupola-words' });
+    const [head, ...rest] = lost.ended.split(': ');
+    const ended = make('p', {}, make('strong', { textContent: head }), ': ' + rest.join(': '));
+    const words = make('div', { className: 'cupola-words' }, ended, make('p', { textContent: lost.back }));
     words.setAttribute('role', 'status');
-    const parts = [words, button('Run again up to here', () => void this.runAgain(), true)];
+    const again = button('Run again up to here', () => void this.runAgain(), true);
+    again.title = 'Runs the cells from the first to the selected one; where none is selected, to the last that was run';
+    const parts = [words, again];
     if (lost.restored) {
       parts.push(button('Details', () => void showVariables(this.lab, 'Variables that are back', lost.restored)));
     }

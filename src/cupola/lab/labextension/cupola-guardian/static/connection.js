@@ -58,6 +58,7 @@ export class Connection {
     this.refusedSince = 0;
     this.timer = 0;
     this.wait = FIRST_MS;
+    this.before = [];
     this.notice = null;
     this.ended = false;
     this.asking = false;
@@ -104,6 +105,7 @@ export class Connection {
       return;
     }
     this.since = Date.now();
+    this.before = this.kernels();
     this.wait = FIRST_MS;
     if (this.info) {
       // Nothing is saved meanwhile, instead of failing each time.
@@ -222,6 +224,20 @@ export class Connection {
     }
   }
 
+  /** Say whether the kernels went on meanwhile. */
+  async tellBack() {
+    const ids = new Set(this.before.map(kernel => kernel.id));
+    const running = await this.lab.modules.services.KernelAPI.listRunning(this.lab.settings).catch(() => null);
+    if (this.since) {
+      return;
+    }
+    const lost = running && [...ids].some(id => !running.some(kernel => kernel.id === id));
+    const went = ids.size && running ? (lost ? ' A kernel was lost: its notebook says what is back.' : ' Your kernels went on.') : '';
+    this.say('Reconnected.' + went);
+    const { notice } = this;
+    setTimeout(() => this.notice === notice && this.close(), lost ? 2 * SHOWN_MS : SHOWN_MS);
+  }
+
   back() {
     const lost = this.since > 0;
     const shown = this.notice !== null;
@@ -237,9 +253,7 @@ export class Connection {
       closeSaveErrors();
     }
     if (shown) {
-      this.say('Reconnected.');
-      const { notice } = this;
-      setTimeout(() => this.notice === notice && this.close(), SHOWN_MS);
+      void this.tellBack();
     }
     const cut = new Set(this.cut());
     for (const kernel of this.kernels()) {

@@ -44,6 +44,8 @@ export class Resumer {
     this.syncing = false;
     this.saved = 0;
     this.kernel = null;
+    /** The lost kernels in whose place this page has asked for another one. */
+    this.replaced = new Set();
     const context = this.panel.sessionContext;
     context.connectionStatusChanged.connect((_, status) => {
       if (status === 'connected') {
@@ -52,6 +54,10 @@ export class Resumer {
       }
     });
     context.kernelChanged.connect(() => this.listen());
+    context.sessionChanged.connect(() => this.listen());
+    const seen = () => !document.hidden && this.kernel && this.kernel.isDisposed && this.sync();
+    document.addEventListener('visibilitychange', seen);
+    this.panel.disposed.connect(() => document.removeEventListener('visibilitychange', seen));
     void context.ready.then(() => this.listen());
     void this.panel.revealed.then(() => this.listen());
     this.saveWhenRun();
@@ -71,9 +77,23 @@ export class Resumer {
     if (kernel && kernel !== this.kernel) {
       this.kernel = kernel;
       this.live.clear();
+      this.sayPlaces(kernel);
       kernel.anyMessage.connect(this.hear, this);
     }
     this.sync();
+  }
+
+  /** Say with each request which cell stands before its own: a cell that never comes into the file is put back behind it. */
+  sayPlaces(kernel) {
+    const request = kernel.requestExecute.bind(kernel);
+    kernel.requestExecute = (content, dispose, metadata) => request(content, dispose, this.placed(metadata));
+  }
+
+  placed(metadata) {
+    const { model } = this.panel.context;
+    const ids = metadata && metadata.cellId && model ? [...model.cells].map(cell => cell.id) : [];
+    const after = ids[ids.indexOf(metadata && metadata.cellId) - 1];
+    return after ? { ...metadata, cupola: { ...metadata.cupola, after } } : metadata;
   }
 
   hear(kernel, { msg, direction }) {
@@ -130,7 +150,11 @@ export class Resumer {
 
   async doSync() {
     const kernel = this.kernel;
-    if (!kernel || kernel.isDisposed) {
+    if (!kernel) {
+      return;
+    }
+    if (kernel.isDisposed) {
+      await this.replace();
       return;
     }
     await this.panel.context.ready;
@@ -159,6 +183,22 @@ export class Resumer {
     for (const future of this.unknown(cells, known)) {
       this.resume(future.cell, idOf(future.cell.outputArea.future), {});
     }
+  }
+
+  /** A kernel that was lost under an open page: say so, and have another one, as the notebook would on being opened. */
+  async replace() {
+    const { context, sessionContext } = this.panel;
+    const told = await this.lab.guardian(context.localPath);
+    if (this.isOver || sessionContext.session || !told.on) {
+      return;
+    }
+    this.care.news.show(told);
+    // Of two pages the one that is looked at begins, and the other one joins it.
+    if (!told.lost || this.replaced.has(told.lost.kernel) || (document.hidden && !told.kernel)) {
+      return;
+    }
+    this.replaced.add(told.lost.kernel);
+    await (told.kernel ? sessionContext.changeKernel({ id: told.kernel.id }) : sessionContext.startKernel());
   }
 
   /** Requests that were sent and perhaps lost with the network, in their order: whoever does not know them executes them. */
@@ -206,7 +246,7 @@ export class Resumer {
       msgId: id,
       // What was sent, even if the cell was changed meanwhile.
       content: idOf(before) === id ? before.msg.content : content,
-      metadata: { ...(idOf(before) === id ? before.msg.metadata : {}), cellId: cell.model.id }
+      metadata: this.placed({ ...(idOf(before) === id ? before.msg.metadata : {}), cellId: cell.model.id })
     });
   }
 

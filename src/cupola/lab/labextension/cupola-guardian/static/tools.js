@@ -1,33 +1,22 @@
 /* What the parts share. */
+import { Server, make, sleep } from '../../cupola-shared/shared.js';
+
+export { make, sleep };
 
 /** JupyterLab, as the parts need it. */
-export class Lab {
+export class Lab extends Server {
   constructor(name, app, modules) {
+    super(modules.services);
     this.name = name;
     this.app = app;
     this.modules = modules;
-    this.settings = modules.services.ServerConnection.makeSettings();
     /** What the parts tell each other: whether this browser keeps drafts, and how to look after the connection. */
     this.state = { keeps: true, check: () => undefined };
   }
 
   /** Whether nobody has answered. */
   isUnanswered(error) {
-    return error instanceof TypeError || error instanceof this.modules.services.ServerConnection.NetworkError;
-  }
-
-  /** Ask the session's server, with the XSRF token as JupyterLab's own calls. */
-  async ask(path, query, body) {
-    const { ServerConnection } = this.modules.services;
-    const address = new URL(this.settings.baseUrl + 'cupola/api/' + path, location.href);
-    address.search = new URLSearchParams(query || {}).toString();
-    const init = body ? { method: 'POST', body: JSON.stringify(body) } : { cache: 'no-store' };
-    const answer = await ServerConnection.makeRequest(address.href, init, this.settings);
-    const told = await answer.json().catch(() => ({}));
-    if (!answer.ok) {
-      throw Object.assign(new Error(told.message || 'HTTP ' + answer.status), { status: answer.status });
-    }
-    return told;
+    return error instanceof this.modules.services.ServerConnection.NetworkError;
   }
 
   /** What the server knows of a notebook. */
@@ -54,17 +43,6 @@ export class Lab {
     const hub = this.option('hubPrefix');
     return hub && this.option('hubHost') + hub.replace(/hub\/$/, '') + 'services/cupola/sessions';
   }
-}
-
-/** Make an element. Everything that comes from a notebook becomes text, never markup. */
-export function make(tag, fields, ...children) {
-  const node = Object.assign(document.createElement(tag), fields);
-  node.append(...children);
-  return node;
-}
-
-export function sleep(ms) {
-  return new Promise(resolve => setTimeout(resolve, ms));
 }
 
 /** Call `act` once within `ms`, however often it is asked for: `call.now` does not wait. */
