@@ -302,6 +302,24 @@ done()
     assert said[1]["buffers"] == ["bW9yZQ=="]
 
 
+def test_a_kernel_that_speaks_as_soon_as_it_is_heard_is_heard_from_the_first_word(guarded, tmp_path):
+    waits = """
+ear = os.path.join(os.path.dirname(sys.argv[1]), "hears")
+while not os.path.exists(ear):
+    time.sleep(0.001)
+"""
+    code = SPEAKS.replace("time.sleep(1)", waits).replace("socket.bind", "time.sleep(0.5); socket.bind")
+    code += "for number in range(10): say('stream', name='stdout', text=str(number))\ndone()\n"
+    (tmp_path / "k1").mkdir()
+    # Of the kernel before.
+    (tmp_path / "k1" / "hears").touch()
+    run = [sys.executable, "-c", code, str(tmp_path / "k1" / "connection.json")]
+    one = guarded(command=run)
+    assert one.end() == 0
+    said = [record["content"]["text"] for record in one.records if record["type"] == "stream"]
+    assert said == [str(number) for number in range(10)]
+
+
 def test_an_encrypted_kernel_is_heard(guarded):
     import zmq
 

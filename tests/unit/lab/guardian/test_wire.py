@@ -7,6 +7,7 @@ import zmq
 import zmq.asyncio
 from jupyter_client.ioloop import AsyncIOLoopKernelManager
 
+from cupola.lab.guardian.kernels import wire as wires
 from cupola.lab.guardian.kernels.wire import Port, Wire
 
 
@@ -179,3 +180,62 @@ async def test_a_kernel_with_other_ports_is_reached_by_the_pages_that_were_there
     await page.hear()
     wire.close()
     moved.close()
+
+
+class Guarded:
+    """What the server knows of a guardian that does not hear the kernel yet, or never says so."""
+
+    deaf = True
+
+    def hears(self):
+        return not self.deaf
+
+
+@pytest.mark.asyncio
+async def test_the_first_requests_wait_until_the_guardian_hears_what_they_bring_about(kernel, manager_of):
+    manager = manager_of(kernel)
+    manager.provisioner = guarded = Guarded()
+    wire = Wire(manager)
+    ada = Asker(wire, "shell", "ada")
+    for number in range(3):
+        ada.ask(b"%d" % number)
+    await asyncio.sleep(0.1)
+    assert not await kernel.sockets["shell"].poll(100)
+    guarded.deaf = False
+    # Not before those that came first.
+    ada.ask(b"3")
+    assert [(await kernel.hear("shell"))[-1] for _ in range(4)] == [b"0", b"1", b"2", b"3"]
+    ada.ask(b"4")
+    assert (await kernel.hear("shell"))[-1] == b"4"
+    wire.close()
+    kernel.close()
+
+
+@pytest.mark.asyncio
+async def test_a_guardian_that_cannot_say_that_it_hears_keeps_nobody_waiting_for_long(
+    kernel, manager_of, monkeypatch
+):
+    monkeypatch.setattr(wires, "HEARS_S", 0.1)
+    manager = manager_of(kernel)
+    manager.provisioner = Guarded()
+    wire = Wire(manager)
+    ada = Asker(wire, "shell", "ada")
+    ada.ask(b"first")
+    assert (await kernel.hear("shell"))[-1] == b"first"
+    assert not manager.provisioner.deaf
+    wire.close()
+    kernel.close()
+
+
+@pytest.mark.asyncio
+async def test_what_waits_when_the_kernel_is_ended_is_dropped(kernel, manager_of, caplog):
+    manager = manager_of(kernel)
+    manager.provisioner = guarded = Guarded()
+    wire = Wire(manager)
+    Asker(wire, "shell", "ada").ask(b"late")
+    wire.close()
+    guarded.deaf = False
+    await asyncio.sleep(5 * wires.LOOK_S)
+    assert not await kernel.sockets["shell"].poll(0)
+    assert not caplog.records
+    kernel.close()

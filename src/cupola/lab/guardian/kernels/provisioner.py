@@ -79,6 +79,8 @@ class GuardedProvisioner(LocalProvisioner):
 
     parent: Any
     process: Any
+    deaf = False
+    """The guardian may not hear yet what the kernel says: a kernel was started, and `hears` was not asked or said no."""
     guarded = True
     """Not where nobody would come back to the kernel, or its folder cannot be written."""
 
@@ -86,6 +88,11 @@ class GuardedProvisioner(LocalProvisioner):
     def folder(self) -> KernelFolder:
         """Where the kernel's journal lies."""
         return KernelFolder.of(self.kernel_id)
+
+    def hears(self) -> bool:
+        """Return whether nothing is missed that the kernel says."""
+        self.deaf = self.deaf and not (self.folder.path / "hears").exists()
+        return not self.deaf
 
     # -- start ------------------------------------------------------------------------------------------------
 
@@ -103,7 +110,7 @@ class GuardedProvisioner(LocalProvisioner):
         except OSError as error:
             # A full home, mostly. A kernel without a journal is better than none: files can be deleted by it.
             self.log.warning("cupola: kernel %s ends with this server: %s", self.kernel_id, error)
-            self.guarded = False
+            self.guarded = self.deaf = False
             if self.parent.connection_file != plain:
                 self.parent.cleanup_connection_file()
                 self.parent.connection_file = plain
@@ -130,6 +137,8 @@ class GuardedProvisioner(LocalProvisioner):
         # Without this the kernel would end with the server that asked for it.
         given["independent"] = True
         write(folder.path / "launch.json", self._launch_note(given))
+        (folder.path / "hears").unlink(missing_ok=True)
+        self.deaf = True
         self._link()
         return given
 

@@ -52,10 +52,13 @@ DRAIN_MS = 200
 GRACE_SECONDS = 2.0
 """For a kernel that is told to end."""
 LOCK_SECONDS = 2.0
+CONNECT_MS = 10
+"""Between two tries to reach a kernel that is about to start. Some answer within this time what they are asked first."""
 BATCH = 500
 GATHER_SECONDS = 0.005
 """While the kernel talks: what comes in so short a time is taken at once. To wake for each line costs more than the line."""
 DELIMITER = b"<IDS|MSG>"
+CONNECTED = "inproc://connected"
 _KIND = re.compile(rb'"msg_type": ?"(\w+)"')
 
 
@@ -79,6 +82,9 @@ class Guardian:
         self.journal = Journal(os.path.join(folder, "journal"), _limit())
         self.started = time.time()
         self.signed = False
+        self.connected = self.hears = False
+        with contextlib.suppress(OSError):
+            os.unlink(self._ear)
         self.told = 0
         self.deadline = 0.0
         self.code: int | None = None
@@ -162,6 +168,11 @@ class Guardian:
         except OSError as error:
             self.journal.why = error.strerror or str(error)
 
+    @property
+    def _ear(self) -> str:
+        """The file that is there as soon as nothing is missed that the kernel says: requests wait for it."""
+        return os.path.join(self.folder, "hears")
+
     # -- signals ----------------------------------------------------------------------------------------------
 
     def _tell(self, *_: object) -> None:
@@ -225,35 +236,49 @@ class Guardian:
 
     def _listen(self) -> None:
         """Hear the kernel until it has ended and nothing more comes."""
-        sockets = self._connect(zmq.Context())
-        poller = zmq.Poller()
-        for socket in sockets:
-            poller.register(socket, zmq.POLLIN)
-        awake = zmq.Poller()
-        for socket in sockets:
-            awake.register(socket, zmq.POLLIN)
+        context = zmq.Context()
+        iopub, stdin = sockets = self._connect(context)
+        connected = context.socket(zmq.PAIR)
+        connected.connect(CONNECTED)
         ends = _end_of(self.pid)
-        if ends is not None:
-            awake.register(ends, zmq.POLLIN)
+        poller, awake = _poller(iopub, stdin), _poller(iopub, stdin, connected, ends)
         while True:
             if self._has_ended():
                 if not poller.poll(DRAIN_MS):
                     return
             else:
                 awake.poll(self._patience(ends))
+            if not self.connected and connected.poll(0):
+                self.connected = True
+                # In this order: nobody would take what the monitor says.
+                iopub.disable_monitor()
+                awake.unregister(connected)
+                connected.close()
+                # What was subscribed to is on its way by now.
+                time.sleep(CONNECT_MS / 1000)
             finished, more = self._hear(sockets)
-            self.journal.flush(now=False)
-            self.journal.sync(now=finished)
-            if not self.signed:
-                self._sign()
+            self._write(finished=finished)
             if self.told and time.monotonic() > self.deadline:
                 self._send_all(signal.SIGKILL)
             if more and not finished:
                 time.sleep(GATHER_SECONDS)
 
+    def _write(self, *, finished: bool) -> None:
+        """Write down what was heard, and what others wait for; tried again where the disk is full."""
+        self.journal.flush(now=False)
+        self.journal.sync(now=finished)
+        if not self.signed:
+            self._sign()
+        if self.connected and not self.hears:
+            with contextlib.suppress(OSError):
+                os.close(os.open(self._ear, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self.hears = True
+
     def _patience(self, ends: int | None) -> int:
         """Return how many milliseconds to wait for the next message."""
         journal = self.journal
+        if self.connected and not self.hears:
+            return LOOK_MS
         if ends is None or self.told or journal.dirty or journal.waiting or not self.signed:
             return LOOK_MS
         return IDLE_MS
@@ -265,11 +290,13 @@ class Guardian:
         # No message is dropped for coming too fast; the journal bounds what is kept.
         iopub.setsockopt(zmq.RCVHWM, 0)
         iopub.setsockopt(zmq.SUBSCRIBE, b"")
+        iopub.monitor(CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)
         # All requests of pages go out under this name, so the kernel's questions come here, whoever asked.
         stdin = context.socket(zmq.DEALER)
         stdin.setsockopt(zmq.ROUTING_ID, b"cupola-" + os.path.basename(self.folder).encode())
         for socket, port in ((iopub, "iopub_port"), (stdin, "stdin_port")):
             socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.RECONNECT_IVL, CONNECT_MS)
             if info.get("curve_publickey"):
                 # Jupyter gives both sides the same pair.
                 socket.curve_serverkey = socket.curve_publickey = info["curve_publickey"].encode()
@@ -332,6 +359,15 @@ class Guardian:
                 fields["parent"] = asked
             self.parents = {header: (asked, json.dumps(fields)[1:-1].encode())}
         return self.parents[header]
+
+
+def _poller(*what: zmq.Socket[bytes] | int | None) -> zmq.Poller:
+    """Return what waits for any of these to be readable."""
+    poller = zmq.Poller()
+    for one in what:
+        if one is not None:
+            poller.register(one, zmq.POLLIN)
+    return poller
 
 
 def _is_large() -> bool:

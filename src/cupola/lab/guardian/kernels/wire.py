@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from tornado.ioloop import IOLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Port", "Wire"]
 
+HEARS_S = 5.0
+"""Requests wait so long at most until the guardian hears what they bring about."""
+LOOK_S = 0.02
 _DELIMITER = b"<IDS|MSG>"
 
 
@@ -86,10 +93,13 @@ class Wire:
         self._streams: dict[str, Any] = {}
         self._ports: list[int] = []
         self._plugged: dict[tuple[str, str], Port] = {}
+        self._manager = manager
+        self._held: deque[tuple[str, list[Any], tuple[int, ...], dict[str, Any]]] = deque()
         self.connect(manager)
 
     def connect(self, manager: Any) -> None:
         """Connect to where the kernel is now; what pages have plugged in stays there."""
+        self._manager = manager
         if self._ports == list(manager.ports):
             return
         self.close()
@@ -114,8 +124,29 @@ class Wire:
             del self._plugged[channel, session]
 
     def send(self, channel: str, parts: list[Any], *flags: int, **options: Any) -> Any:
-        """Send a request."""
-        return self._streams[channel].send_multipart(parts, *flags, **options)
+        """Send a request; the first ones of a kernel when its guardian hears it, or what they bring about would be lost."""
+        provisioner: Any = self._manager.provisioner
+        if not self._held and (not getattr(provisioner, "deaf", False) or provisioner.hears()):
+            return self._streams[channel].send_multipart(parts, *flags, **options)
+        self._held.append((channel, parts, flags, options))
+        if len(self._held) == 1:
+            self._release(time.monotonic() + HEARS_S)
+        return None
+
+    def _release(self, until: float) -> None:
+        """Send what was held back, as soon as that may be."""
+        provisioner: Any = self._manager.provisioner
+        if getattr(provisioner, "deaf", False) and not provisioner.hears():
+            if time.monotonic() < until:
+                IOLoop.current().call_later(LOOK_S, self._release, until)
+                return
+            # A full disk, mostly: the guardian cannot say it.
+            provisioner.deaf = False
+        while self._held:
+            channel, parts, flags, options = self._held.popleft()
+            # Whoever ended the kernel meanwhile wants nothing of it any more.
+            if not self._streams[channel].closed():
+                self._streams[channel].send_multipart(parts, *flags, **options)
 
     def close(self) -> None:
         """Cut the wire."""
