@@ -18,6 +18,7 @@ from cupola.lab.guardian.pages import keeping
 from cupola.lab.guardian.pages.away import BEAT_S, attendance, tell
 from cupola.lab.guardian.pages.loss import find_loss
 from cupola.lab.guardian.variables.snapshots import Restored, Snapshot, answer, ask
+from cupola.models.share import ShareAccess
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
@@ -75,6 +76,7 @@ class GuardianHandler(_Handler):
         found = [(one, ledger.folder.kernel_id) for ledger in ledgers for one in ledger.of(path)]
         return {
             "on": True,
+            "viewer": getattr(self.current_user, "access", None) is ShareAccess.VIEW,
             "kernel": self._tell_kernel(current),
             "executions": [
                 {name: getattr(one, name) for name in _FIELDS}

@@ -17,6 +17,7 @@ const ASLEEP_MS = 30000;
 const SHOWN_MS = 4000;
 
 const GATEWAYS = [424, 502, 503, 504];
+const STRANGER = [401, 403];
 
 /** Whether somebody else than the session's server answered: a proxy, or the hub, that does not find it just now. */
 function isFromGateway(answer) {
@@ -60,7 +61,7 @@ export class Connection {
     this.wait = FIRST_MS;
     this.before = [];
     this.notice = null;
-    this.ended = false;
+    this.ended = this.toldAgain = false;
     this.asking = false;
     this.ticked = Date.now();
     mindGateways(lab.app.serviceManager.serverSettings);
@@ -75,14 +76,10 @@ export class Connection {
   }
 
   /** Say it with an element of our own: those of JupyterLab are loaded when the first one is shown, which is too late. */
-  say(text, address) {
+  say(text, ...deeds) {
     this.close();
-    this.notice = make('div', { className: 'cupola-connection' }, make('span', { textContent: text }));
+    this.notice = make('div', { className: 'cupola-connection' }, make('span', { textContent: text }), ...deeds);
     this.notice.setAttribute('role', 'status');
-    if (address) {
-      const link = make('a', { href: address, target: '_blank', rel: 'noopener', textContent: 'Show the sessions' });
-      this.notice.append(link);
-    }
     document.body.append(this.notice);
   }
 
@@ -176,20 +173,23 @@ export class Connection {
     if (answer === null) {
       this.refusedSince = 0;
       this.since ? this.again() : this.lost();
-    } else if (answer) {
+    } else if (answer === 'ours') {
       this.back();
+    } else if (answer === 'stranger') {
+      this.tellAgain();
     } else {
       this.refused();
     }
   }
 
-  /** Whether the session's own server answers; fails where nobody does. */
+  /** Who answers: the session's own server, which may not know us any more, or another; fails where nobody does. */
   async ask() {
     const settings = this.lab.settings;
     const headers = settings.token ? { Authorization: 'token ' + settings.token } : {};
     const limit = AbortSignal.timeout ? { signal: AbortSignal.timeout(LONGEST_MS) } : {};
     const answer = await fetch(settings.baseUrl + 'api/status', { cache: 'no-store', redirect: 'manual', headers, ...limit });
-    return answer.ok && (answer.headers.get('Content-Type') || '').includes('json');
+    const own = (answer.headers.get('Content-Type') || '').includes('json');
+    return own && answer.ok ? 'ours' : own && STRANGER.includes(answer.status) ? 'stranger' : 'other';
   }
 
   again() {
@@ -199,9 +199,8 @@ export class Connection {
 
   /** Somebody else answers in its place: the session starts again, has ended, or we are signed out. */
   refused() {
-    if (!this.since) {
-      this.lost();
-    }
+    this.lost();
+    this.toldAgain = false;
     this.refusedSince = this.refusedSince || Date.now();
     if (!this.ended && Date.now() - this.refusedSince > ENDED_AFTER_MS) {
       this.tellEnd();
@@ -214,7 +213,20 @@ export class Connection {
     const kept = this.lab.state.keeps
       ? 'What you typed in notebooks is kept in this browser: it is offered when they are opened again.'
       : 'This browser keeps nothing: copy what you typed before you close the page.';
-    this.say('This session has ended, or you are signed out. ' + kept, this.lab.sessions);
+    const link = make('a', { href: this.lab.sessions, target: '_blank', rel: 'noopener', textContent: 'Show the sessions' });
+    this.say('This session has ended, or you are signed out. ' + kept, link);
+  }
+
+  /** The session was started again, as by a wake: it knows us when the page is loaded again. */
+  tellAgain() {
+    this.lost();
+    this.ended = true;
+    if (!this.toldAgain) {
+      this.toldAgain = true;
+      const load = make('button', { type: 'button', textContent: 'Load this page again', onclick: () => location.reload() });
+      this.say('This session runs again.', load);
+    }
+    this.again();
   }
 
   close() {
@@ -244,7 +256,7 @@ export class Connection {
     const long = lost && Date.now() - this.since > BLIP_MS;
     clearTimeout(this.timer);
     this.since = this.refusedSince = 0;
-    this.ended = false;
+    this.ended = this.toldAgain = false;
     if (this.info) {
       this.info.isConnected = true;
     }

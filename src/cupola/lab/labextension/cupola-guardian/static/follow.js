@@ -47,6 +47,8 @@ export class Follower {
     this.saving = false;
     this.looking = false;
     this.seen = '';
+    /** Whether the server says that whoever looks here may only look. */
+    this.viewer = false;
     const { context } = panel;
     void context.ready.then(() => this.begin());
     context.saveState.connect((_, state) => {
@@ -137,10 +139,10 @@ export class Follower {
     });
   }
 
-  /** Whether this page may look and not run anything: it has the file only. */
+  /** Whether this page may look and not run anything: it does not hear the kernel, and has the file only. */
   get isViewer() {
     const { sessionContext } = this.panel;
-    return !this.panel.isDisposed && sessionContext.isReady && !sessionContext.session;
+    return !this.panel.isDisposed && sessionContext.isReady && (this.viewer || !sessionContext.session);
   }
 
   leave(id) {

@@ -164,6 +164,11 @@ export class Resumer {
       this.wanted = true;
       return;
     }
+    this.care.follower.viewer = Boolean(told.viewer);
+    if (told.viewer) {
+      // Nothing to run, nothing to tell the server: the file says what there is.
+      return;
+    }
     this.care.news.show(told);
     if (!told.on) {
       return;
