@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +40,7 @@ print(next(numbers), len(beats) > before)"""
 
 @contextmanager
 def asleep_and_woken(platform):
-    """A session with a notebook whose first cell has run, after a hibernation; and what was said of that."""
+    """A session with a notebook whose first cell has run, after a hibernation; what was said of that, and the page left open."""
     platform.start()
     lab = SessionLab(platform).start()
     try:
@@ -52,10 +53,10 @@ def asleep_and_woken(platform):
         with opened(lab) as notebook:
             notebook.run(0)
             until(lambda: notebook.look().prompts[0] == "1", notebook.look)
-        found = lab.hibernate()
-        assert lab.processes() == []
-        lab.wake()
-        yield lab, found
+            found = lab.hibernate()
+            assert lab.processes() == []
+            lab.wake()
+            yield lab, found, notebook
     finally:
         lab.stop()
 
@@ -86,11 +87,17 @@ def shows(notebook, cell, text):
 
 def test_variables_are_there_after_a_wake(new_platform):
     platform = new_platform(settings="sessions:\n  idle:\n    freeze_kernels: false\n")
-    with asleep_and_woken(platform) as (lab, found), opened(lab) as notebook:
+    with asleep_and_woken(platform) as (lab, found, notebook):
         assert "variables are kept" in found.reason
+        # The page that was left open finds out by itself, and needs to be known again.
+        notebook.page.get_by_role("button", name="Load this page again").wait_for()
+        picture(notebook, "left-open")
+        notebook.page.get_by_role("button", name="Load this page again").click()
+        notebook.page.wait_for_url(re.compile(r"/lab"))
+        notebook.ready()
         picture(notebook, "variables")
         said = notebook.look().said
-        assert "This session was stopped at" in said, said
+        assert "The session was stopped: this notebook's kernel ended with it at" in said, said
         assert "numbers" in said, said
         notebook.run(1)
         shows(notebook, 1, "{'a': 1}")
@@ -106,7 +113,7 @@ def criu_first():
 
 def test_frozen_kernels_go_on(new_platform):
     platform = new_platform(more={"PATH": criu_first()})
-    with asleep_and_woken(platform) as (lab, _), opened(lab) as notebook:
+    with asleep_and_woken(platform) as (lab, *_), opened(lab) as notebook:
         assert "is frozen as it stands" in log_of(lab)
         assert "goes on as it stood" in log_of(lab)
         assert not (platform.paths.frozen / lab.session).exists()

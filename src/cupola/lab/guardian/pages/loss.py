@@ -103,7 +103,7 @@ def _ended(why: str, ending: dict[str, Any], at: float) -> str:
     if why == "container":
         return f"The kernel was lost: it ended with its container, or the machine below it, at {clock(at)}. {there}"
     if ending.get("told"):
-        return f"This session was stopped at {clock(at)}, and this notebook's kernel with it. All outputs up to then are here."
+        return f"The session was stopped: this notebook's kernel ended with it at {clock(at)}. {there}"
     signal = ending.get("signal")
     how = "It was killed, most likely for want of memory. " if signal == _KILLED else ""
     if signal and signal != _KILLED:

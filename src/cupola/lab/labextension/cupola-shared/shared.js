@@ -5,6 +5,10 @@
  * This file lies beside the extensions and is none itself; they import it by its address relative to theirs, so below any base URL.
  */
 
+/** What a proxy or the hub says where the session's server does not answer; what the server says to those it does not know. */
+export const GATEWAYS = [424, 502, 503, 504];
+export const STRANGER = [401, 403];
+
 /** Return what loads modules of JupyterLab itself, from the scope that a container is given. */
 export function loader(name, scope) {
   return async wanted => {

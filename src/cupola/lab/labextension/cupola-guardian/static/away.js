@@ -138,7 +138,7 @@ export class News {
       return;
     }
     const [head, ...rest] = lost.ended.split(': ');
-    const ended = make('p', {}, make('strong', { textContent: head }), ': ' + rest.join(': '));
+    const ended = make('p', {}, make('strong', { textContent: head }), rest.length ? ': ' + rest.join(': ') : '');
     const words = make('div', { className: 'cupola-words' }, ended, make('p', { textContent: lost.back }));
     words.setAttribute('role', 'status');
     const again = button('Run again up to here', () => void this.runAgain(), true);

@@ -2,7 +2,7 @@
  * The connection to the session: lost quietly, taken up again by itself. Kernels go on meanwhile, so there is nothing to
  * decide and no dialog; only a session that has ended needs somebody.
  */
-import { make } from './tools.js';
+import { GATEWAYS, STRANGER, make } from '../../cupola-shared/shared.js';
 
 const BLIP_MS = 2500;
 const FIRST_MS = 1500;
@@ -15,9 +15,6 @@ const CUT_MS = 3000;
 const BETWEEN_MS = 6000;
 const ASLEEP_MS = 30000;
 const SHOWN_MS = 4000;
-
-const GATEWAYS = [424, 502, 503, 504];
-const STRANGER = [401, 403];
 
 /** Whether somebody else than the session's server answered: a proxy, or the hub, that does not find it just now. */
 function isFromGateway(answer) {

@@ -4,7 +4,7 @@
  *
  * It also tells the session when somebody last used this page, and saves what is open when the session is to be stopped.
  */
-import { Server, loader, make, sleep } from '../../cupola-shared/shared.js';
+import { GATEWAYS, STRANGER, Server, loader, make, sleep } from '../../cupola-shared/shared.js';
 
 const NAME = 'cupola-stop';
 const STOP = 'guardian/stop';
@@ -213,7 +213,10 @@ class Stops {
   /** The server does not answer: after the time of a stop that is what was announced. */
   lost(error) {
     const over = this.plan && this.left === 0;
-    if ((this.ending || over) && error.status === undefined) {
+    if (STRANGER.includes(error.status) && (this.plan || this.over)) {
+      this.plan = null;
+      this.withdraw(); // it was started again: the page is told elsewhere
+    } else if ((this.ending || over) && (error.status === undefined || GATEWAYS.includes(error.status))) {
       this.ending = '';
       clearInterval(this.timer);
       this.ended();
