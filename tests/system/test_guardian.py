@@ -217,30 +217,31 @@ def test_the_variables_come_back_with_the_next_session_but_not_after_a_restart(s
     page.close()
 
 
-def test_the_variables_of_a_kernel_that_was_culled_come_back_and_it_is_told(tmp_path):
-    culls = ("--MappingKernelManager.cull_idle_timeout=1", "--MappingKernelManager.cull_interval=1")
-    session = KeptSession(tmp_path, more=culls)
-    try:
-        session.start()
-        kernel = session.open_notebook("python3")
-        page = Page(session, kernel)
-        page.run("kept = list(range(3))", "c0")
-        index = session.runtime / "kernels" / kernel / "variables" / "index.json"
-        session.until(lambda: index.exists() and "kept" in index.read_text(), "it is not stored")
-        # As long as the page is open the kernel is in use.
-        assert "ended" not in session.record(kernel)
-        page.close()
-        session.until(lambda: session.record(kernel).get("ended"), "nobody ends it")
-        assert session.record(kernel)["ended"] == "culled"
-        session.until(lambda: not KernelFolder(session.runtime / "kernels" / kernel).alive, "it does not end")
-        assert session.get("api/sessions").json() == []
-        again = session.open_notebook("python3")
-        page = Page(session, again)
-        assert page.run("kept", "c1") == "[0, 1, 2]"
-        assert session.get("cupola/api/guardian?path=a.ipynb").json()["lost"]["kernel"] == kernel
-        page.close()
-    finally:
-        session.clean()
+def test_the_variables_of_a_kernel_that_was_culled_come_back_and_it_is_told(server):
+    kernel = server.open_notebook("python3")
+    page = Page(server, kernel)
+    page.run("kept = list(range(3))", "c0")
+    folder = KernelFolder(server.runtime / "kernels" / kernel)
+    index = folder.variables / "index.json"
+    server.until(lambda: index.exists() and "kept" in index.read_text(), "it is not stored")
+    page.close()
+    # Only the next server culls: a kernel that nobody has connected to yet would be culled, too.
+    server.kill()
+    settings = server.folder / ".jupyter" / "jupyter_server_config.json"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text('{"MappingKernelManager": {"cull_idle_timeout": 1, "cull_interval": 1}}')
+    server.start()
+    server.until(lambda: not folder.alive, "nobody ends it")
+    assert folder.record()["ended"] == "culled"
+    assert server.get("api/sessions").json() == []
+    server.kill()
+    settings.unlink()
+    server.start()
+    again = server.open_notebook("python3")
+    page = Page(server, again)
+    assert page.run("kept", "c1") == "[0, 1, 2]"
+    assert server.get("cupola/api/guardian?path=a.ipynb").json()["lost"]["kernel"] == kernel
+    page.close()
 
 
 def test_a_session_whose_keeper_is_killed_is_left_by_its_server(session):
