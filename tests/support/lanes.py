@@ -1,9 +1,9 @@
 """Several tests at once: which of them share a process, in which order they come, and which want the machine for themselves.
 
-``make test`` runs two processes, each with a lane of its own: tests that take the container engine go through one of them,
-since there is one engine and some tests kill it, and those that take a scheduler's pool through one, since each process would
-start pools of its own; other files go to whichever process is free. A test that measures time
-is marked ``@pytest.mark.alone``: it waits until the test of the other process is done, and the next one there waits for it.
+``make test`` runs three processes, more than there are cores, since tests mostly wait. Tests that take the container engine go
+through one of them, since there is one engine and some tests kill it, and those that take a scheduler's pool through one, since each
+process would start pools of its own; other files go to whichever process is free. A test that measures time
+is marked ``@pytest.mark.alone``: it waits until the tests of the others are done, and the next ones there wait for it.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@ from jupyter_client import BlockingKernelClient
 from cupola.exceptions import UnavailableError
 from cupola.hub.drivers.criu import Criu
 from cupola.lab.guardian.folder import KernelFolder
-from support import programs
-from support.guarded import GuardedServer, Page
+from support.guarded import Page
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -43,23 +42,6 @@ near = socket.create_connection(listening.getsockname())
 far, _ = listening.accept()
 """
 LINES = "for number in range(1, 61):\n    print(f'line {number}', flush=True)\n    time.sleep(0.1)"
-
-
-@pytest.fixture(scope="module")
-def criu():
-    """One that works on this machine."""
-    return programs.criu()
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A session."""
-    made = GuardedServer(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.clean()
 
 
 @pytest.fixture

@@ -11,27 +11,9 @@ from cupola.hub.drivers.criu import Criu
 from cupola.hub.drivers.frozen import FrozenSession
 from cupola.hub.processes import marked_with
 from cupola.lab.guardian.folder import KernelFolder
-from support import programs
-from support.guarded import GuardedServer, Page
+from support.guarded import Page
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def criu():
-    """One that works on this machine."""
-    return programs.criu()
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A session."""
-    made = GuardedServer(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.clean()
 
 
 def first_of(server):

@@ -44,16 +44,6 @@ def session(tmp_path):
         made.clean()
 
 
-@pytest.fixture
-def server(tmp_path):
-    made = GuardedServer(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.clean()
-
-
 def lines_of(server, kernel):
     return re.findall(r"line (\d+)\n", server.printed(kernel))
 
