@@ -237,16 +237,21 @@ class Page:
                 {"header": header, "parent_header": parent, "metadata": metadata, "content": content},
             )
 
-    def until_idle(self, message_id: str) -> list[dict[str, Any]]:
-        """Return what is said about a request until it is answered and done."""
-        found, answered, idle = [], False, False
+    def until_idle(self, message_id: str, *, again: bool = False) -> list[dict[str, Any]]:
+        """Return what is said about a request until it is answered and done.
+
+        Where it is told `again`, that begins with its ``execute_input``: what came before was on its way when we asked.
+        """
+        found, answered, idle, begun = [], False, False, not again
         for channel, message in self.hear():
             if message["parent_header"].get("msg_id") != message_id:
                 continue
+            if again and message["header"]["msg_type"] == "execute_input":
+                found, answered, idle, begun = [], False, False, True
             found.append(message)
             answered |= channel in {"shell", "control"}
             idle |= message["content"].get("execution_state") == "idle"
-            if answered and idle:
+            if begun and answered and idle:
                 return found
         raise AssertionError
 
