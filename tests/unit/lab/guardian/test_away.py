@@ -161,3 +161,15 @@ def test_a_kernel_whose_guardian_could_write_nothing_more_ended_with_its_contain
     assert "ended with its container" in told["ended"]
     assert told["text"] == f"{told['ended']} {told['back']}"
     assert find_loss("b.ipynb", [ledger], None) is None
+
+
+def test_a_kernel_that_nobody_used_says_so(lost):
+    kernel, ledger = lost
+    kernel.finish("x1")
+    kernel.say("end", code=-15, signal=15, told=True)
+    kernel.die()
+    assert "The session was stopped" in find_loss("a.ipynb", [ledger], None)["ended"]
+    kernel.folder.record_file.write_text('{"kernel_id": "k1", "session": "mine", "ended": "culled"}')
+    told = find_loss("a.ipynb", [ledger], None)
+    assert told["why"] == "culled"
+    assert "nobody had used it" in told["ended"]

@@ -366,3 +366,27 @@ def test_what_is_not_looked_at_can_go_from_memory(kernel, ledger, monkeypatch):
     ledger.poll()
     assert sum(one.kept is not None for one in ledger.executions.values()) < 4
     assert [text(one)[0] for one in ledger.of("a.ipynb")] == list("012345678")
+
+
+def test_what_an_output_widget_takes_is_not_the_cells(kernel, ledger):
+    def tell(kind, **data):
+        content = {"comm_id": "out", "target_name": "jupyter.widget", "data": data}
+        kernel.say(kind, content, "x1")
+
+    ledger.note(asked("x1"))
+    kernel.begin("x1")
+    tell("comm_open", state={"_model_name": "OutputModel", "msg_id": "", "outputs": []})
+    tell("comm_msg", method="update", state={"msg_id": "x1"})
+    kernel.print("x1", "inside")
+    kernel.say("error", {"ename": "E", "evalue": "", "traceback": []}, "x1")
+    tell("comm_msg", method="update", state={"msg_id": ""})
+    kernel.print("x1", "outside")
+    kernel.finish("x1")
+    ledger.poll()
+    one = ledger.executions["x1"]
+    assert text(one) == "outside"
+    assert not one.failed, "the widget shows the error, and the cell went on"
+    one.drop()
+    assert text(one) == "outside", "read from the journal again"
+    [model] = ledger.widgets.open_ones().values()
+    assert [output["output_type"] for output in model["state"]["outputs"]] == ["stream", "error"]

@@ -108,3 +108,75 @@ def test_what_is_kept_over_a_restart_is_not_taken_twice(widgets, tmp_path):
 def test_a_damaged_file_is_no_error(tmp_path):
     (tmp_path / "widgets.json").write_text("{")
     assert Widgets(tmp_path / "widgets.json").comms() == {}
+
+
+# -- output widgets ---------------------------------------------------------------------------------------------
+
+
+def catching(name, asked):
+    return updated(name, msg_id=asked)
+
+
+def printed(text, asked="x1", number=5):
+    content = {"name": "stdout", "text": text}
+    return {"n": number, "type": "stream", "id": asked, "content": content}
+
+
+def outputs(widgets, name="out"):
+    return [one["text"] for one in widgets.open_ones()[name]["state"]["outputs"]]
+
+
+@pytest.fixture
+def output(widgets):
+    """One with an output widget."""
+    widgets.feed(opened("out", _model_name="OutputModel", msg_id="", outputs=[]))
+    return widgets
+
+
+def test_an_output_widget_takes_what_it_names(output):
+    assert not output.take(printed("before"))
+    output.feed(catching("out", "x1"))
+    assert output.catches("x1")
+    assert output.take(printed("one "))
+    assert not output.take(printed("of another", "x2"))
+    assert output.take(printed("two"))
+    output.feed(catching("out", ""))
+    assert not output.take(printed("after"))
+    assert outputs(output) == ["one two"]
+    assert output.has_caught
+
+
+def test_the_innermost_of_several_takes_it(output):
+    output.feed(opened("inner", _model_name="OutputModel", msg_id="", outputs=[]))
+    output.feed(catching("out", "x1"))
+    output.feed(catching("inner", "x1"))
+    output.take(printed("inside"))
+    output.feed(catching("inner", ""))
+    output.take(printed("outside"))
+    assert (outputs(output, "inner"), outputs(output)) == (["inside"], ["outside"])
+
+
+def test_what_a_page_tells_late_takes_nothing_away_and_what_the_kernel_sets_counts(output):
+    output.feed(catching("out", "x1"))
+    output.take(printed("one two"))
+    late = updated("out", outputs=[{"output_type": "stream", "name": "stdout", "text": "one"}])
+    late["content"]["data"]["method"] = "echo_update"
+    output.feed(late)
+    assert outputs(output) == ["one two"]
+    output.feed(updated("out", outputs=[{"output_type": "stream", "name": "stdout", "text": "set"}]))
+    assert outputs(output) == ["set"]
+    assert not output.has_caught
+    output.take(printed(" and more"))
+    assert outputs(output) == ["set and more"]
+
+
+def test_output_widgets_outlive_the_server(output, tmp_path):
+    output.feed(catching("out", "x1"))
+    output.take(printed("one", number=5))
+    assert output.save(5)
+    again = Widgets(tmp_path / "widgets.json")
+    assert again.take(printed("one", number=5)), "it is the widget's, and there already"
+    assert again.take(printed(" two", number=6))
+    assert outputs(again) == ["one two"]
+    again.end()
+    assert not again.take(printed("of the next kernel", number=7))

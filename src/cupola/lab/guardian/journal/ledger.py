@@ -303,6 +303,8 @@ class Ledger:
             log.debug("cupola: a record of %s is left out: %s", self.folder.kernel_id, error)
 
     def _is_unwanted(self, segment: int, name: str, number: int) -> bool:
+        if self.widgets.catches(name):
+            return False
         one = self._of(name)
         if one is None:
             return True
@@ -331,6 +333,7 @@ class Ledger:
             for asker in tuple(self.askers):
                 asker(record)
             return
+        caught = kind in _OUTPUT and self.widgets.take(record)
         if kind in {"display_data", "update_display_data", "execute_result"}:
             self._update_others(segment, one, record)
         if one is None or "parent" in record:
@@ -340,7 +343,7 @@ class Ledger:
             one.count = record["content"].get("execution_count")
         elif kind == "status":
             self._status(one, record["content"]["execution_state"], record["t"])
-        elif kind in _OUTPUT:
+        elif kind in _OUTPUT and not caught:
             self._feed(one, record)
         for listener in tuple(one.listeners):
             listener(record)

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MOST = 64 << 20
 """Characters, about, of outputs of executions that are over."""
 _DISPLAYS = frozenset(("display_data", "update_display_data", "execute_result"))
+_OUTPUTS = _DISPLAYS | {"stream", "error", "clear_output"}
 
 
 class Memory:
@@ -63,6 +64,7 @@ class Memory:
             The number of the last record that counts: those that follow will be told. Nothing for all.
         """
         fold = self.new(one)
+        catching: set[str] = set()
         name, runs = one.id.encode(), False
         for segment in sorted(one.segments) or self._journal.numbers:
             for line in self._journal.read(segment):
@@ -73,7 +75,8 @@ class Memory:
                     record = json.loads(line)
                     if until is not None and record.get("n", 0) > until:
                         return fold
-                    runs = self._feed(fold, one, record, runs=runs)
+                    if not _is_caught(record, one, catching):
+                        runs = self._feed(fold, one, record, runs=runs)
                     fold.spilled()
         return fold
 
@@ -142,6 +145,17 @@ class Memory:
             return pointer(place, address, lines, characters, self._problem)
 
         return point
+
+
+def _is_caught(record: Record, one: Execution, catching: set[str]) -> bool:
+    """Whether an output widget takes a record instead of the cell; `catching` has those widgets, and is brought up to date."""
+    if record["type"] in {"comm_open", "comm_msg"}:
+        content = record["content"]
+        state = (content.get("data") or {}).get("state") or {}
+        if "msg_id" in state:
+            (catching.add if state["msg_id"] == one.id else catching.discard)(content["comm_id"])
+        return True
+    return bool(catching) and record.get("id") == one.id and record["type"] in _OUTPUTS
 
 
 def said_of_gap(record: Record) -> Record:

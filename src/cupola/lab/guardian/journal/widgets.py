@@ -8,11 +8,13 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+from cupola.lab.guardian.journal.fold import Fold
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["STATE", "VIEW", "Widgets", "needed"]
+__all__ = ["STATE", "VIEW", "Widgets", "needed", "turns_outputs"]
 
 STATE = "application/vnd.jupyter.widget-state+json"
 """Where a notebook's metadata have the state of its widgets."""
@@ -22,6 +24,8 @@ MOST_MODELS = 5000
 MOST_BYTES = 64 << 20
 """Of the states together; a widget beyond it has no state for those who were not there."""
 _REFERENCE = "IPY_MODEL_"
+_OUTPUT = "OutputModel"
+"""What is put out in answer to the message that it names is its own, and not the cell's: a page takes it there."""
 
 
 class Widgets:
@@ -40,6 +44,8 @@ class Widgets:
         self._sizes: dict[str, int] = {}
         self._bytes = 0
         self._until = 0
+        self._catching: dict[str, str] = {}
+        self._caught: dict[str, Fold] = {}
         self._load()
 
     def comms(self) -> dict[str, str]:
@@ -59,16 +65,57 @@ class Widgets:
         elif kind == "comm_close":
             # What showed it last stays for the file.
             self._targets.pop(name, None)
+            self._catching.pop(name, None)
         elif kind == "comm_msg" and data.get("method") in {"update", "echo_update"} and name in self._models:
             self._update(name, data, record.get("buffers", []))
 
     def end(self) -> None:
         """Note that the kernel has ended."""
         self._targets.clear()
+        self._catching.clear()
+
+    # -- outputs in widgets -----------------------------------------------------------------------------------
+
+    @property
+    def has_caught(self) -> bool:
+        """Whether widgets have outputs of which the kernel itself may not know: pages tell it, while there are any."""
+        return bool(self._caught)
+
+    def catches(self, asked: str) -> bool:
+        """Return whether a widget takes what is put out in answer to the message `asked`."""
+        return asked in self._catching.values()
+
+    def take(self, record: dict[str, Any]) -> bool:
+        """Take an output of the kernel into the widget that wants it; return whether there is one."""
+        # Of several the innermost, which was told last.
+        name = next(
+            (one for one, asked in reversed(self._catching.items()) if asked == record.get("id")), None
+        )
+        if name is None or record.get("n", 0) <= self._until:
+            return name is not None
+        if name not in self._caught:
+            self._caught[name] = _folded(self._models[name]["state"].get("outputs"))
+        self._caught[name].feed(record["type"], record["content"])
+        return True
+
+    def _note_output(self, name: str, state: dict[str, Any], *, of_page: bool) -> dict[str, Any]:
+        """Return what counts of a change of an output widget."""
+        if "msg_id" in state:
+            self._catching.pop(name, None)
+            if state["msg_id"]:
+                self._catching[name] = str(state["msg_id"])
+        if of_page:
+            # A page tells what it has caught; so do we, and we are always there.
+            return {key: value for key, value in state.items() if key != "outputs"}
+        if "outputs" in state:
+            self._caught.pop(name, None)
+        return state
 
     def _update(self, name: str, data: dict[str, Any], buffers: list[str]) -> None:
         model = self._models.setdefault(name, {"state": {}, "buffers": {}})
         state, paths = data.get("state") or {}, data.get("buffer_paths") or []
+        if _OUTPUT in {state.get("_model_name"), model["state"].get("_model_name")}:
+            state = self._note_output(name, state, of_page=data.get("method") == "echo_update")
         for key in state:
             # A value that comes anew has its buffers with it.
             model["buffers"] = {at: one for at, one in model["buffers"].items() if json.loads(at)[0] != key}
@@ -88,6 +135,8 @@ class Widgets:
             closed = (one for one in self._models if one not in self._targets)
             name = next(closed, next(iter(self._models)))
             del self._models[name]
+            self._catching.pop(name, None)
+            self._caught.pop(name, None)
             self._bytes -= self._sizes.pop(name, 0)
             if name == newest:
                 return
@@ -104,17 +153,25 @@ class Widgets:
         """
         # To find them, their states are enough.
         names = _needed({name: model["state"] for name, model in self._models.items()}, outputs)
-        return {name: _as_saved(self._models[name]) for name in names}
+        return {name: _as_saved(self._whole(name)) for name in names}
 
     def open_ones(self) -> dict[str, Any]:
         """Return the models of all widgets that are open, as a notebook's metadata have them."""
-        return {name: _as_saved(model) for name, model in self._models.items() if name in self._targets}
+        return {name: _as_saved(self._whole(name)) for name in self._models if name in self._targets}
+
+    def _whole(self, name: str) -> dict[str, Any]:
+        """Return a model with what it has caught."""
+        model = self._models[name]
+        if name not in self._caught:
+            return model
+        return {**model, "state": {**model["state"], "outputs": self._caught[name].outputs}}
 
     # -- across restarts of the server ------------------------------------------------------------------------
 
     def save(self, number: int) -> bool:
         """Write down all that is known up to a record, so that the journal before it can go; say whether that was done."""
-        known = {"n": number, "targets": self._targets, "models": self._models}
+        models = {name: self._whole(name) for name in self._models}
+        known = {"n": number, "targets": self._targets, "models": models, "caught": list(self._caught)}
         part = self._place.with_suffix(".part")
         try:
             part.write_text(json.dumps(known), encoding="utf-8")
@@ -130,6 +187,27 @@ class Widgets:
             self._until = int(known["n"])
             self._sizes = {name: len(json.dumps(model)) for name, model in self._models.items()}
             self._bytes = sum(self._sizes.values())
+            for name in known.get("caught", []):
+                self._caught[name] = _folded(self._models[name]["state"].get("outputs"))
+            for name in self._targets.keys() & self._models.keys():
+                state = self._models[name]["state"]
+                if state.get("_model_name") == _OUTPUT and state.get("msg_id"):
+                    self._catching[name] = str(state["msg_id"])
+
+
+def turns_outputs(kind: str, content: dict[str, Any]) -> bool:
+    """Return whether a message changes where outputs go: into a widget, or no longer."""
+    data = content.get("data")
+    return kind == "comm_msg" and isinstance(data, dict) and "msg_id" in (data.get("state") or {})
+
+
+def _folded(outputs: Any) -> Fold:
+    """Return outputs, as a widget or a notebook has them, so that more can follow."""
+    fold = Fold()
+    for output in outputs if isinstance(outputs, (list, tuple)) else ():
+        if isinstance(output, dict) and "output_type" in output:
+            fold.feed(output["output_type"], output)
+    return fold
 
 
 def needed(models: dict[str, Any], outputs: Iterable[dict[str, Any]]) -> dict[str, Any]:

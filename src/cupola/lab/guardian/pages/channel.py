@@ -16,6 +16,7 @@ from traitlets import Bytes, Dict, Int, Set, Unicode
 from typing_extensions import override
 
 from cupola.lab.guardian.journal.ledger import Execution
+from cupola.lab.guardian.journal.widgets import turns_outputs
 from cupola.lab.guardian.kernels.voice import Voice
 from cupola.lab.guardian.kernels.wire import Port
 from cupola.lab.guardian.pages.away import attendance
@@ -126,7 +127,9 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         """Whether a page asks a busy kernel for its widgets: it would get them after the cell only."""
         name, kind = content.get("comm_id"), header["msg_type"]
         if kind == "comm_open" and content.get("target_name") == CONTROL:
-            if header.get("subshell_id") or not self._is_busy():
+            alone = header.get("subshell_id") or not self._is_busy()
+            # The kernel does not know what its output widgets caught while no page was there.
+            if alone and not self.ledger.widgets.has_caught:
                 return False
             self.controls.add(name)
         if name not in self.controls:
@@ -304,7 +307,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         if kind == "execute_reply":
             replay.reply = json.loads(bytes(parts[4]))
             return True
-        return kind in TOLD
+        return kind in TOLD or (kind == "comm_msg" and turns_outputs(kind, json.loads(bytes(parts[4]))))
 
     @override
     def _limit_rate(self, channel: str, msg: dict[str, Any], msg_list: list[Any]) -> bool:

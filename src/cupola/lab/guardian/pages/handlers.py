@@ -29,6 +29,8 @@ __all__ = ["handlers", "start"]
 
 SNAPSHOT_S = 30.0
 LOOK_S = 0.2
+RECENT_S = 60.0
+"""So long ago an execution may have ended just while a page was opened or came back."""
 _FIELDS = ("id", "cell", "state", "count", "started", "ended", "failed", "settled")
 
 
@@ -80,7 +82,7 @@ class GuardianHandler(_Handler):
             "kernel": self._tell_kernel(current),
             "executions": [
                 {name: getattr(one, name) for name in _FIELDS}
-                | {"kernel": kernel, "elsewhere": self._is_elsewhere(one, kernel)}
+                | {"kernel": kernel, "elsewhere": self._is_elsewhere(one, kernel), "recent": _is_recent(one)}
                 for one, kernel in found
             ],
             "away": _away(path, [one for one, _ in found]),
@@ -115,6 +117,10 @@ class GuardianHandler(_Handler):
                 by_path.setdefault(path, []).extend(ledger.of(path))
         told = [(path, _away(path, executions)) for path, executions in sorted(by_path.items()) if path]
         return [{"path": path} | news for path, news in told if news]
+
+
+def _is_recent(one: Execution) -> bool:
+    return one.ended is not None and time.time() - one.ended < RECENT_S
 
 
 class SeenHandler(_Handler):

@@ -47,6 +47,8 @@ def find_loss(path: str, ledgers: list[Ledger], current: KernelFolder | None) ->
         ending.get("t") or max((one.ended or one.started or one.asked for one in executions), default=0)
     )
     why = "kernel" if "code" in ending else "container"
+    if lost.folder.record().get("ended") == "culled":
+        why = "culled"
     ended, back = _ended(why, ending, at), _back(current, restored)
     return {
         "kernel": lost.folder.kernel_id,
@@ -102,6 +104,8 @@ def _ended(why: str, ending: dict[str, Any], at: float) -> str:
     there = "All outputs up to then are here."
     if why == "container":
         return f"The kernel was lost: it ended with its container, or the machine below it, at {clock(at)}. {there}"
+    if why == "culled":
+        return f"The kernel was ended at {clock(at)}: nobody had used it for a while. {there}"
     if ending.get("told"):
         return f"The session was stopped: this notebook's kernel ended with it at {clock(at)}. {there}"
     signal = ending.get("signal")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupola.lab.guardian.journal.fold import overwrite
 from cupola.lab.guardian.journal.ledger import State
+from cupola.lab.guardian.journal.widgets import turns_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,10 @@ TOLD = frozenset(
         "clear_output",
     ]
 )
-"""What a page gets from the journal. Widgets' messages come by the ordinary way: the page keeps their state."""
+"""What a page gets from the journal. Widgets' messages come by the ordinary way: the page keeps their state.
+
+Only those that turn outputs into a widget come from the journal too, for they must keep their place between the outputs.
+"""
 BETWEEN_S = 0.1
 """Text of the same stream that comes within this time is told as one message."""
 MOST_TEXT = 1 << 18
@@ -117,7 +121,7 @@ class Replay:
     # -- what follows -----------------------------------------------------------------------------------------
 
     def _hear(self, record: Record) -> None:
-        if record["type"] in TOLD:
+        if record["type"] in TOLD or turns_outputs(record["type"], record.get("content") or {}):
             self._waiting.append(record)
         if self.known.state.over:
             self.flush()
@@ -144,7 +148,7 @@ class Replay:
         """Tell what was heard."""
         waiting, self._waiting = self._waiting, []
         if self._is_flood:
-            waiting = [one for one in waiting if one["type"] == "status"]
+            waiting = [one for one in waiting if one["type"] in {"status", "comm_msg"}]
         for kind, content, metadata in _joined(waiting):
             if kind == "stream":
                 self._text += len(content["text"])

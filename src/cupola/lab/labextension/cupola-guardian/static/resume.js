@@ -105,7 +105,10 @@ export class Resumer {
         this.live.set(id, this.connections + (kernel.connectionStatus === 'connected' ? 0 : 1));
       }
     } else if (kind === 'execute_reply') {
-      this.received.add(parent);
+      // Over another connection than its first words it is not all there is.
+      if (this.follows(parent)) {
+        this.received.add(parent);
+      }
     } else if (kind === 'execute_input' && !this.live.has(parent)) {
       // Another page runs something.
       this.live.set(parent, -1);
@@ -118,6 +121,11 @@ export class Resumer {
         { autoClose: false }
       );
     }
+  }
+
+  /** Whether an execution was asked for, or taken up, over this very connection: then nothing of it was missed. */
+  follows(id) {
+    return this.live.get(id) >= this.connections;
   }
 
   /** Bring the cells to what the server knows: one at a time, and again if it fails. */
@@ -212,7 +220,7 @@ export class Resumer {
     for (const cell of cells.values()) {
       const future = cell.outputArea && cell.outputArea.future;
       const id = idOf(future);
-      if (future && !future.isDisposed && !known.has(id) && !this.received.has(id) && !(this.live.get(id) >= this.connections)) {
+      if (future && !future.isDisposed && !known.has(id) && !this.received.has(id) && !this.follows(id)) {
         found.push({ cell, date: future.msg.header.date });
       }
     }
@@ -220,10 +228,11 @@ export class Resumer {
   }
 
   wants(cell, one) {
-    if (this.received.has(one.id) || this.live.get(one.id) >= this.connections) {
+    if (this.received.has(one.id) || this.follows(one.id)) {
       return false;
     }
-    if (one.state === 'queued' || one.state === 'running') {
+    // What has just ended may have ended after the file was read, or while this page came back.
+    if (one.state === 'queued' || one.state === 'running' || (one.recent && !one.settled && one.count !== null)) {
       return true;
     }
     const future = cell.outputArea.future;

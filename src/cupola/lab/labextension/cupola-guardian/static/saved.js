@@ -31,7 +31,7 @@ function askNothingWithoutServer(context, lab) {
 }
 
 export class Saved {
-  constructor({ lab, panel, follower }) {
+  constructor({ lab, panel, follower, resumer }) {
     this.lab = lab;
     this.panel = panel;
     oneAfterTheOther(panel.context, follower);
@@ -42,8 +42,9 @@ export class Saved {
     this.opened = false;
     panel.sessionContext.iopubMessage.connect((_, msg) => {
       const parent = msg.parent_header || {};
-      // The last word of an execution: all of its outputs came before.
-      if (msg.header.msg_type === 'status' && msg.content.execution_state === 'idle' && parent.msg_type === 'execute_request') {
+      const last = msg.header.msg_type === 'status' && msg.content.execution_state === 'idle';
+      // The last word of an execution: all of its outputs came before, over the same connection.
+      if (last && parent.msg_type === 'execute_request' && resumer.follows(parent.msg_id)) {
         this.ended.add(parent.msg_id);
       }
     });
@@ -63,7 +64,7 @@ export class Saved {
     }
     setTimeout(() => (this.opened = true));
     const over = one.state !== 'queued' && one.state !== 'running';
-    if (over && !one.settled && one.count !== null && cell.model.executionCount === one.count) {
+    if (over && !one.recent && !one.settled && one.count !== null && cell.model.executionCount === one.count) {
       this.ended.add(one.id);
     }
   }
