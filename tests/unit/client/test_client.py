@@ -112,8 +112,10 @@ async def test_the_hub_fetches_a_plan_and_reports(portal):
     async with portal.async_client() as client:
         with pytest.raises(NotFoundError):
             await client.plan("lab-1")
-        await client.report("lab-1", SessionReport(state=SessionState.STARTING, message="starting"))
-    assert portal.reports[0][0] == "lab-1"
+        name = (await client.launch(LaunchRequest(datalab="lab"))).id
+        report = SessionReport(state=SessionState.STARTING, message="starting")
+        assert (await client.report(name, report)).state is SessionState.STARTING
+    assert portal.reports == [(name, report)]
 
 
 @pytest.mark.asyncio
