@@ -122,6 +122,16 @@ def test_an_adopted_kernel_is_interrupted_restarted_and_ended(session):
     assert session.get("api/sessions").json() == []
 
 
+def test_what_a_restarted_kernel_says_at_once_is_heard(server):
+    kernel = server.open_notebook("python3")
+    page = Page(server, kernel)
+    for number in range(8):
+        assert server.post(f"api/kernels/{kernel}/restart").status_code == 200
+        assert page.run("'old' in dir()", f"c{number}") == "False"
+        assert page.run("old = 1\nold", f"d{number}") == "1"
+    page.close()
+
+
 def test_a_kernel_that_dies_is_started_again_also_when_it_was_adopted(session):
     kernel = session.open_notebook("python3")
     session.kill_server()
@@ -222,8 +232,8 @@ def test_the_variables_of_a_kernel_that_was_culled_come_back_and_it_is_told(serv
     settings.write_text('{"MappingKernelManager": {"cull_idle_timeout": 1, "cull_interval": 1}}')
     server.start()
     server.until(lambda: not folder.alive, "nobody ends it")
+    server.until(lambda: server.get("api/sessions").json() == [], "its notebook has none any more")
     assert folder.record()["ended"] == "culled"
-    assert server.get("api/sessions").json() == []
     server.kill()
     settings.unlink()
     server.start()

@@ -65,7 +65,5 @@ async def test_packages_survive_and_are_offered_on_another_version(new_platform,
         assert storage.json()["word"].startswith("Home: ")
         packages = await visitor.get(f"/user/{OWNER}/{second.id}/cupola/api/packages")
         assert packages.json()["state"] in {"looking", "settled", "planned"}
-        entry = await visitor.get(
-            f"/user/{OWNER}/{second.id}/lab/extensions/cupola-notices/static/main.js"
-        )
+        entry = await visitor.get(f"/user/{OWNER}/{second.id}/lab/extensions/cupola-notices/static/main.js")
         assert "cupola-notices" in entry.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from cupola.hub.processes import end, marked_with
 from cupola.platform.storage.quotas import BtrfsQuota, Limit, LoopQuota, Owner
 from support.disks import as_user, disk, needs, unmount_below, write_as
 from support.kernels import run_in
@@ -79,11 +81,13 @@ class Server:
 
     def __init__(self, home, log):
         self.port = free_port()
+        self.session = f"quota-{secrets.token_hex(4)}"
         self.address = f"http://127.0.0.1:{self.port}/"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("CUPOLA_", "JUPYTER"))}
         environment = {
             **kept,
             "HOME": str(home),
+            "CUPOLA_SESSION": self.session,
             "CUPOLA_VERSION": "sha256:" + "ab" * 32,
             "CUPOLA_VOLUMES": "[]",
             "CUPOLA_RUNTIME": str(home / ".cupola"),
@@ -134,6 +138,8 @@ class Server:
         self.http.close()
         self.process.terminate()
         self.process.wait(30)
+        # Kernels outlive their server.
+        end(marked_with("CUPOLA_SESSION", self.session), seconds=5)
 
 
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

@@ -56,7 +56,8 @@ async def test_the_spawners_reports_are_shown_in_order_and_ready_ends_them(open_
         for progress, message in [(30, "Starting"), (60, "Loading Jupyter"), (40, "Late")]:
             report = {"state": "starting", "message": message, "progress": progress}
             answer = await portal.post(f"internal/sessions/{session}/reports", headers=INTERNAL, json=report)
-            assert answer.status_code == 204
+            assert answer.status_code == 200
+            assert answer.json()["id"] == session
         await at_hub(hub, session)
         hub.finish("maria", session)
         lines = await following

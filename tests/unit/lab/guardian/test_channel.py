@@ -7,6 +7,8 @@ import uuid
 
 import pytest
 
+from cupola.lab.guardian.journal.execution import Execution, State
+from cupola.lab.guardian.pages.channel import _is_missed
 from support.guarded import GuardedServer, Page, text_of
 
 SLOW = "import time\nfor i in range({n}):\n    print('line', i, flush=True)\n    time.sleep(0.2)"
@@ -280,3 +282,17 @@ def test_a_kernel_that_was_killed_is_told_of(server, notebook, open_page):
         time.sleep(0.2)
     assert lost["why"] == "container"
     assert lost["cells"] == ["c1"]
+
+
+def test_what_should_have_come_long_ago_was_missed():
+    long_ago, just_now = time.time() - 60, time.time()
+    running = Execution("x", state=State.RUNNING, count=1, started=long_ago)
+    assert _is_missed(running, heard=False)
+    assert not _is_missed(running, heard=True)
+    assert not _is_missed(Execution("x", state=State.RUNNING, count=1, started=just_now), heard=False)
+    done = Execution("x", state=State.DONE, count=1, started=long_ago, ended=long_ago)
+    assert _is_missed(done, heard=True)
+    assert not _is_missed(
+        Execution("x", state=State.DONE, count=1, started=long_ago, ended=just_now), heard=True
+    )
+    assert not _is_missed(Execution("x", state=State.ABORTED, ended=long_ago), heard=False), "it never began"

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
+import zmq
 from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
 from jupyter_server._tz import utcnow
 from jupyter_server.prometheus.metrics import KERNEL_CURRENTLY_RUNNING_TOTAL
@@ -31,6 +32,8 @@ from cupola.lab.keeper import serving
 __all__ = ["AdoptingKernelManager", "GuardedProvisioner", "SurvivingKernel"]
 
 LOOK_OFTEN_S = 5.0
+RECONNECT_MS = 10
+"""Between two tries to reach a kernel that is about to start; by itself ZeroMQ waits ten times as long."""
 SLOW_S = 5.0
 """How often journals of kernels are read that are not this server's."""
 _ends_by: ContextVar[str] = ContextVar("_ends_by", default="asked")
@@ -84,6 +87,8 @@ class AdoptingKernelManager(AsyncMappingKernelManager):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        # A kernel that was restarted speaks at once, and what it says before a page's line is there again is lost.
+        self.context.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._ledgers: dict[str, Ledger] = {}
         self._wires: dict[str, Wire] = {}
         self._often = 0.0

@@ -12,7 +12,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 from traitlets import Any as AnyTrait
-from traitlets import Bytes, Dict, Int, Set, Unicode
+from traitlets import Bool, Bytes, Dict, Int, Set, Unicode
 from typing_extensions import override
 
 from cupola.lab.guardian.journal.ledger import Execution
@@ -35,6 +35,8 @@ UNNOTED = "cupola_unnoted"
 CONTROL = "jupyter.widget.control"
 """The target of the comm by which a page asks for all widgets."""
 CAUGHT_UP_S = 0.2
+DEAF_S = 1.0
+"""What a kernel has said for so long, and this page's own line has not brought, it never will: the journal has it."""
 _VOICE = "cupola_voice"
 
 
@@ -49,6 +51,11 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     """The comms by which this page asked for all widgets while the kernel was busy: we answer them."""
     _flowing = Bytes(b"")
     _volume = Int(0)
+    sent = Dict()
+    """Headers of the requests that this page has passed on and has not heard the end of, by their ids."""
+    heard = Set()
+    """Those of them of which it has heard something."""
+    _checking = Bool(False)
     joined = AnyTrait(None)
     """The ledger whose questions this page hears."""
     watching = Unicode("")
@@ -176,6 +183,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             )
         except OSError as exc:
             self._warn(exc, header)
+        self.sent[header["msg_id"]] = header
+        self._check_later()
         return False
 
     def _was_sent(self, known: Execution) -> bool:
@@ -218,11 +227,44 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     def _resume(self, known: Execution, header: dict[str, Any], *, flood: bool = False) -> None:
         """Tell the page what an execution has put out so far, and go on with what follows."""
         self._stop(known.id)
+        self.sent.pop(known.id, None)
         replay = Replay(known, header, self._say, IOLoop.current().call_later)
         # Before it starts: it may be over at once.
         self.replays[known.id] = replay
         replay.start(flood=flood)
         self.multi_kernel_manager.look_often()
+
+    def _check_later(self) -> None:
+        if not self._checking:
+            self._checking = True
+            IOLoop.current().call_later(DEAF_S, self._check)
+
+    def _check(self) -> None:
+        """Look whether something was said that never came: a kernel that has just started speaks before all lines are there."""
+        self._checking = False
+        if not self.channels or not self.sent:
+            return
+        ledger = self.ledger
+        ledger.poll()
+        for name, header in tuple(self.sent.items()):
+            known = ledger.executions.get(name)
+            if known is not None and _is_missed(known, heard=name in self.heard):
+                self.log.info("cupola: what %s has put out did not come: it is told from the journal", name)
+                self._resume(known, header)
+        if self.sent:
+            self._check_later()
+
+    def _note_heard(self, parts: list[Any]) -> None:
+        """Note what came of this page's own requests."""
+        name = json.loads(bytes(parts[2])).get("msg_id")
+        if name in self.sent:
+            self.heard.add(name)
+            if (
+                json.loads(bytes(parts[1]))["msg_type"] == "status"
+                and json.loads(bytes(parts[4])).get("execution_state") == "idle"
+            ):
+                del self.sent[name]
+                self.heard.discard(name)
 
     def _stop(self, name: str) -> None:
         replay = self.replays.pop(name, None)
@@ -295,6 +337,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         _, parts = self.session.feed_identities(outgoing_msg)
         if len(parts) > 1:
             self.voice.hear(bytes(parts[1]))  # type: ignore[arg-type] # a frame of zmq is one of bytes
+        if self.sent and stream is self.channels.get("iopub"):
+            self._note_heard(parts)
         if self.replays and self._is_told_by_journal(parts):
             return
         super().handle_outgoing_message(stream, outgoing_msg)
@@ -346,6 +390,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     @override
     def disconnect(self) -> None:  # type: ignore[override]
         self._leave()
+        self.sent.clear()
         for name in tuple(self.replays):
             self._stop(name)
         super().disconnect()  # type: ignore[no-untyped-call]
@@ -356,3 +401,9 @@ def _after(metadata: dict[str, Any]) -> str:
     told = metadata.get("cupola")
     after = told.get("after") if isinstance(told, dict) else None
     return after if isinstance(after, str) else ""
+
+
+def _is_missed(known: Execution, *, heard: bool) -> bool:
+    """Whether what the kernel said of an execution should have come to the page by now."""
+    since = known.ended if known.state.over else None if heard else known.started
+    return known.began and since is not None and time.time() - since > DEAF_S
