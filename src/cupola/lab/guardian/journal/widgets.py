@@ -81,6 +81,10 @@ class Widgets:
         """Whether widgets have outputs of which the kernel itself may not know: pages tell it, while there are any."""
         return bool(self._caught)
 
+    def is_output(self, name: str) -> bool:
+        """Return whether a comm is that of an output widget."""
+        return name in self._models and self._models[name]["state"].get("_model_name") == _OUTPUT
+
     def catches(self, asked: str) -> bool:
         """Return whether a widget takes what is put out in answer to the message `asked`."""
         return asked in self._catching.values()

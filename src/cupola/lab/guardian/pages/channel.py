@@ -339,9 +339,20 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             self.voice.hear(bytes(parts[1]))  # type: ignore[arg-type] # a frame of zmq is one of bytes
         if self.sent and stream is self.channels.get("iopub"):
             self._note_heard(parts)
-        if self.replays and self._is_told_by_journal(parts):
+        if self._is_late_echo(parts) or (self.replays and self._is_told_by_journal(parts)):
             return
         super().handle_outgoing_message(stream, outgoing_msg)
+
+    def _is_late_echo(self, parts: list[Any]) -> bool:
+        """Whether the kernel repeats what another page, which may be gone, told of an output widget: this one has more."""
+        content = bytes(parts[4]) if len(parts) > 4 else b""  # noqa: PLR2004 - signature, three heads, content
+        if b'"echo_update"' not in content or b'"outputs"' not in content:
+            return False
+        told = json.loads(content)
+        return (
+            self.ledger.widgets.is_output(str(told.get("comm_id")))
+            and json.loads(bytes(parts[2])).get("session") != self.session.session
+        )
 
     def _is_told_by_journal(self, parts: list[Any]) -> bool:
         replay = self.replays.get(json.loads(bytes(parts[2])).get("msg_id"))
