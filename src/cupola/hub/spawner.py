@@ -170,13 +170,13 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
         known = None if self._end_told else await self._tell(SessionState.STOPPING, "Stopping", 100)
         asleep = known is not None and known.hibernated is not None
         self._end = await self.driver.stop(asleep=asleep)
-        self._revoke()
 
     @override
     async def run_post_stop_hook(self) -> None:
         """Tell how it ended: the hub comes here after every end, asked for or not."""
         if self._announcement is not None:
             self._announcement.cancel()
+        self._revoke()
         if self._driver is not None and not self._end_told:
             if self._stop_asked and self._was_ready:
                 await self._tell_end(SessionState.STOPPED, "Stopped", self._end)
@@ -223,6 +223,7 @@ class SessionSpawner(Spawner):  # type: ignore[misc]
                 self.user.new_api_token(token, generated=False, note=self._note, scopes=mine.scopes)
 
     def _revoke(self) -> None:
+        """Take what `_admit` gave, however the session ended."""
         for token in self.user.orm_user.api_tokens:
             if token.note == self._note:
                 self.db.delete(token)

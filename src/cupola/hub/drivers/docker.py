@@ -294,9 +294,8 @@ class SessionContainer:
         UnavailableError
             The engine does not answer: the container may run on.
         """
-        del (
-            asleep
-        )  # CRIU in containers is the engine's, and experimental there: snapshots bring variables back
+        # CRIU in containers is the engine's, and experimental there: snapshots bring variables back.
+        del asleep
         self._look_at_memory()
         end = self._end(EndCause.ASKED)
         await asyncio.to_thread(self._remove, STOP_SECONDS)

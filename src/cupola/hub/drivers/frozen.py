@@ -3,7 +3,7 @@
 The driver calls `FrozenSession.freeze` when a session is hibernated, after its snapshots were taken and instead of ending
 it; and `FrozenSession.thaw` at the wake, before the session's own process starts: the new Jupyter server then finds living
 kernels and takes them up, as after a crash. A kernel that could not be frozen, or not be thawed, is found dead, and its
-variables come from its snapshot. Kernels that go on know their session under its old token: see `tokens_of`.
+variables come from its snapshot. Kernels that go on know their session under its old token: see `Thawed`.
 """
 
 from __future__ import annotations

@@ -228,6 +228,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         """Tell the page what an execution has put out so far, and go on with what follows."""
         self._stop(known.id)
         self.sent.pop(known.id, None)
+        self.heard.discard(known.id)
         replay = Replay(known, header, self._say, IOLoop.current().call_later)
         # Before it starts: it may be over at once.
         self.replays[known.id] = replay
@@ -251,6 +252,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             if known is not None and _is_missed(known, heard=name in self.heard):
                 self.log.info("cupola: what %s has put out did not come: it is told from the journal", name)
                 self._resume(known, header)
+            elif known is not None and known.state.over and not known.began:
+                del self.sent[name]  # it said nothing, and will not
         if self.sent:
             self._check_later()
 
