@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -15,12 +16,15 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from cupola.models.storage import StorageUsage
 
-__all__ = ["FULL_VARIABLE", "is_full", "leave", "make_room", "storage"]
+__all__ = ["FULL_VARIABLE", "is_full", "leave", "make_room", "storage", "sweep"]
 
 FULL_VARIABLE = "CUPOLA_HOME_FULL"
 """Set in sessions that were started in a full home."""
 _PROBE = 64 * 1024
 """Less than this is as good as nothing: a notebook would not fit."""
+_PREFIX = "cupola-session-"
+_OWNER = "owner"
+"""A file in the folder, locked by the process that made it."""
 _outside: dict[int, Path] = {}
 """By the process that made it."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -58,8 +62,10 @@ def make_room(home: Path) -> str | None:
     :
         A sentence for the log where the home is full.
     """
-    place = Path(tempfile.mkdtemp(prefix="cupola-session-"))
+    sweep()
+    place = Path(tempfile.mkdtemp(prefix=_PREFIX))
     _outside[os.getpid()] = place
+    _hold(place)
     atexit.register(leave)
     # A home may become full while the session runs: kernels must start then too.
     os.environ.setdefault("JUPYTER_RUNTIME_DIR", str(place / "runtime"))
@@ -84,6 +90,37 @@ def leave() -> None:
     place = _outside.pop(os.getpid(), None)
     if place is not None:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _hold(place: Path) -> None:
+    """Keep `place` from :func:`sweep` as long as this process lives, or the server that it forked."""
+    fresh = place / "new"
+    with contextlib.suppress(OSError):
+        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Only now: nobody is to find it free.
+        fresh.rename(place / _OWNER)
+
+
+def sweep() -> None:
+    """Remove what sessions of this user that were killed could not remove: it holds cookies' and kernels' keys.
+
+    Kernels that outlive their server keep their own files: see :mod:`cupola.lab.guardian.folder`.
+    """
+    for owner in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
+        try:
+            file = os.open(owner, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            if os.fstat(file).st_uid != os.geteuid():
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(owner.parent, ignore_errors=True)
+        except OSError:
+            continue  # its session runs
+        finally:
+            os.close(file)
 
 
 class Storage(list["StorageUsage"]):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,34 @@ def test_runtime_files_are_outside_of_the_home_and_gone_at_the_end(home):
     assert "JUPYTER_CONFIG_DIR" not in os.environ
     leave()
     assert not place.exists()
+    leave()
+
+
+def test_what_a_killed_session_left_is_removed_by_the_next(home, tmp_path, monkeypatch):
+    places = tmp_path / "places"
+    places.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(places))
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cupola.lab.storage import make_room\n"
+        "make_room(Path(sys.argv[1]))\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    environment = os.environ | {"TMPDIR": str(places)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(home)], stdin=-1, stdout=-1, env=environment
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        (theirs,) = places.iterdir()
+        make_room(home)
+        mine = Path(os.environ["JUPYTER_RUNTIME_DIR"]).parent
+        assert set(places.iterdir()) == {theirs, mine}, "a session that runs keeps its place"
+        other.kill()
+    storage.sweep()
+    assert list(places.iterdir()) == [mine]
     leave()
 
 
