@@ -7,6 +7,7 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
 
@@ -78,7 +79,23 @@ def picture(notebook, name):
 
 
 def log_of(lab):
-    return lab.client("session_log", lab.session)
+    """What the platform says in the session's log: whole, where a test fails by it."""
+    return [line for line in lab.client("session_log", lab.session).splitlines() if "[cupola]" in line]
+
+
+def tokens_of(lab):
+    """The tokens that programs of the session hold; its server was forked and shows none."""
+    held = {process.environ().get("JUPYTERHUB_API_TOKEN") for process in lab.processes()}
+    return held - {None}
+
+
+def is_known(lab, token):
+    """Whether the hub takes the token."""
+    answer = httpx.get(
+        f"{lab.platform.address}/hub/api/user", headers={"Authorization": f"token {token}"}, trust_env=False
+    )
+    assert answer.status_code in {httpx.codes.OK, httpx.codes.FORBIDDEN}, answer
+    return answer.status_code == httpx.codes.OK
 
 
 def shows(notebook, cell, text):
@@ -103,7 +120,7 @@ def test_variables_are_there_after_a_wake(new_platform):
         shows(notebook, 1, "{'a': 1}")
         notebook.run(2)
         shows(notebook, 2, "NameError")
-        assert "frozen" not in log_of(lab)
+        assert not any("frozen" in line for line in log_of(lab))
 
 
 def criu_first():
@@ -114,8 +131,8 @@ def criu_first():
 def test_frozen_kernels_go_on(new_platform):
     platform = new_platform(more={"PATH": criu_first()})
     with asleep_and_woken(platform) as (lab, *_), opened(lab) as notebook:
-        assert "is frozen as it stands" in log_of(lab)
-        assert "goes on as it stood" in log_of(lab)
+        said = [line.partition(" ")[2].split(" ", 2)[2] for line in log_of(lab)]
+        assert said == ["is frozen as it stands", "goes on as it stood"]
         assert not (platform.paths.frozen / lab.session).exists()
         picture(notebook, "frozen")
         # By the token that it had: the portal still knows whose it is.
@@ -123,8 +140,13 @@ def test_frozen_kernels_go_on(new_platform):
         shows(notebook, 1, "{'a': 1}")
         notebook.run(2)
         shows(notebook, 2, "1 True")
-        # Once more, and then it is deleted with what is frozen of it.
+        (token,) = tokens_of(lab)
+        assert is_known(lab, token)
+        # Once more, and now the session crashes when it is awake: nobody is known by that token any more.
         lab.hibernate()
         assert (platform.paths.frozen / lab.session).exists()
-        lab.client("delete_session", lab.session)
-        assert not (platform.paths.frozen / lab.session).exists()
+        lab.wake()
+        assert is_known(lab, token)
+        lab.lose()
+        until(lambda: not is_known(lab, token), "the token ends with the session", 60)
+        assert lab.processes() == []

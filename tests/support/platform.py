@@ -166,6 +166,7 @@ class Platform:
     def processes(self) -> list[psutil.Process]:
         """Return every living process that has to do with this platform's folder."""
         found = []
+        psutil.process_iter.cache_clear()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:

@@ -45,6 +45,8 @@ def _command(process: psutil.Process) -> list[str]:
 def marked(name: str, value: str) -> list[psutil.Process]:
     """Return the living processes with a variable in their environment."""
     found = []
+    # A kernel that was frozen goes on under its number: psutil would take it for the one before, and not kill it.
+    psutil.process_iter.cache_clear()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(name) == value:

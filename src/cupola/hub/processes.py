@@ -78,6 +78,8 @@ def marked_with(name: str, value: str) -> list[psutil.Process]:
     This finds what left its parent's process group too: kernels, and whatever a user sent to the background.
     """
     found = []
+    # Otherwise psutil remembers who had a number before, and then refuses to signal who has it now.
+    psutil.process_iter.cache_clear()
     for process in psutil.process_iter():
         # Processes of others do not show their environment, and any may end while we look.
         with contextlib.suppress(psutil.Error, OSError):

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from cupola.hub.drivers.base import code_of, describe
 from cupola.hub.drivers.process import MARK, end_of_return_code, end_of_wait_status, module_of, stop_session
-from cupola.hub.processes import KnownProcess, end, output_tail, read_record, write_record
+from cupola.hub.processes import KnownProcess, end, marked_with, output_tail, read_record, write_record
 from cupola.models.session import EndCause, SessionEnd
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(100)"
@@ -51,6 +53,36 @@ def test_a_process_is_known_again_by_its_creation_time(tmp_path, run):
     process.wait()
     assert not again.alive
     assert KnownProcess.of(process.pid) is None
+
+
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def numbered(run, number, **environment):
+    """Start a program under a process number of one's own choice."""
+    for _ in range(50):
+        try:
+            LAST_PID.write_text(str(number - 1))
+        except OSError as error:
+            pytest.skip(f"{LAST_PID} cannot be written: {error}")
+        process = run("import time; time.sleep(100)", **environment)
+        if process.pid == number:
+            return process
+        process.kill()  # somebody was quicker
+    pytest.fail(f"the number {number} was never free")
+
+
+def test_whoever_has_a_number_that_another_had_is_ended(run):
+    first = run("import time; time.sleep(100)", **{MARK: "numbers"})
+    assert [one.pid for one in marked_with(MARK, "numbers")] == [first.pid]
+    first.kill()
+    first.wait()
+    # The system counts the starts of processes in hundredths of a second.
+    time.sleep(0.05)
+    second = numbered(run, first.pid, **{MARK: "numbers"})
+    end(marked_with(MARK, "numbers"), seconds=5)
+    second.wait(5)
+    assert not psutil.pid_exists(second.pid)
 
 
 def test_a_zombie_is_not_alive(run):

@@ -75,6 +75,7 @@ class Processors:
             return None
         seen: dict[psutil.Process, bool] = {}
         seconds = 0.0
+        psutil.process_iter.cache_clear()  # a number may be another's by now
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 ours = self._ours.get(process)

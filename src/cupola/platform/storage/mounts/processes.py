@@ -132,6 +132,8 @@ class Programs:
     def _marked(self, name: str) -> list[psutil.Process]:
         """Return programs of this name by their environment: we may have been killed before we noted one."""
         found = []
+        # Otherwise psutil remembers who had a number before, and then refuses to signal who has it now.
+        psutil.process_iter.cache_clear()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 if process.environ().get(_MARK) == self._mark(name):
