@@ -121,9 +121,11 @@ async def test_others_see_nothing_of_a_session(open_portal, maria):
         assert (await portal.get("api/sessions", headers=paul)).json()["items"] == []
 
 
-async def test_stop_then_forget(open_portal, hub, maria):
+async def test_stop_then_forget(open_portal, hub, maria, config):
     async with open_portal() as portal:
         session = (await launch(portal, maria))["id"]
+        kernel = config.paths.frozen / session / "kernel"
+        kernel.mkdir(parents=True)
         await until(portal, session, maria, "ready")
         assert (await portal.delete(f"api/sessions/{session}", headers=maria)).status_code == 409
         stopping = await asyncio.gather(
@@ -134,8 +136,10 @@ async def test_stop_then_forget(open_portal, hub, maria):
         assert ended["reason"] == "Stopped by maria."
         assert ended["url"] is None
         assert hub.users["maria"].servers == {}
+        assert kernel.exists()
         assert (await portal.delete(f"api/sessions/{session}", headers=maria)).status_code == 204
         assert (await portal.get(f"api/sessions/{session}", headers=maria)).status_code == 404
+        assert not (config.paths.frozen / session).exists(), "what was frozen of it goes too"
 
 
 async def test_a_session_that_starts_can_be_stopped(open_portal, hub, maria):
