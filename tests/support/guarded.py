@@ -18,7 +18,8 @@ from jupyter_client.session import Session
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
 from websockets.sync.client import connect
 
-from cupola.hub.processes import end, marked_with
+from cupola.hub.processes import end
+from cupola.processes import marked_with
 from support.ports import free_port
 
 if TYPE_CHECKING:

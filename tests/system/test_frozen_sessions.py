@@ -9,8 +9,8 @@ import pytest
 
 from cupola.hub.drivers.criu import Criu
 from cupola.hub.drivers.frozen import FrozenSession
-from cupola.hub.processes import marked_with
 from cupola.lab.guardian.folder import KernelFolder
+from cupola.processes import marked_with
 from support.guarded import Page
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]

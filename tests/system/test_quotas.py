@@ -17,8 +17,9 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from cupola.hub.processes import end, marked_with
+from cupola.hub.processes import end
 from cupola.platform.storage.quotas import BtrfsQuota, Limit, LoopQuota, Owner
+from cupola.processes import marked_with
 from support.disks import as_user, disk, needs, unmount_below, write_as
 from support.kernels import run_in
 from support.platform import free_port

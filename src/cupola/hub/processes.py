@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cupola.hub.files import read_json, write_private
+from cupola.processes import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["KnownProcess", "end", "marked_with", "output_lines", "output_tail", "read_record", "write_record"]
+__all__ = ["KnownProcess", "end", "output_lines", "output_tail", "read_record", "write_record"]
 
 SAME_START = 0.02
 """In seconds. The clock tick in which the system keeps creation times is 0.01 s."""
@@ -72,22 +73,6 @@ def read_record(path: Path) -> KnownProcess | None:
         return None
 
 
-def marked_with(name: str, value: str) -> list[psutil.Process]:
-    """Return this account's processes that were started with an environment variable of that value.
-
-    This finds what left its parent's process group too: kernels, and whatever a user sent to the background.
-    """
-    found = []
-    # Otherwise psutil remembers who had a number before, and then refuses to signal who has it now.
-    psutil.process_iter.cache_clear()
-    for process in psutil.process_iter():
-        # Processes of others do not show their environment, and any may end while we look.
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(name) == value:
-                found.append(process)
-    return found
-
-
 def end(processes: Iterable[psutil.Process], *, seconds: float, first: int = signal.SIGTERM) -> int:
     """Ask processes to end, wait, then kill what is left.
 
@@ -109,20 +94,12 @@ def end(processes: Iterable[psutil.Process], *, seconds: float, first: int = sig
     for process in wanted:
         with contextlib.suppress(psutil.Error):
             process.send_signal(first)
-    _, left = psutil.wait_procs(wanted, timeout=seconds)
-    left = [process for process in left if _runs(process)]
+    left = wait_for(wanted, seconds=seconds)
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=5)
+    wait_for(left, seconds=5)
     return len(left)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def output_lines(path: Path, lines: int) -> list[str]:

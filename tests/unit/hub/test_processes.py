@@ -12,8 +12,9 @@ import pytest
 
 from cupola.hub.drivers.base import code_of, describe
 from cupola.hub.drivers.process import MARK, end_of_return_code, end_of_wait_status, module_of, stop_session
-from cupola.hub.processes import KnownProcess, end, marked_with, output_tail, read_record, write_record
+from cupola.hub.processes import KnownProcess, end, output_tail, read_record, write_record
 from cupola.models.session import EndCause, SessionEnd
+from cupola.processes import marked_with, wait_for
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(100)"
 
@@ -83,6 +84,21 @@ def test_whoever_has_a_number_that_another_had_is_ended(run):
     end(marked_with(MARK, "numbers"), seconds=5)
     second.wait(5)
     assert not psutil.pid_exists(second.pid)
+
+
+def test_a_number_that_is_a_threads_by_now_is_waited_for(run):
+    code = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(100,)).start(); print(flush=True)"
+    )
+    process = run(code)
+    process.stdout.readline()
+    (thread,) = [one.id for one in psutil.Process(process.pid).threads() if one.id != process.pid]
+    # As psutil sees it: what it knew by this number is no process of its own.
+    number = psutil.Process(thread)
+    assert wait_for([number], seconds=0.1) == [number]
+    process.kill()
+    process.wait()
+    assert wait_for([number], seconds=5) == []
 
 
 def test_a_zombie_is_not_alive(run):

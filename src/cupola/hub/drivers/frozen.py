@@ -22,7 +22,8 @@ import psutil
 from cupola.exceptions import UnavailableError
 from cupola.hub.drivers.criu import Criu, FrozenTree
 from cupola.hub.files import read_json
-from cupola.hub.processes import KnownProcess, end, marked_with
+from cupola.hub.processes import KnownProcess, end
+from cupola.processes import marked_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,9 +17,10 @@ from jupyterhub.utils import random_port
 from cupola.hub.drivers.base import POLL, NotStartedError, Place, answers, describe, signal_name
 from cupola.hub.drivers.frozen import FrozenSession
 from cupola.hub.ports import LOOPBACK
-from cupola.hub.processes import KnownProcess, end, marked_with, output_lines, read_record, write_record
+from cupola.hub.processes import KnownProcess, end, output_lines, read_record, write_record
 from cupola.hub.zygotes import Zygote, plain_environment
 from cupola.models.session import EndCause, SessionEnd
+from cupola.processes import marked_with
 
 if TYPE_CHECKING:
     import psutil

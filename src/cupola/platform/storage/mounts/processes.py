@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from cupola.exceptions import UnavailableError
+from cupola.processes import marked_with, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,28 +118,19 @@ class Programs:
         """End a program, also one that was started and never noted, and forget it."""
         record = self.find(name)
         process = record.process() if record else None
-        found = [process] if process else self._marked(name)
+        found = (
+            [process] if process else marked_with(_MARK, self._mark(name))
+        )  # we may have been killed before we noted it
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             for one in found:
                 with contextlib.suppress(psutil.Error):
                     one.send_signal(signal_number)
             # A stopped program takes no other signal than the last one.
-            _, found = psutil.wait_procs(found, timeout=seconds)
+            found = wait_for(found, seconds=seconds)
         (self._folder / f"{name}.json").unlink(missing_ok=True)
 
     def _mark(self, name: str) -> str:
         return str(self._folder / name)
-
-    def _marked(self, name: str) -> list[psutil.Process]:
-        """Return programs of this name by their environment: we may have been killed before we noted one."""
-        found = []
-        # Otherwise psutil remembers who had a number before, and then refuses to signal who has it now.
-        psutil.process_iter.cache_clear()
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(_MARK) == self._mark(name):
-                    found.append(process)
-        return found
 
     def _keep(self, name: str, record: Record) -> None:
         text = json.dumps({"pid": record.pid, "created": record.created, "told": record.told})
