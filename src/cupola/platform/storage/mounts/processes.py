@@ -118,9 +118,8 @@ class Programs:
         """End a program, also one that was started and never noted, and forget it."""
         record = self.find(name)
         process = record.process() if record else None
-        found = (
-            [process] if process else marked_with(_MARK, self._mark(name))
-        )  # we may have been killed before we noted it
+        # We may have been killed before we noted it.
+        found = [process] if process else marked_with(_MARK, self._mark(name))
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             for one in found:
                 with contextlib.suppress(psutil.Error):
