@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 import nbformat
 import pytest
@@ -322,6 +323,37 @@ def test_drafts_of_two_pages_are_not_put_over_what_is_newer(lab, visit):
     until(lambda: drafts(page) == 0, "what is saved is kept no longer")
     saved = nbformat.read(lab.folder / "drafts.ipynb", as_version=4)
     assert sorted(cell.source for cell in saved.cells) == sorted(sources)
+
+
+def test_a_page_that_saves_in_the_same_moment_writes_over_nothing(lab, visit):
+    first = visit("moment.ipynb", "", "b = 1")
+    second = lab.open(first.machine, "moment.ipynb")
+    second.ready()
+    held = []
+    first.page.route(re.compile(r"/api/contents/moment\.ipynb"), lambda route: hold(route, held))
+    first.page.bring_to_front()
+    # Nobody has typed in this page; it has looked at the file, and its save is on the way.
+    with first.page.expect_request(lambda asked: asked.method == "PUT" and "/api/contents/" in asked.url):
+        first.page.keyboard.press("Control+s")
+    until(lambda: first.look() and held, "its save is held")
+    second.page.bring_to_front()
+    type_in(second, 0, "a = 'kept'")
+    second.save()
+    saved = lab.folder / "moment.ipynb"
+    until(lambda: "kept" in saved.read_text(), "the second page has saved")
+    held[0].continue_()
+    until(lambda: first.look().sources == ["a = 'kept'", "b = 1"], first.look)
+    assert nbformat.read(saved, as_version=4).cells[0].source == "a = 'kept'"
+    assert second.look().sources == ["a = 'kept'", "b = 1"]
+    assert first.page.locator(".jp-Dialog").count() == 0
+
+
+def hold(route, held):
+    """Hold the first save, and let everything else through."""
+    if route.request.method == "PUT" and not held:
+        held.append(route)
+    else:
+        route.continue_()
 
 
 FULL = """() => {

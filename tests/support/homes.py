@@ -62,9 +62,9 @@ class Home:
     def content(self, path="a.ipynb"):
         return json.loads(json.dumps(self.get(path)["content"]))
 
-    def save(self, content, path="a.ipynb"):
+    def save(self, content, path="a.ipynb", **more):
         return asyncio.run(
-            self.contents.save({"type": "notebook", "format": "json", "content": content}, path)
+            self.contents.save({"type": "notebook", "format": "json", "content": content, **more}, path)
         )
 
     def keep(self, path="a.ipynb"):

@@ -9,6 +9,7 @@ import time
 
 import nbformat
 import pytest
+from tornado.web import HTTPError
 
 from cupola.lab.guardian.documents import contents as documents
 from cupola.lab.guardian.journal.ledger import Ledger
@@ -55,6 +56,27 @@ def test_a_save_that_has_it_settles_and_a_clear_after_it_stays(home):
     assert not home.content()["cells"][0]["outputs"]
     home.start()
     assert not home.content()["cells"][0]["outputs"]
+
+
+def test_a_save_by_whoever_has_not_seen_the_file_is_refused(home):
+    home.write(cell())
+    content = home.content()
+    first = home.save(content)["hash"]
+    content["cells"][0]["source"] = "x = 'newer'"
+    second = home.save(content, base=first)["hash"]
+    assert second != first
+    content["cells"][0]["source"] = "x = 'late'"
+    with pytest.raises(HTTPError) as refused:
+        home.save(content, base=first)
+    assert refused.value.status_code == 409
+    assert home.content()["cells"][0]["source"] == "x = 'newer'"
+    # What we have put in ourselves is no change of somebody else's.
+    run(home)
+    assert home.keep()
+    home.save(content, base=second)
+    # A file that is gone, or was saved under another name, is no reason either.
+    home.save(content, path="b.ipynb", base=first)
+    assert home.content()["cells"][0]["source"] == "x = 'late'"
 
 
 def test_a_page_that_missed_it_cannot_lose_it(home):

@@ -153,7 +153,10 @@ class SurvivingContents(AsyncLargeFileManager):
         path = path.strip("/")
         if model.get("type") != "notebook" or "content" not in model:
             return dict(await super().save(model, path))
+        base = model.pop("base", None)
         async with self._lock(path):
+            if base and await self._hash_of(path) not in {base, ""}:
+                raise HTTPError(409, f"{path} was changed since this page has seen it")
             self._saved[path] = time.monotonic()
             # What was said by now; what is said while it is written no page can have saved.
             ledgers = self._ledgers()
@@ -162,7 +165,16 @@ class SurvivingContents(AsyncLargeFileManager):
             saved = dict(await super().save(model, path))
             for one, reason in settled:
                 self._settle(found[one], one, reason)
-        return saved
+            # Under the lock: afterwards it may be what somebody else has saved.
+            return saved | {"hash": await self._hash_of(path), "hash_algorithm": self.hash_algorithm}
+
+    async def _hash_of(self, path: str) -> str:
+        """Return the hash of a file as pages know it; nothing where it is not there."""
+        try:
+            found = await self.get(path, content=False, require_hash=True)
+        except HTTPError:
+            return ""
+        return str(found.get("hash") or "")
 
     def _settle(self, ledger: Ledger, one: Execution, reason: str) -> None:
         try:

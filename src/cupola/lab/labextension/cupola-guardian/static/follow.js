@@ -47,17 +47,30 @@ export class Follower {
     this.saving = false;
     this.looking = false;
     this.seen = '';
+    /** The file that JupyterLab asks about, as the server names it. */
+    this.asked = '';
+    /** What the server answered to the last save. */
+    this.written = null;
     /** Whether the server says that whoever looks here may only look. */
     this.viewer = false;
     const { context } = panel;
     void context.ready.then(() => this.begin());
+    const { contents } = lab.app.serviceManager;
+    const written = (_, { type, newValue }) => {
+      if (type === 'save' && newValue && newValue.path === context.path) {
+        this.written = newValue;
+      }
+    };
+    contents.fileChanged.connect(written);
     context.saveState.connect((_, state) => {
       this.saving = state === 'started';
       if (this.saving) {
         this.sent = this.typed();
+        this.written = null;
       } else if (state === 'completed') {
         this.edited = this.typed() !== this.sent;
         this.base = this.sent;
+        this.keepWritten();
       }
     });
     this.look = this.look.bind(this);
@@ -70,6 +83,7 @@ export class Follower {
     const timer = setInterval(this.look, LOOK_MS);
     const viewing = setInterval(() => this.isViewer && this.look(), VIEWER_MS);
     panel.disposed.connect(() => {
+      contents.fileChanged.disconnect(written);
       clearInterval(timer);
       clearInterval(viewing);
       events.forEach(([target, name]) => target.removeEventListener(name, this.look));
@@ -85,11 +99,27 @@ export class Follower {
     return typed(this.panel.context.model.toJSON().cells);
   }
 
+  /** What a save of this page may write over, as the server names it: what the page has seen, or what it has asked about. */
+  get replaces() {
+    const known = this.panel.context.contentsModel;
+    return this.asked || (known && known.hash) || undefined;
+  }
+
+  /** JupyterLab asks after its save how the file is named, and could take for its own what another page has written by then. */
+  keepWritten() {
+    const { context } = this.panel;
+    if (this.written && this.written.hash && context.contentsModel.hash !== this.written.hash) {
+      const { hash, last_modified } = this.written;
+      context._updateContentsModel({ ...context.contentsModel, hash, last_modified });
+    }
+  }
+
   /**
    * Whether to save: where the file has changed and people typed on one side only, that side counts, and nobody is asked.
    */
   async beforeSave() {
     const { context } = this.panel;
+    this.asked = '';
     try {
       const { contents } = this.lab.app.serviceManager;
       if (!this.differs(await contents.get(context.path, { content: false, hash: true }))) {
@@ -102,6 +132,9 @@ export class Follower {
       } else if (here === this.base) {
         await this.take(file);
         return false;
+      } else {
+        // JupyterLab asks which of the two counts.
+        this.asked = file.hash;
       }
     } catch (error) {
       // JupyterLab's own save says what is wrong.

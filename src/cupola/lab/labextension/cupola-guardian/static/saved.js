@@ -3,6 +3,10 @@
  * file now, or was cleared on purpose. Until then the server gives it again to whoever opens the notebook.
  */
 const AGAIN_MS = 15000;
+const TRIES = 3;
+
+/** Whether somebody else has saved the notebook between this page's look at the file and its own save. */
+const isOvertaken = error => Boolean(error && error.response && error.response.status === 409);
 
 /**
  * JupyterLab lets saves overlap (its timer's and a person's): the second one takes what the first has written for somebody
@@ -11,22 +15,48 @@ const AGAIN_MS = 15000;
 function oneAfterTheOther(context, follower) {
   const save = context.save.bind(context);
   const next = async () => {
-    if (await follower.beforeSave()) {
-      await save();
+    for (let tries = 1; await follower.beforeSave(); tries += 1) {
+      try {
+        return await save();
+      } catch (error) {
+        if (!isOvertaken(error) || tries === TRIES) {
+          throw error;
+        }
+      }
     }
   };
   let last = Promise.resolve();
   context.save = () => (last = last.catch(() => undefined).then(next));
 }
 
+/** Have the server refuse to write over what this page has not seen: JupyterLab looks before it saves, and others may come between. */
+function replaceOnlyWhatIsKnown(context, follower) {
+  const options = context._createSaveOptions;
+  if (options) {
+    context._createSaveOptions = () => ({
+      ...options.call(context),
+      // It is asked for at the save: somebody may have decided meanwhile what is to be replaced.
+      get base() {
+        return follower.replaces;
+      }
+    });
+  }
+}
+
 /**
  * A save that nobody answers is nothing to decide about: the page says that the connection is lost, and JupyterLab saves again
- * by itself once it is back. Its dialog would stand before the text that somebody types.
+ * by itself once it is back. Its dialog would stand before the text that somebody types. A save that came too late is tried again.
  */
-function askNothingWithoutServer(context, lab) {
+function askNothingNeedless(context, lab) {
   const handle = context._handleError;
   if (handle) {
-    context._handleError = async (error, title) => (lab.isUnanswered(error) ? lab.state.check() : handle.call(context, error, title));
+    context._handleError = async (error, title) => {
+      if (lab.isUnanswered(error)) {
+        lab.state.check();
+      } else if (!isOvertaken(error)) {
+        await handle.call(context, error, title);
+      }
+    };
   }
 }
 
@@ -35,7 +65,8 @@ export class Saved {
     this.lab = lab;
     this.panel = panel;
     oneAfterTheOther(panel.context, follower);
-    askNothingWithoutServer(panel.context, lab);
+    replaceOnlyWhatIsKnown(panel.context, follower);
+    askNothingNeedless(panel.context, lab);
     /** Executions that ended before this page's eyes, and are not known to be in the file. */
     this.ended = new Set();
     this.saving = [];
