@@ -45,16 +45,15 @@ def runs(process: psutil.Process) -> bool:
 
 def wait_for(processes: Iterable[psutil.Process], *, seconds: float) -> list[psutil.Process]:
     """Wait until processes have ended; return those that still run after `seconds`."""
-    left = list(processes)
-    end = time.monotonic() + seconds
-    while left := [process for process in left if runs(process)]:
-        rest = end - time.monotonic()
-        if rest <= 0:
-            break
-        # The number of one that has just ended may be a thread's by now: pidfd_open(2) then fails in a way that psutil
-        # passes on. The next look tells.
-        with contextlib.suppress(OSError):
-            _, left = psutil.wait_procs(left, timeout=rest)
-            continue
-        time.sleep(_LOOK_S)
-    return left
+    left, end = list(processes), time.monotonic() + seconds
+    while True:
+        try:
+            # Also of one that has ended: whose child it is takes its leave here.
+            _, left = psutil.wait_procs(left, timeout=max(0.0, end - time.monotonic()))
+        except OSError:
+            # The number of one that has just ended may be a thread's by now: pidfd_open(2) then fails in a way that
+            # psutil passes on. The next look tells.
+            time.sleep(_LOOK_S)
+        left = [process for process in left if runs(process)]
+        if not left or time.monotonic() >= end:
+            return left
