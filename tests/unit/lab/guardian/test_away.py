@@ -30,7 +30,7 @@ def begin(tmp_path, clock):
 def test_whoever_comes_for_the_first_time_was_not_away(tmp_path, clock):
     one = begin(tmp_path, clock)
     one.came("a.ipynb")
-    assert one.absence("a.ipynb") is None
+    assert one.absences("a.ipynb") == []
 
 
 def test_an_absence_lasts_until_its_news_are_read(tmp_path, clock):
@@ -38,16 +38,16 @@ def test_an_absence_lasts_until_its_news_are_read(tmp_path, clock):
     one.came("a.ipynb")
     one.left("a.ipynb")
     clock.now += 100
-    assert one.absence("a.ipynb") == (1000, 1100)  # of a Lab that has not opened it yet
+    assert one.absences("a.ipynb") == [(1000, 1100)]  # of a Lab that has not opened it yet
     one.came("a.ipynb")
     clock.now += 50
-    assert one.absence("a.ipynb") == (1000, 1100)
+    assert one.absences("a.ipynb") == [(1000, 1100)]
     one.left("a.ipynb")
     clock.now += 100
     one.came("a.ipynb")
-    assert one.absence("a.ipynb") == (1000, 1250)
+    assert one.absences("a.ipynb") == [(1000, 1100), (1150, 1250)]
     one.read("a.ipynb")
-    assert one.absence("a.ipynb") is None
+    assert one.absences("a.ipynb") == []
 
 
 def test_a_page_that_is_loaded_anew_was_not_away(tmp_path, clock):
@@ -56,7 +56,7 @@ def test_a_page_that_is_loaded_anew_was_not_away(tmp_path, clock):
     one.left("a.ipynb")
     clock.now += ABSENT_S - 1
     one.came("a.ipynb")
-    assert one.absence("a.ipynb") is None
+    assert one.absences("a.ipynb") == []
 
 
 def test_a_second_page_looks_on_while_the_first_goes(tmp_path, clock):
@@ -66,7 +66,7 @@ def test_a_second_page_looks_on_while_the_first_goes(tmp_path, clock):
     one.left("a.ipynb")
     clock.now += 100
     one.came("a.ipynb")
-    assert one.absence("a.ipynb") is None
+    assert one.absences("a.ipynb") == []
 
 
 def test_a_server_that_was_killed_knows_when_somebody_looked_last(tmp_path, clock):
@@ -77,7 +77,7 @@ def test_a_server_that_was_killed_knows_when_somebody_looked_last(tmp_path, cloc
     clock.now += 100
     again = begin(tmp_path, clock)
     again.came("a.ipynb")
-    assert again.absence("a.ipynb") == (1011, 1111)
+    assert again.absences("a.ipynb") == [(1011, 1111)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a.ipynb": 3}', "\x00\xff"])
@@ -94,7 +94,7 @@ def test_where_nothing_can_be_written_it_is_kept_in_memory(tmp_path, clock):
     one.left("a.ipynb")
     clock.now += 100
     one.came("a.ipynb")
-    assert one.absence("a.ipynb") == (1000, 1100)
+    assert one.absences("a.ipynb") == [(1000, 1100)]
 
 
 def test_a_renamed_notebook_keeps_its_news(tmp_path, clock):
@@ -103,7 +103,7 @@ def test_a_renamed_notebook_keeps_its_news(tmp_path, clock):
     one.left("a.ipynb")
     one.renamed("a.ipynb", "b.ipynb")
     clock.now += 100
-    assert one.absence("b.ipynb") == (1000, 1100)
+    assert one.absences("b.ipynb") == [(1000, 1100)]
 
 
 def done(cell, at, **fields):
@@ -118,8 +118,7 @@ def test_news_name_what_ended_meanwhile_and_what_still_runs():
     before, after = done("before", 5.0), done("after", 3000.0)
     told = tell(
         [done("a", 20.0), done("b", 30.0), done("c", 40.0, failed=True), running, queued, before, after],
-        10,
-        2470,
+        [(10, 2470)],
     )
     assert (
         told["text"]
@@ -129,8 +128,14 @@ def test_news_name_what_ended_meanwhile_and_what_still_runs():
     assert told["cells"][3]["state"] == "failed"
 
 
+def test_what_ended_between_two_absences_was_seen():
+    told = tell([done("seen", 150.0), done("missed", 250.0)], [(10, 100), (200, 320)])
+    assert told["text"] == "While you were away: 1 cell finished (2 min)."
+    assert [one["cell"] for one in told["cells"]] == ["missed"]
+
+
 def test_where_nothing_ended_there_are_no_news():
-    assert tell([done("a", 5.0), Execution("r", asked=2.0, state=State.RUNNING)], 10, 100) is None
+    assert tell([done("a", 5.0), Execution("r", asked=2.0, state=State.RUNNING)], [(10, 100)]) is None
 
 
 @pytest.mark.parametrize(

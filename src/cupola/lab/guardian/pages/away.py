@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cupola.lab.guardian.journal.ledger import Execution, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 __all__ = ["BEAT_S", "Attendance", "attendance", "duration", "tell"]
 
@@ -27,6 +27,7 @@ BEAT_S = 10.0
 ABSENT_S = 15.0
 """Whoever is back sooner has only loaded the page anew, or lost the network for a moment."""
 _MOST_READ = 20
+_MOST_ABSENCES = 50
 _MOST = 1000
 """Notebooks that are remembered."""
 
@@ -61,8 +62,8 @@ class Attendance:
         now, entry = self._clock(), self._known.setdefault(path, {})
         looked = float(entry.get("looked", now))
         if not self._there[path] and now - looked >= ABSENT_S:
-            # What was not read before is still news.
-            entry["away"] = [entry.get("away", [looked])[0], now]
+            # What was not read before is still news; what happened between the two was looked at.
+            entry["away"] = [*_absences(entry), (looked, now)][-_MOST_ABSENCES:]
         entry["looked"] = now
         self._there[path] += 1
         self._write()
@@ -85,16 +86,13 @@ class Attendance:
                 self._known.setdefault(path, {})["looked"] = now
             self._write()
 
-    def absence(self, path: str) -> tuple[float, float] | None:
-        """Return from when to when nobody looked, as long as nobody said that the news were read."""
-        entry = self._known.get(path, {})
-        if "away" in entry:
-            since, until = entry["away"]
-            return float(since), float(until)
-        if not self._there[path] and "looked" in entry:
-            now = self._clock()
-            return (float(entry["looked"]), now) if now - entry["looked"] >= ABSENT_S else None
-        return None
+    def absences(self, path: str) -> list[tuple[float, float]]:
+        """Return from when to when nobody looked, each time since somebody said that the news were read."""
+        entry, now = self._known.get(path, {}), self._clock()
+        found = _absences(entry)
+        if not self._there[path] and "looked" in entry and now - entry["looked"] >= ABSENT_S:
+            found.append((float(entry["looked"]), now))
+        return found
 
     def has_read(self, path: str, what: str) -> bool:
         """Whether somebody has read about a certain loss."""
@@ -129,6 +127,12 @@ class Attendance:
             part.replace(self._place)
 
 
+def _absences(entry: dict[str, Any]) -> list[tuple[float, float]]:
+    with contextlib.suppress(TypeError, ValueError):
+        return [(float(since), float(until)) for since, until in entry.get("away", [])]
+    return []
+
+
 @cache
 def attendance() -> Attendance:
     """Return that of this session's home."""
@@ -136,33 +140,41 @@ def attendance() -> Attendance:
     return Attendance(runtime / "looked.json")
 
 
-def tell(executions: Iterable[Execution], since: float, until: float) -> dict[str, Any] | None:
+def tell(executions: Collection[Execution], absences: Iterable[tuple[float, float]]) -> dict[str, Any] | None:
     """Return what became of executions while nobody looked.
 
     Parameters
     ----------
     executions
         Of one notebook.
-    since, until
-        When nobody looked.
+    absences
+        From when to when nobody looked, in seconds since 1970; those in which nothing ended are no news.
 
     Returns
     -------
     :
         Nothing where nothing ended meanwhile.
     """
-    there = [one for one in executions if one.asked < until]
-    over = [one for one in there if one.state.over and since < (one.ended or 0.0) <= until]
+    ended = [one for one in executions if one.state.over]
+    away = [
+        (since, until)
+        for since, until in absences
+        if any(since < (one.ended or 0.0) <= until for one in ended)
+    ]
+    if not away:
+        return None
+    there = [one for one in executions if one.asked < away[-1][1]]
+    over = [one for one in ended if any(since < (one.ended or 0.0) <= until for since, until in away)]
     failed = [one for one in over if one.failed]
     finished = [one for one in over if one.state is State.DONE and not one.failed]
     if not failed and not finished:
         return None
     running = [one for one in there if one.state is State.RUNNING]
     waiting = [one for one in there if one.state is State.QUEUED]
-    seconds = round(until - since)
+    seconds = round(sum(until - since for since, until in away))
     news = sorted([*finished, *failed, *running], key=lambda one: one.started or one.asked)
     return {
-        "since": since,
+        "since": away[0][0],
         "finished": len(finished),
         "failed": len(failed),
         "running": len(running),

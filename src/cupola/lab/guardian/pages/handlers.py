@@ -185,8 +185,7 @@ def _tell_kept(kept: Snapshot) -> dict[str, Any]:
 
 
 def _away(path: str, executions: list[Execution]) -> dict[str, Any] | None:
-    absence = attendance().absence(path)
-    return None if absence is None else tell(executions, *absence)
+    return tell(executions, attendance().absences(path))
 
 
 def handlers(base_url: str) -> list[tuple[str, Any]]:
