@@ -16,6 +16,7 @@ import httpx
 import nbformat
 import psutil
 
+from cupola.processes import marked_with
 from support.ports import free_port
 from support.survive_page import Machine, Notebook, until
 from support.survive_wire import Wire
@@ -31,7 +32,7 @@ def guardians(mark: str, name: str = MARK) -> list[psutil.Process]:
     """Return the guardians among the processes that carry a mark."""
     return [
         one
-        for one in marked(name, mark)
+        for one in marked_with(name, mark)
         if any(word.endswith("guardian/kernels/watch.py") for word in _command(one))
     ]
 
@@ -40,18 +41,6 @@ def _command(process: psutil.Process) -> list[str]:
     with contextlib.suppress(psutil.Error):
         return process.cmdline()
     return []
-
-
-def marked(name: str, value: str) -> list[psutil.Process]:
-    """Return the living processes with a variable in their environment."""
-    found = []
-    # A kernel that was frozen goes on under its number: psutil would take it for the one before, and not kill it.
-    psutil.process_iter.cache_clear()
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(name) == value:
-                found.append(process)
-    return found
 
 
 class Lab:
@@ -220,7 +209,7 @@ class StockLab(Lab):
         self.wait()
 
     def lose(self) -> None:
-        for process in marked(MARK, self.mark):
+        for process in marked_with(MARK, self.mark):
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.process.wait()
@@ -238,7 +227,7 @@ class StockLab(Lab):
                 self.process.wait(30)
         self.wire.close()
         end = time.monotonic() + 5
-        while (left := marked(MARK, self.mark)) and time.monotonic() < end:
+        while (left := marked_with(MARK, self.mark)) and time.monotonic() < end:
             time.sleep(0.1)
         for process in left:
             with contextlib.suppress(psutil.Error):

@@ -16,8 +16,9 @@ from playwright.sync_api import Error
 from cupola.exceptions import CupolaError
 from cupola.hub.processes import read_record
 from cupola.models.session import LaunchRequest, Session, SessionState
+from cupola.processes import marked_with
 from support.platform import OWNER
-from support.survive_labs import Lab, guardians, marked
+from support.survive_labs import Lab, guardians
 from support.survive_page import Machine, Notebook, until
 from support.survive_wire import Wire
 from support.visits import signed_in
@@ -103,7 +104,7 @@ class SessionLab(Lab):
 
     def processes(self) -> list[psutil.Process]:
         """Return the processes of the session."""
-        found = {one.pid: one for one in marked(MARK, self.session)}
+        found = {one.pid: one for one in marked_with(MARK, self.session)}
         record = read_record(self.platform.paths.running / f"{self.session}.json")
         # A forked one shows the environment of the fork server, so it is known by its pid.
         if record is not None and (first := record.find()) is not None:

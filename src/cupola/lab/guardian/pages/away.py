@@ -155,20 +155,16 @@ def tell(executions: Collection[Execution], absences: Iterable[tuple[float, floa
     :
         Nothing where nothing ended meanwhile.
     """
-    ended = [one for one in executions if one.state.over]
+    ended = [one for one in executions if one.state.over and (one.failed or one.state is State.DONE)]
     away = [
-        (since, until)
-        for since, until in absences
-        if any(since < (one.ended or 0.0) <= until for one in ended)
+        (since, until) for since, until in absences if any(_fell_into(one, since, until) for one in ended)
     ]
     if not away:
         return None
     there = [one for one in executions if one.asked < away[-1][1]]
-    over = [one for one in ended if any(since < (one.ended or 0.0) <= until for since, until in away)]
+    over = [one for one in ended if any(_fell_into(one, *absence) for absence in away)]
     failed = [one for one in over if one.failed]
-    finished = [one for one in over if one.state is State.DONE and not one.failed]
-    if not failed and not finished:
-        return None
+    finished = [one for one in over if not one.failed]
     running = [one for one in there if one.state is State.RUNNING]
     waiting = [one for one in there if one.state is State.QUEUED]
     seconds = round(sum(until - since for since, until in away))
@@ -186,6 +182,10 @@ def tell(executions: Collection[Execution], absences: Iterable[tuple[float, floa
         ],
         "text": f"While you were away: {_words(finished, failed, running, waiting)} ({duration(seconds)}).",
     }
+
+
+def _fell_into(one: Execution, since: float, until: float) -> bool:
+    return since < (one.ended or 0.0) <= until
 
 
 def _words(*kinds: list[Execution]) -> str:
