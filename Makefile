@@ -27,6 +27,7 @@ test: lint ## Check and test everything, as CI does
 lint: develop ## Check style, types, import contracts, sizes and changelog fragments
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/limits.py && $(BIN)/python tools/changes.py
+	$(BIN)/pytest --collect-only -q > /dev/null  # a test that cannot be imported is found here, and not after the others
 
 format: develop ## Bring all files into shape
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -47,6 +47,8 @@ def check(name):
     while not os.path.exists("go") and x > 20:
         time.sleep(0.02)
     if x % 10 == 3 and not os.path.exists("mended"):
+        while not os.path.exists("fail"):
+            time.sleep(0.02)
         raise ValueError("scene is broken")
     return x
 
@@ -150,6 +152,10 @@ def test_the_panel_shows_the_job_while_the_kernel_is_busy_and_controls_it(lab, p
 
     expect(panel.locator("h3")).to_have_text("check-scenes")
     expect(panel.locator(".state")).to_have_text("running")
+    # The panel is there before anything fails: what fails shows itself all the same.
+    canvas = panel.locator("canvas.grid")
+    expect(canvas).to_have_attribute("aria-label", re.compile("^40 tasks: 12 done, 2 running, 26 queued. "))
+    (lab.folder / "fail").touch()
     expect(panel.locator("details summary").first).to_have_text("2 inputs failed")
     expect(panel.locator(".group code")).to_contain_text('raise ValueError("scene is broken")')
     expect(panel.locator(".group")).to_contain_text("2 inputs: 3, 13; first scene-3.tif")
@@ -164,7 +170,6 @@ def test_the_panel_shows_the_job_while_the_kernel_is_busy_and_controls_it(lab, p
     )
     expect(panel.locator("pre").last).to_have_text("checking scene-3.tif\n")
 
-    canvas = panel.locator("canvas.grid")
     expect(canvas).to_have_attribute("aria-label", "40 tasks: 19 done, 2 running, 2 failed, 17 queued. "
                                                    "Arrow keys choose one, Enter shows its log.")  # fmt: skip
     canvas.focus()

@@ -10,13 +10,14 @@ import re
 import nbformat
 import pytest
 
+from cupola.processes import marked_with
 from support import survive
 from support.map_lab import MARKS
 from support.survive_work import missing_or_doubled, of_file
 
 pytest.importorskip("playwright.sync_api")
 
-from support.survive_labs import MARK, OursLab, marked
+from support.survive_labs import MARK, OursLab
 from support.survive_page import until
 from support.survive_platform import SessionLab
 
@@ -293,9 +294,9 @@ def test_switched_off_it_is_jupyterlab_as_it_comes(tmp_path):
             until(lambda: notebook.look().outputs[0] == ["42"], notebook.look)
         assert lab.state("off.ipynb") == {"on": False}
         assert not (lab.folder / ".cupola" / "kernels").exists()
-        commands = [" ".join(one.cmdline()) for one in marked(MARK, lab.mark)]
+        commands = [" ".join(one.cmdline()) for one in marked_with(MARK, lab.mark)]
         assert not [command for command in commands if "guardian" in command]
-        (kernel,) = [one for one in marked(MARK, lab.mark) if "ipykernel" in " ".join(one.cmdline())]
+        (kernel,) = [one for one in marked_with(MARK, lab.mark) if "ipykernel" in " ".join(one.cmdline())]
         assert kernel.ppid() == lab.process.pid, "the server itself is its parent"
     finally:
         lab.stop()

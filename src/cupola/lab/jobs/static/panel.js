@@ -265,10 +265,11 @@ class Panel {
   }
 
   showFailures(groups) {
+    // They open by themselves whenever there come any, and stay as somebody leaves them.
+    if (groups.length && this.failures.hidden) this.failures.open = true;
     this.failures.hidden = !groups.length;
     const total = groups.reduce((sum, group) => sum + group.count, 0);
     this.failuresTitle.textContent = `${inputs(total)} failed`;
-    if (groups.length && this.failed === null) this.failures.open = true;
     const open = new Set([...this.groups.querySelectorAll("details[open]")].map((fold) => fold.dataset.cause));
     this.groups.replaceChildren(...groups.map((group) => this.group(group, open)));
   }
