@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import signal
 
 import nbformat
 import pytest
 
 pytest.importorskip("playwright.sync_api")
 
+from cupola.lab.guardian.folder import KernelFolder
 from support.axe import violations
 from support.map_lab import MARKS
 from support.survive_labs import OursLab
@@ -209,6 +212,59 @@ def test_a_kernel_that_is_lost_under_an_open_page_is_told_and_replaced(lab, visi
     page.page.keyboard.insert_text("print(x + 1)")
     page.page.keyboard.press("Control+Enter")
     until(lambda: text_of(page, 1) == "42", "the new kernel has them")
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, visit, both):
+    name = f"died-{both}.ipynb"
+    page = visit(
+        name, "x = 41\nrows = (i for i in range(3))", "print(x)" + WAIT.format(name="never"), "print('later')"
+    )
+    page.run(0)
+
+    def kept():
+        kernel = lab.state(name)["kernel"]
+        return kernel and kernel["kept"] and kernel["kept"]["variables"] == ["x"]
+
+    until(kept, "the variables are kept")
+    page.run(1)
+    page.run(2)
+    until(lambda: text_of(page, 1) == "41", "it runs")
+    record = KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state(name)["kernel"]["id"]).record()
+    os.kill(record["guardian" if both else "kernel"], signal.SIGKILL)
+    bar = page.page.locator(".cupola-bar-lost", has_text="1 variable of")
+    bar.wait_for()
+    said = bar.inner_text()
+    assert "rows (a generator cannot be stored)" in said
+    # Who is killed alone has a guardian who says how; it goes with the guardian without a word.
+    assert ("most likely for want of memory" in said, "ended with its container" in said) == (not both, both)
+    assert page.page.locator(".jp-Cell.cupola-cut").count() == 2
+    assert page.look().dialogs == []
+    page.ready()
+    assert page.look().outputs == [[], ["41"], []], "what was lost is not executed again"
+    bar.get_by_role("button", name="Close").click()
+    bar.wait_for(state="detached")
+    type_in(page, 2, "")
+    page.page.keyboard.press("Control+a")
+    page.page.keyboard.insert_text("print(x + 1)")
+    page.page.keyboard.press("Control+Enter")
+    until(lambda: text_of(page, 2) == "42", "the kernel that was started again has them")
+    assert lab.state(name)["lost"] is None
+    # The next time is another loss.
+    os.kill(
+        KernelFolder(lab.folder / ".cupola" / "kernels" / record["kernel_id"]).record()["kernel"],
+        signal.SIGKILL,
+    )
+    page.page.locator(".cupola-bar-lost", has_text="most likely for want of memory").wait_for()
+    assert page.look().dialogs == []
+
+
+def test_a_kernel_that_dies_before_it_was_asked_anything_is_told_too(lab, visit):
+    page = visit("unused.ipynb", "x = 1")
+    folder = KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state("unused.ipynb")["kernel"]["id"])
+    os.kill(folder.record()["kernel"], signal.SIGKILL)
+    page.page.get_by_text("The kernel of unused.ipynb died and was started again").first.wait_for()
+    assert page.look().dialogs == []
 
 
 VIEWERS = """

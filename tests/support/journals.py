@@ -22,9 +22,14 @@ class Said:
         self.journal = Journal(str(self.folder.journal), 1 << 30)
         self.lock = os.open(self.folder.lock, os.O_RDWR | os.O_CREAT)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
-        self.folder.record_file.write_text(json.dumps({"kernel_id": path.name, "session": session}))
+        self.record()
         self.count = 0
         self.say("start", epoch=1)
+
+    def record(self, **fields):
+        """Write down who guards what."""
+        mine = {"kernel_id": self.folder.kernel_id, "session": self.session}
+        self.folder.record_file.write_text(json.dumps(mine | fields))
 
     def say(self, kind, content=None, name="", **fields):
         """Write a record."""

@@ -1,6 +1,7 @@
 """What happened while nobody looked, and which kernel was lost."""
 
 import json
+import time
 
 import pytest
 
@@ -178,3 +179,50 @@ def test_a_kernel_that_nobody_used_says_so(lost):
     told = find_loss("a.ipynb", [ledger], None)
     assert told["why"] == "culled"
     assert "nobody had used it" in told["ended"]
+
+
+def test_a_kernel_that_was_started_again_under_its_own_id_tells_how_the_one_before_ended(lost):
+    kernel, ledger = lost
+    assert find_loss("a.ipynb", [ledger], kernel.folder) is None
+    kernel.say("start", epoch=2)
+    ledger.poll()
+    ending = {"epoch": 1, "ended": "", "t": time.time(), "code": -9, "signal": 9}
+    kernel.record(epoch=2, started=time.time(), before=ending)
+    told = find_loss("a.ipynb", [ledger], kernel.folder)
+    assert (told["id"], told["why"], told["cells"], told["coming"]) == ("k1.1", "kernel", ["c1"], False)
+    assert "want of memory" in told["ended"]
+    assert told["back"] == "A new kernel runs without its variables: run the cells again."
+    # It was asked nothing of this notebook's before.
+    assert find_loss("b.ipynb", [ledger], kernel.folder) is None
+    kernel.record(epoch=2, before={"epoch": 1, "ended": "", "t": time.time()})
+    assert "ended with its container" in find_loss("a.ipynb", [ledger], kernel.folder)["ended"]
+    kernel.record(epoch=2, before=ending | {"t": "soon"})
+    assert find_loss("a.ipynb", [ledger], kernel.folder) is None
+    # Its owner has restarted it.
+    kernel.record(epoch=3, before=ending | {"epoch": 2, "ended": "asked"})
+    assert find_loss("a.ipynb", [ledger], kernel.folder) is None
+
+
+def test_a_kernel_that_loads_its_variables_says_so(lost):
+    kernel, ledger = lost
+    kernel.record(epoch=2, started=time.time(), before={"epoch": 1, "ended": "", "t": time.time()})
+    kernel.folder.variables.mkdir()
+    (kernel.folder.variables / "taken").write_text('{"by": "k1", "path": "a.ipynb"}')
+    told = find_loss("a.ipynb", [ledger], kernel.folder)
+    assert (told["coming"], told["back"]) == (True, "A new kernel runs; its variables are coming back.")
+    (kernel.folder.variables / "problem.json").write_text(
+        '{"why": "the variables could not be brought back"}'
+    )
+    assert find_loss("a.ipynb", [ledger], kernel.folder)["coming"] is False
+
+
+def test_a_cell_that_was_executed_since_is_not_cut_any_more(lost):
+    kernel, ledger = lost
+    ledger.note(asked("x2", cell="c2"))
+    kernel.say("start", epoch=2)
+    kernel.record(epoch=2, before={"epoch": 1, "ended": "", "t": time.time()})
+    ledger.poll()
+    ledger.note(asked("x3"))
+    kernel.run("x3")
+    ledger.poll()
+    assert find_loss("a.ipynb", [ledger], kernel.folder)["cells"] == ["c2"]

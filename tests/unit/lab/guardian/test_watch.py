@@ -103,6 +103,26 @@ def records_of(folder):
     ]
 
 
+def test_how_the_kernel_before_ended_is_written_down(guarded):
+    first = guarded("os.kill(os.getpid(), signal.SIGKILL)")
+    first.end()
+    assert first.record["before"] is None
+    # By the server that ended it.
+    (first.folder / "kernel.json").write_text(json.dumps(first.record | {"ended": "culled"}))
+    second = guarded("time.sleep(600)")
+    before = until(lambda: second.record.get("before"))
+    (end,) = [one for one in second.records if one["type"] == "end"]
+    assert before == {"epoch": 1, "ended": "culled", "t": end["t"], "code": -9, "signal": 9}
+    until(lambda: [one for one in second.records if one.get("epoch") == 2])
+    second.process.kill()
+    second.end()
+    third = guarded("done()")
+    third.end()
+    assert third.record["before"]["epoch"] == 2
+    assert "code" not in third.record["before"], "nobody has seen its end"
+    assert third.record["before"]["t"] >= end["t"]
+
+
 # -- journal --------------------------------------------------------------------------------------------------
 
 

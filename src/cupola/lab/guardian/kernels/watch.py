@@ -78,8 +78,10 @@ class Guardian:
     def __init__(self, folder: str, name: str, language: str, command: list[str]) -> None:
         self.folder, self.name, self.language = folder, name, language
         self.lock = self._take_lock()
-        self.epoch = self._epoch_before() + 1
+        record = self._record_before()
+        self.epoch = _whole(record.get("epoch")) + 1
         self.journal = Journal(os.path.join(folder, "journal"), _limit())
+        self.before = _ending(record, self.journal.last)
         self.started = time.time()
         self.signed = False
         self.connected = self.hears = False
@@ -114,12 +116,12 @@ class Guardian:
             else:
                 return lock
 
-    def _epoch_before(self) -> int:
-        try:
-            with open(os.path.join(self.folder, "kernel.json")) as file:
-                return int(json.load(file)["epoch"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return 0
+    def _record_before(self) -> dict[str, object]:
+        """Return what the guardian wrote that had this folder before."""
+        with contextlib.suppress(OSError, ValueError), open(os.path.join(self.folder, "kernel.json")) as file:
+            record = json.load(file)
+            return record if isinstance(record, dict) else {}
+        return {}
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes] | None:
         guardian = os.getpid()
@@ -156,6 +158,7 @@ class Guardian:
             "kernel": self.pid,
             "started": self.started,
             "epoch": self.epoch,
+            "before": self.before,
         }
         place = os.path.join(self.folder, "kernel.json")
         try:
@@ -419,6 +422,29 @@ def _end_of(pid: int) -> int | None:
 def _address(info: dict[str, object], port: str) -> str:
     between = "-" if info["transport"] == "ipc" else ":"
     return f"{info['transport']}://{info['ip']}{between}{info[port]}"
+
+
+def _whole(value: object) -> int:
+    with contextlib.suppress(ValueError):
+        return int(str(value))
+    return 0
+
+
+def _ending(record: dict[str, object], last: dict[str, object]) -> dict[str, object] | None:
+    """Return how the kernel that had this folder before ended: its journal may be cut before somebody asks.
+
+    Parameters
+    ----------
+    record
+        Of its guardian; a server writes there who has ended it.
+    last
+        The last record of its journal: without an exit code nobody was left to write down its end.
+    """
+    if not record:
+        return None
+    fields = ("t", "code", "signal", "told") if last.get("type") == "end" else ("t",)
+    kept = {name: last[name] for name in fields if name in last}
+    return {"epoch": _whole(record.get("epoch")), "ended": record.get("ended", ""), **kept}
 
 
 def _limit() -> int:

@@ -39,7 +39,9 @@ class Journal:
         self.size = 0
         self.before = 0
         """Bytes of the other segments."""
-        self.segment, self.number = self._last()
+        self.last: dict[str, object] = {}
+        """The last record of the guardian before."""
+        self.segment, self.number = self._find_last()
         self.waiting: list[bytes] = []
         self.waiting_bytes = 0
         self.tail: collections.deque[bytes] = collections.deque()
@@ -57,26 +59,28 @@ class Journal:
             return sorted(name for name in os.listdir(self.folder) if name.endswith(".jsonl"))
         return []
 
-    def _last(self) -> tuple[int, int]:
+    def _find_last(self) -> tuple[int, int]:
         """Return the numbers of the last segment and of the last record, so that they go on after a restart."""
-        segment, number = 0, 0
+        segment = 0
         for name in reversed(self._segments()):
             with contextlib.suppress(OSError, ValueError):
                 segment = max(segment, int(name.split(".")[0]))
-                number = self._last_number(os.path.join(self.folder, name))
-                if number:
-                    return segment, number
+                self.last = self._last_record(os.path.join(self.folder, name))
+                if self.last:
+                    return segment, int(str(self.last["n"]))
         # Nothing that can be read: higher than any before.
         return segment, segment * 10**9
 
-    def _last_number(self, place: str) -> int:
+    def _last_record(self, place: str) -> dict[str, object]:
         with open(place, "rb") as file:
             for part in (1 << 16, 1 << 30):
                 file.seek(max(0, os.fstat(file.fileno()).st_size - part))
                 for line in reversed(file.read().split(b"\n")):
                     with contextlib.suppress(ValueError, KeyError, TypeError):
-                        return int(json.loads(line)["n"])
-        return 0
+                        record: dict[str, object] = json.loads(line)
+                        if int(str(record["n"])):
+                            return record
+        return {}
 
     def _next_segment(self) -> None:
         try:

@@ -108,7 +108,7 @@ class GuardianHandler(_Handler):
 
     def _lost(self, path: str, ledgers: list[Ledger], current: KernelFolder | None) -> dict[str, Any] | None:
         lost = find_loss(path, ledgers, current)
-        return None if lost is None or attendance().has_read(path, lost["kernel"]) else lost
+        return None if lost is None or attendance().has_read(path, lost["id"]) else lost
 
     def _all_away(self) -> list[dict[str, Any]]:
         by_path: dict[str, list[Execution]] = {}
@@ -140,7 +140,7 @@ class SeenHandler(_Handler):
             attendance().read(path)
         lost = find_loss(path, self.ledgers(), self.kernel_of(path)) if what != "away" else None
         if lost:
-            attendance().read_of(path, lost["kernel"])
+            attendance().read_of(path, lost["id"])
         self.finish({})
 
 

@@ -95,10 +95,10 @@ class Hook:
         """Begin; variables of `source`, the folder of another kernel, come back before the first cell."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._source = source
-        if source is None or source.resolve() != self._folder.parent.resolve():
-            # Those of the kernel that had this folder before: its owner has restarted it.
-            for name in ("index.json", "restored.json", "problem.json"):
-                (self._folder / name).unlink(missing_ok=True)
+        # Those of the kernel that had this folder before. Where its owner restarted it, its variables do not come back.
+        comes_back = source is not None and source.resolve() == self._folder.parent.resolve()
+        for name in ("restored.json", "problem.json", *(() if comes_back else ("index.json",))):
+            (self._folder / name).unlink(missing_ok=True)
         # A fork says so in newer Pythons, and there are always threads in a kernel.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
         events = self._shell.events

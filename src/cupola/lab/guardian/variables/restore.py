@@ -17,10 +17,12 @@ from cupola.lab.guardian.variables.snapshots import Restored, Snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["VARIABLE", "claim", "newest_for", "tidy"]
+__all__ = ["VARIABLE", "claim", "comes", "newest_for", "tidy"]
 
 VARIABLE = "CUPOLA_RESTORE"
 """Tells a new kernel the folder of the one whose variables it gets."""
+COMES_S = 600.0
+"""For so long after its start a kernel may be loading variables."""
 ATTEMPTS = 2
 """Kernels that may die before they have stored themselves what they got; then the variables themselves are the cause."""
 
@@ -74,6 +76,14 @@ def claim(path: str, kernel_name: str, kernel_id: str) -> KernelFolder | None:
             os.close(file)
         return folder
     return None
+
+
+def comes(kernel: KernelFolder) -> bool:
+    """Return whether a kernel is about to get variables: they are its own, but it has not said yet what is back."""
+    if Restored.read(kernel) is not None or (kernel.variables / "problem.json").exists():
+        return False
+    is_new = time.time() - _started(kernel.record()) < COMES_S
+    return is_new and any(_mark(folder).get("by") == kernel.kernel_id for folder in kernel_folders())
 
 
 def tidy() -> int:

@@ -64,6 +64,10 @@ export class News {
     this.bars = {};
     this.told = null;
     this.first = true;
+    const { NotebookActions } = lab.modules.notebook;
+    const run = (_, { notebook, cell }) => notebook === panel.content && this.unmark(cell);
+    NotebookActions.executionScheduled.connect(run);
+    panel.disposed.connect(() => NotebookActions.executionScheduled.disconnect(run));
   }
 
   /** Show what the server knows. */
@@ -155,13 +159,18 @@ export class News {
     const cut = new Set(lost ? lost.cells : []);
     for (const cell of this.panel.content.widgets) {
       const isCut = cut.has(cell.model.id) && cell.model.executionState !== 'running';
-      cell.node.classList.toggle(CUT, isCut);
       if (isCut) {
+        cell.node.classList.add(CUT);
         cell.node.dataset.cupolaCut = 'Ended with the kernel at ' + lost.clock + '.';
       } else {
-        delete cell.node.dataset.cupolaCut;
+        this.unmark(cell);
       }
     }
+  }
+
+  unmark(cell) {
+    cell.node.classList.remove(CUT);
+    delete cell.node.dataset.cupolaCut;
   }
 
   /** Run from the first cell to the selected one, or where that was not run before, to the last that was. */

@@ -44,6 +44,9 @@ export class Resumer {
     this.syncing = false;
     this.saved = 0;
     this.kernel = null;
+    /** The kernel has died, and is being started again; then, that it was, and nobody has said so yet. */
+    this.died = false;
+    this.toTell = false;
     /** The lost kernels in whose place this page has asked for another one. */
     this.replaced = new Set();
     const context = this.panel.sessionContext;
@@ -53,6 +56,7 @@ export class Resumer {
         this.sync();
       }
     });
+    context.statusChanged.connect((_, status) => this.seeStatus(status));
     context.kernelChanged.connect(() => this.listen());
     context.sessionChanged.connect(() => this.listen());
     const seen = () => !document.hidden && this.kernel && this.kernel.isDisposed && this.sync();
@@ -181,6 +185,10 @@ export class Resumer {
     if (!told.on) {
       return;
     }
+    this.tellOfDeath(told);
+    if (told.lost && told.lost.coming) {
+      setTimeout(() => this.sync(), FIRST_WAIT_MS);
+    }
     const cells = cellsById(this.panel);
     const known = new Set();
     for (const one of told.executions) {
@@ -198,6 +206,28 @@ export class Resumer {
     }
   }
 
+  /** A kernel that died under an open page and is started again: the line at the head says so, and JupyterLab need not. */
+  seeStatus(status) {
+    const { session } = this.panel.sessionContext;
+    if (status === 'autorestarting' && session && this.care.news.told && this.care.news.told.on) {
+      this.died = true;
+      this.lab.dropDialogs(session.path);
+    } else if (this.died && (status === 'idle' || status === 'busy')) {
+      this.died = false;
+      this.toTell = true;
+      this.sync();
+    }
+  }
+
+  /** Whatever else is not known of a kernel that died: that it did. */
+  tellOfDeath(told) {
+    if (this.toTell && !told.lost) {
+      const text = `The kernel of ${this.panel.context.localPath} died and was started again, without its variables.`;
+      this.lab.modules.apputils.Notification.warning(text, { autoClose: false });
+    }
+    this.toTell = false;
+  }
+
   /** A kernel that was lost under an open page: say so, and have another one, as the notebook would on being opened. */
   async replace() {
     const { context, sessionContext } = this.panel;
@@ -207,10 +237,10 @@ export class Resumer {
     }
     this.care.news.show(told);
     // Of two pages the one that is looked at begins, and the other one joins it.
-    if (!told.lost || this.replaced.has(told.lost.kernel) || (document.hidden && !told.kernel)) {
+    if (!told.lost || this.replaced.has(told.lost.id) || (document.hidden && !told.kernel)) {
       return;
     }
-    this.replaced.add(told.lost.kernel);
+    this.replaced.add(told.lost.id);
     await (told.kernel ? sessionContext.changeKernel({ id: told.kernel.id }) : sessionContext.startKernel());
   }
 

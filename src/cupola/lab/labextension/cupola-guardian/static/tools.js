@@ -24,6 +24,16 @@ export class Lab extends Server {
     return this.ask('guardian', path === undefined ? {} : { path });
   }
 
+  /** Close what JupyterLab is about to ask about a notebook: it is said elsewhere, and stops nobody. */
+  dropDialogs(path) {
+    this.modules.apputils.Dialog.tracker.forEach(one => {
+      // What is attached is seen, and may be another one's.
+      if (!one.isAttached && one.node.textContent.includes(path)) {
+        one.reject();
+      }
+    });
+  }
+
   warn(error) {
     console.warn(this.name, error);
   }
