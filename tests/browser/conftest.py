@@ -8,8 +8,9 @@ import pytest
 
 from support.axe import axe
 from support.map_lab import browser, lab, page
+from support.opened import visit
 
-__all__ = ["axe", "browser", "lab", "page"]
+__all__ = ["axe", "browser", "lab", "page", "visit"]
 
 PATIENCE_MS = 60_000
 DEAF = Path(__file__).parents[1] / "support" / "deaf_chromium.py"

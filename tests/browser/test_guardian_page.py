@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import signal
 
 import nbformat
 import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from cupola.lab.guardian.folder import KernelFolder
 from support.axe import violations
 from support.map_lab import MARKS
+from support.opened import WAIT, text_of, type_in
 from support.survive_labs import OursLab
 from support.survive_page import Notebook, until
 
 pytestmark = MARKS
-
-WAIT = "\nimport pathlib, time\nwhile not pathlib.Path('{name}').exists():\n    time.sleep(0.1)"
 
 
 @pytest.fixture(scope="module")
@@ -29,40 +24,6 @@ def lab(tmp_path_factory):
     one = OursLab(tmp_path_factory.mktemp("lab")).start()
     yield one
     one.stop()
-
-
-@pytest.fixture
-def visit(lab):
-    """Open notebooks, each in a browser of its own."""
-    machines = []
-
-    def open_one(name, *cells, ready=True):
-        if cells:
-            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-            notebook.metadata.kernelspec = {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-            nbformat.write(notebook, lab.folder / name)
-        machines.append(lab.machine())
-        found = lab.open(machines[-1], name)
-        found.machine = machines[-1]
-        if ready:
-            found.ready()
-        else:
-            found.wait()
-        return found
-
-    yield open_one
-    for machine in machines:
-        with contextlib.suppress(Exception):
-            machine.close()
-
-
-def text_of(notebook, cell):
-    outputs = notebook.look().outputs
-    return "\n".join(outputs[cell]) if cell < len(outputs) else ""
 
 
 def test_widgets_of_a_cell_that_still_runs_are_drawn_and_move(lab, visit):
@@ -132,43 +93,6 @@ def test_news_of_an_absence_lead_to_the_cells(lab, visit, axe):
     assert page.page.locator(".cupola-bar-away").count() == 0
 
 
-def test_a_lost_kernel_is_told_in_plain_words_and_typed_text_is_offered(lab, visit, axe):
-    page = visit("lost.ipynb", "x = 41", "print(x, flush=True)" + WAIT.format(name="go-4"), "y = 1")
-    page.run(0)
-    until(lambda: page.look().prompts[0] == "1", "it ran")
-    page.run(1)
-    until(lambda: text_of(page, 1) == "41", "it runs")
-    page.save()
-    # Else it might be saved before it is lost.
-    lab.kill_server()
-    page.page.locator(".jp-CodeCell .cm-content").nth(2).click()
-    page.page.keyboard.press("Control+End")
-    page.page.keyboard.type(" + 5")
-    kept = "() => Object.keys(localStorage).some(key => key.includes('draft') && localStorage[key].includes('y = 1 + 5'))"
-    page.page.wait_for_function(kept)
-    lab.lose()
-    page.page.close()
-    lab.again()
-    page = lab.open(page.machine, "lost.ipynb")
-    page.ready()
-    bar = page.page.locator(".cupola-bar-lost")
-    bar.wait_for()
-    assert "ended with its container" in bar.inner_text()
-    assert text_of(page, 1) == "41"
-    cut = page.page.locator(".jp-Cell.cupola-cut")
-    assert cut.count() == 1
-    assert violations(page.page, axe, ".cupola-bar-lost") == []
-    toast = page.page.locator(".Toastify__toast", has_text="changes that were never saved")
-    toast.get_by_role("button", name="Show").click()
-    page.page.locator(".jp-Dialog").get_by_role("button", name="Put them into the notebook").click()
-    until(lambda: page.look().sources[2].strip() == "y = 1 + 5", "they are back")
-    (lab.folder / "go-4").touch()
-    bar.get_by_role("button", name="Run again up to here").click()
-    until(lambda: text_of(page, 1) == "41" and page.look().prompts[1] not in {"*", ""}, "it runs again")
-    bar.get_by_role("button", name="Close").click()
-    bar.wait_for(state="detached")
-
-
 def test_what_is_kept_of_variables_can_be_seen(visit, axe):
     page = visit("kept.ipynb", "answer = 42\nimport sqlite3\ncon = sqlite3.connect(':memory:')")
     page.run(0)
@@ -184,87 +108,6 @@ def test_what_is_kept_of_variables_can_be_seen(visit, axe):
     assert dialog.get_by_role("cell", name="con", exact=True).count() == 1
     assert violations(page.page, axe, ".jp-Dialog .cupola-variables") == []
     dialog.get_by_role("button", name="Close").click()
-
-
-def test_a_kernel_that_is_lost_under_an_open_page_is_told_and_replaced(lab, visit):
-    page = visit("open.ipynb", "x = 41\nrows = (i for i in range(3))", "print(x)" + WAIT.format(name="never"))
-    page.run(0)
-
-    def kept():
-        kernel = lab.state("open.ipynb")["kernel"]
-        return kernel and kernel["kept"] and kernel["kept"]["variables"] == ["x"]
-
-    until(kept, "the variables are kept")
-    page.run(1)
-    until(lambda: text_of(page, 1) == "41", "it runs")
-    lab.lose()
-    page.page.locator(".cupola-connection", has_text="The connection is lost").wait_for()
-    lab.again()
-    page.page.locator(".cupola-connection", has_text="A kernel was lost").wait_for()
-    bar = page.page.locator(".cupola-bar-lost", has_text="1 variable of")
-    bar.wait_for()
-    assert "rows (a generator cannot be stored)" in bar.inner_text()
-    page.ready()
-    assert page.page.locator(".jp-Cell.cupola-cut").count() == 1
-    assert page.look().dialogs == []
-    type_in(page, 1, "")
-    page.page.keyboard.press("Control+a")
-    page.page.keyboard.insert_text("print(x + 1)")
-    page.page.keyboard.press("Control+Enter")
-    until(lambda: text_of(page, 1) == "42", "the new kernel has them")
-
-
-@pytest.mark.parametrize("both", [False, True])
-def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, visit, both):
-    name = f"died-{both}.ipynb"
-    page = visit(
-        name, "x = 41\nrows = (i for i in range(3))", "print(x)" + WAIT.format(name="never"), "print('later')"
-    )
-    page.run(0)
-
-    def kept():
-        kernel = lab.state(name)["kernel"]
-        return kernel and kernel["kept"] and kernel["kept"]["variables"] == ["x"]
-
-    until(kept, "the variables are kept")
-    page.run(1)
-    page.run(2)
-    until(lambda: text_of(page, 1) == "41", "it runs")
-    record = KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state(name)["kernel"]["id"]).record()
-    os.kill(record["guardian" if both else "kernel"], signal.SIGKILL)
-    bar = page.page.locator(".cupola-bar-lost", has_text="1 variable of")
-    bar.wait_for()
-    said = bar.inner_text()
-    assert "rows (a generator cannot be stored)" in said
-    # Who is killed alone has a guardian who says how; it goes with the guardian without a word.
-    assert ("most likely for want of memory" in said, "ended with its container" in said) == (not both, both)
-    assert page.page.locator(".jp-Cell.cupola-cut").count() == 2
-    assert page.look().dialogs == []
-    page.ready()
-    assert page.look().outputs == [[], ["41"], []], "what was lost is not executed again"
-    bar.get_by_role("button", name="Close").click()
-    bar.wait_for(state="detached")
-    type_in(page, 2, "")
-    page.page.keyboard.press("Control+a")
-    page.page.keyboard.insert_text("print(x + 1)")
-    page.page.keyboard.press("Control+Enter")
-    until(lambda: text_of(page, 2) == "42", "the kernel that was started again has them")
-    assert lab.state(name)["lost"] is None
-    # The next time is another loss.
-    os.kill(
-        KernelFolder(lab.folder / ".cupola" / "kernels" / record["kernel_id"]).record()["kernel"],
-        signal.SIGKILL,
-    )
-    page.page.locator(".cupola-bar-lost", has_text="most likely for want of memory").wait_for()
-    assert page.look().dialogs == []
-
-
-def test_a_kernel_that_dies_before_it_was_asked_anything_is_told_too(lab, visit):
-    page = visit("unused.ipynb", "x = 1")
-    folder = KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state("unused.ipynb")["kernel"]["id"])
-    os.kill(folder.record()["kernel"], signal.SIGKILL)
-    page.page.get_by_text("The kernel of unused.ipynb died and was started again").first.wait_for()
-    assert page.look().dialogs == []
 
 
 VIEWERS = """
@@ -333,12 +176,6 @@ def test_a_viewer_sees_what_a_kernel_says_whose_owner_is_away(tmp_path):
 
 def drafts(page):
     return page.page.evaluate("() => Object.keys(localStorage).filter(key => key.includes(':draft:')).length")
-
-
-def type_in(page, cell, text):
-    page.page.locator(".jp-CodeCell .cm-content").nth(cell).click()
-    page.page.keyboard.press("Control+End")
-    page.page.keyboard.type(text)
 
 
 def put_in(page, cells):

@@ -225,4 +225,5 @@ def test_a_cell_that_was_executed_since_is_not_cut_any_more(lost):
     ledger.note(asked("x3"))
     kernel.run("x3")
     ledger.poll()
-    assert find_loss("a.ipynb", [ledger], kernel.folder)["cells"] == ["c2"]
+    told = find_loss("a.ipynb", [ledger], kernel.folder)
+    assert (told["cells"], told["waited"]) == (["c2"], ["c2"])

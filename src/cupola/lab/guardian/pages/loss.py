@@ -13,7 +13,7 @@ from cupola.lab.guardian.variables.snapshots import Restored, clock
 
 if TYPE_CHECKING:
     from cupola.lab.guardian.folder import KernelFolder
-    from cupola.lab.guardian.journal.ledger import Ledger
+    from cupola.lab.guardian.journal.ledger import Execution, Ledger
 
 __all__ = ["find_loss"]
 
@@ -102,6 +102,7 @@ def find_loss(path: str, ledgers: list[Ledger], current: KernelFolder | None) ->
     lost, ending = found
     executions = [one for one in lost.executions.values() if one.path == path]
     at = ending.at or max((one.ended or one.started or one.asked for one in executions), default=0)
+    cut = _cut(path, lost, ledgers)
     ended, (back, coming) = ending.sentence(at), _back(current, restored)
     return {
         "id": f"{lost.folder.kernel_id}.{ending.epoch}",
@@ -109,7 +110,8 @@ def find_loss(path: str, ledgers: list[Ledger], current: KernelFolder | None) ->
         "at": at,
         "clock": clock(at),
         "why": ending.why,
-        "cells": _cut(path, lost, ledgers),
+        "cells": [one.cell for one in cut],
+        "waited": [one.cell for one in cut if one.count is None],
         "restored": restored.as_json() if restored else None,
         "ended": ended,
         "back": back,
@@ -137,16 +139,16 @@ def _find(
     return None
 
 
-def _cut(path: str, lost: Ledger, ledgers: list[Ledger]) -> list[str]:
-    """Return the cells that ended with a kernel, and were not executed since."""
+def _cut(path: str, lost: Ledger, ledgers: list[Ledger]) -> list[Execution]:
+    """Return the executions that ended with a kernel, of cells that were not executed since."""
     newest = {
         one.cell: one
         for one in sorted((one for each in ledgers for one in each.of(path)), key=lambda one: one.asked)
     }
     gone = not lost.folder.alive
     return [
-        cell
-        for cell, one in newest.items()
+        one
+        for one in newest.values()
         if one.id in lost.executions and (one.state is State.LOST or (gone and not one.state.over))
     ]
 

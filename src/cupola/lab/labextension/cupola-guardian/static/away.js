@@ -161,7 +161,8 @@ export class News {
       const isCut = cut.has(cell.model.id) && cell.model.executionState !== 'running';
       if (isCut) {
         cell.node.classList.add(CUT);
-        cell.node.dataset.cupolaCut = 'Ended with the kernel at ' + lost.clock + '.';
+        const text = lost.waited.includes(cell.model.id) ? 'Did not run: the kernel ended' : 'Ended with the kernel';
+        cell.node.dataset.cupolaCut = `${text} at ${lost.clock}.`;
       } else {
         this.unmark(cell);
       }
