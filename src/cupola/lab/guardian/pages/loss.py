@@ -132,7 +132,9 @@ def _find(
     for ledger in sorted(used, key=lambda one: max(asked[one.folder.kernel_id]), reverse=True):
         name = ledger.folder.kernel_id
         ending = _Ending.of(ledger.folder)
-        if ending is not None and ending.by != "asked" and (not ending.at or min(asked[name]) < ending.at):
+        # The journal has milliseconds.
+        was_used = ending is not None and (not ending.at or round(min(asked[name]), 3) <= ending.at)
+        if was_used and ending is not None and ending.by != "asked":
             return ledger, ending
         if restored is None or current is None or name != current.kernel_id:
             return None
