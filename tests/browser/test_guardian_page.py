@@ -40,6 +40,7 @@ def test_widgets_of_a_cell_that_still_runs_are_drawn_and_move(lab, visit):
     first.machine.kill()
     new = visit("widgets.ipynb", ready=False)
     until(lambda: "label begun" in text_of(new, 0), lambda: f"the new page draws them: {new.look().outputs}")
+    until(lambda: new.look().kernel == "busy", lambda: f"it is shown as busy: {new.look().kernel}")
     (lab.folder / "go-1").touch()
     until(lambda: "label on" in text_of(new, 0) and "bar 50%" in text_of(new, 0), "they move")
     assert new.look().prompts[0] == "*"

@@ -121,6 +121,34 @@ def test_a_busy_kernel_is_no_reason_to_wait(server, notebook, open_page):
     assert told(server, notebook[1])["executions"][0]["state"] == "running"
 
 
+def beside(page, name):
+    """Return the states that a page hears of when the kernel does something beside a cell, as its debugger does."""
+    states, wanted = [], page.ask("kernel_info_request", {}, channel="control")
+    last = None
+    for channel, message in page.hear():
+        parent = message["parent_header"].get("msg_id")
+        if message["header"]["msg_type"] == "status" and parent in {wanted, last, name}:
+            states.append((parent == name, message["content"]["execution_state"]))
+        if channel == "control" and parent == wanted:
+            # What follows comes before the answer to the next question.
+            last = page.ask("kernel_info_request", {}, channel="control")
+        elif channel == "control" and parent == last:
+            return states
+    raise AssertionError
+
+
+def test_what_a_kernel_does_beside_a_cell_does_not_make_it_idle(notebook, open_page):
+    page = open_page(notebook[0])
+    name = page.execute("input()", "c1")
+    question = first(page, "input_request", name)
+    for one in (page, open_page(notebook[0])):
+        states = beside(one, name)
+        assert (True, "busy") in states[states.index((False, "idle")) :]
+    answer(page, question["header"], "on")
+    page.until_idle(name)
+    assert (True, "busy") not in beside(page, name)
+
+
 def test_widgets_of_a_busy_kernel_are_told_from_the_journal(notebook, open_page):
     kernel, _ = notebook
     page = open_page(kernel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
@@ -12,7 +13,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Bytes, Dict, Int, Set, Unicode
+from traitlets import Bool, Bytes, Dict, Instance, Int, Set, Unicode
 from typing_extensions import override
 
 from cupola.lab.guardian.journal.ledger import Execution
@@ -38,6 +39,9 @@ CAUGHT_UP_S = 0.2
 DEAF_S = 1.0
 """What a kernel has said for so long, and this page's own line has not brought, it never will: the journal has it."""
 _VOICE = "cupola_voice"
+_CONTENT = 4
+"""Of a message's parts: after its signature and three heads."""
+_MOST_OVER = 200
 
 
 class SurvivingConnection(ZMQChannelsWebsocketConnection):
@@ -53,6 +57,8 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     _volume = Int(0)
     sent = Dict()
     """Headers of the requests that this page has passed on and has not heard the end of, by their ids."""
+    over = Instance(deque, args=((), _MOST_OVER))
+    """Executions whose end this page has heard lately, by their ids."""
     heard = Set()
     """Those of them of which it has heard something."""
     _checking = Bool(False)
@@ -204,10 +210,12 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             return False
         self._say("kernel_info_reply", info, header, channel="shell")
         self._say("status", {"execution_state": "idle"}, header)
-        running = self.ledger.running
+        self._say_busy(self.ledger.running, header)
+        return True
+
+    def _say_busy(self, running: Execution | None, header: dict[str, Any]) -> None:
         of = {**header, "msg_id": running.id, "msg_type": "execute_request"} if running else {}
         self._say("status", {"execution_state": "busy"}, of)
-        return True
 
     def _tell_about_comms(self, header: dict[str, Any], content: dict[str, Any]) -> bool:
         """Tell which widgets there are, as far as the journal knows."""
@@ -219,7 +227,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         }
         self._say("comm_info_reply", {"status": "ok", "comms": found}, header, channel="shell")
         self._say("status", {"execution_state": "idle"}, header)
-        self._say("status", {"execution_state": "busy"}, {})
+        self._say_busy(None, header)
         return True
 
     # -- from the journal -------------------------------------------------------------------------------------
@@ -345,10 +353,30 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         if self._is_late_echo(parts) or (self.replays and self._is_told_by_journal(parts)):
             return
         super().handle_outgoing_message(stream, outgoing_msg)
+        if stream is self.channels.get("iopub"):
+            self._stay_busy(parts)
+
+    def _stay_busy(self, parts: list[Any]) -> None:
+        """Say again that a cell runs, where the kernel has done something beside it: JupyterLab takes any "idle" for the kernel's."""
+        if (
+            len(parts) <= _CONTENT
+            or b'"status"' not in bytes(parts[1])
+            or b'"idle"' not in bytes(parts[_CONTENT])
+        ):
+            return
+        parent = json.loads(bytes(parts[2]))
+        if parent.get("msg_type") == "execute_request":
+            self.over.append(parent.get("msg_id"))
+            return
+        self.ledger.poll()
+        running = self.ledger.running
+        # The journal may be behind what this page has heard.
+        if running is not None and running.id not in self.over:
+            self._say_busy(running, parent)
 
     def _is_late_echo(self, parts: list[Any]) -> bool:
         """Whether the kernel repeats what another page, which may be gone, told of an output widget: this one has more."""
-        content = bytes(parts[4]) if len(parts) > 4 else b""  # noqa: PLR2004 - signature, three heads, content
+        content = bytes(parts[_CONTENT]) if len(parts) > _CONTENT else b""
         if b'"echo_update"' not in content or b'"outputs"' not in content:
             return False
         told = json.loads(content)
