@@ -228,6 +228,11 @@ class Page:
         }
         return self.ask("execute_request", content, message_id=message_id, cellId=cell)
 
+    def execute_in_console(self, code: str) -> str:
+        """Run something that is in no notebook; return its id."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+        return self.ask("execute_request", content)
+
     def hear(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield channel and message."""
         while True:

@@ -137,9 +137,10 @@ def beside(page, name):
     raise AssertionError
 
 
-def test_what_a_kernel_does_beside_a_cell_does_not_make_it_idle(notebook, open_page):
+@pytest.mark.parametrize("asked", ["notebook", "console"])
+def test_what_a_kernel_does_beside_a_cell_does_not_make_it_idle(notebook, open_page, asked):
     page = open_page(notebook[0])
-    name = page.execute("input()", "c1")
+    name = page.execute("input()", "c1") if asked == "notebook" else page.execute_in_console("input()")
     question = first(page, "input_request", name)
     for one in (page, open_page(notebook[0])):
         states = beside(one, name)
@@ -222,10 +223,7 @@ def test_a_question_outlives_the_server_and_is_not_asked_again_once_answered(ser
 def test_a_console_is_left_alone(server, notebook, open_page):
     kernel, path = notebook
     page = open_page(kernel)
-    name = page.ask(
-        "execute_request",
-        {"code": "print(input('?'))", "silent": False, "store_history": True, "allow_stdin": True},
-    )
+    name = page.execute_in_console("print(input('?'))")
     question = first(page, "input_request", name)
     answer(page, question["header"], "typed")
     assert text_of(page.until_idle(name)) == "typed\n"

@@ -83,8 +83,13 @@ class Ledger:
         return self.executions.get(self._running)
 
     @property
+    def busy_with(self) -> str:
+        """The id of what the kernel executes, for a notebook or a console; empty for nothing."""
+        return self._running
+
+    @property
     def busy(self) -> bool:
-        """Whether the kernel executes something, of a notebook or a console."""
+        """Whether the kernel executes something."""
         return bool(self._running)
 
     def of(self, path: str) -> list[Execution]:

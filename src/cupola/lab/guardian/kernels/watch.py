@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 import zmq
 
 if TYPE_CHECKING or __package__:
-    from .watch_journal import Journal
+    from .watch_journal import Journal, words_of_end
 else:
     # Run as a script: the package around it would cost more memory than it has itself.
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    from watch_journal import Journal
+    from watch_journal import Journal, words_of_end
 
 __all__ = ["Guardian", "main"]
 
@@ -438,13 +438,11 @@ def _ending(record: dict[str, object], last: dict[str, object]) -> dict[str, obj
     record
         Of its guardian; a server writes there who has ended it.
     last
-        The last record of its journal: without an exit code nobody was left to write down its end.
+        The last record of its journal.
     """
     if not record:
         return None
-    fields = ("t", "code", "signal", "told") if last.get("type") == "end" else ("t",)
-    kept = {name: last[name] for name in fields if name in last}
-    return {"epoch": _whole(record.get("epoch")), "ended": record.get("ended", ""), **kept}
+    return {"epoch": _whole(record.get("epoch")), "ended": record.get("ended", ""), **words_of_end(last)}
 
 
 def _limit() -> int:

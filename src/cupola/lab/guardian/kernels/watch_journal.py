@@ -8,7 +8,7 @@ import json
 import os
 import time
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "words_of_end"]
 
 SMALL = 64 << 10
 SEGMENT = 8 << 20
@@ -19,6 +19,18 @@ TAIL = 1 << 20
 """Bytes that are kept of the end of a flood whose middle is dropped."""
 SYNC_SECONDS = 1.0
 RETRY_SECONDS = 0.3
+
+
+def words_of_end(last: dict[str, object]) -> dict[str, object]:
+    """Return what the last record of a journal says of the kernel's end: without a ``code`` nobody was left to write it down.
+
+    Parameters
+    ----------
+    last
+        The record; empty for none.
+    """
+    names = ("t", "code", "signal", "told") if last.get("type") == "end" else ("t",)
+    return {name: last[name] for name in names if name in last}
 
 
 class Journal:

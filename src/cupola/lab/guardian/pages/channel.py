@@ -210,11 +210,12 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             return False
         self._say("kernel_info_reply", info, header, channel="shell")
         self._say("status", {"execution_state": "idle"}, header)
-        self._say_busy(self.ledger.running, header)
+        self._say_busy(header)
         return True
 
-    def _say_busy(self, running: Execution | None, header: dict[str, Any]) -> None:
-        of = {**header, "msg_id": running.id, "msg_type": "execute_request"} if running else {}
+    def _say_busy(self, header: dict[str, Any]) -> None:
+        name = self.ledger.busy_with
+        of = {**header, "msg_id": name, "msg_type": "execute_request"} if name else {}
         self._say("status", {"execution_state": "busy"}, of)
 
     def _tell_about_comms(self, header: dict[str, Any], content: dict[str, Any]) -> bool:
@@ -227,7 +228,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
         }
         self._say("comm_info_reply", {"status": "ok", "comms": found}, header, channel="shell")
         self._say("status", {"execution_state": "idle"}, header)
-        self._say_busy(None, header)
+        self._say_busy(header)
         return True
 
     # -- from the journal -------------------------------------------------------------------------------------
@@ -369,10 +370,9 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             self.over.append(parent.get("msg_id"))
             return
         self.ledger.poll()
-        running = self.ledger.running
         # The journal may be behind what this page has heard.
-        if running is not None and running.id not in self.over:
-            self._say_busy(running, parent)
+        if self.ledger.busy_with and self.ledger.busy_with not in self.over:
+            self._say_busy(parent)
 
     def _is_late_echo(self, parts: list[Any]) -> bool:
         """Whether the kernel repeats what another page, which may be gone, told of an output widget: this one has more."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from cupola.lab.guardian.journal.ledger import State
+from cupola.lab.guardian.kernels.watch_journal import words_of_end
 from cupola.lab.guardian.variables import restore
 from cupola.lab.guardian.variables.snapshots import Restored, clock
 
@@ -56,6 +57,10 @@ class _Ending:
                 told=bool(said.get("told")),
             )
         return None
+
+    def cut_off(self, asked: float) -> bool:
+        """Whether it was nobody's wish, and came after something was asked of the kernel; the journal has milliseconds."""
+        return self.by != "asked" and (not self.at or round(asked, 3) <= self.at)
 
     @property
     def why(self) -> str:
@@ -132,9 +137,7 @@ def _find(
     for ledger in sorted(used, key=lambda one: max(asked[one.folder.kernel_id]), reverse=True):
         name = ledger.folder.kernel_id
         ending = _Ending.of(ledger.folder)
-        # The journal has milliseconds.
-        was_used = ending is not None and (not ending.at or round(min(asked[name]), 3) <= ending.at)
-        if was_used and ending is not None and ending.by != "asked":
+        if ending is not None and ending.cut_off(min(asked[name])):
             return ledger, ending
         if restored is None or current is None or name != current.kernel_id:
             return None
@@ -156,15 +159,14 @@ def _cut(path: str, lost: Ledger, ledgers: list[Ledger]) -> list[Execution]:
 
 
 def _last_words(folder: KernelFolder) -> dict[str, Any]:
-    """Return the last record of a kernel's journal if it is that of its end, else only when it was written."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    """Return what a kernel's journal says of its end."""
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):
         last = max(folder.journal.glob("*.jsonl"), default=None)
         if last is not None:
             with last.open("rb") as file:
                 file.seek(max(0, last.stat().st_size - _TAIL))
                 record = json.loads(file.read().splitlines()[-1])
-            names = ("t", "code", "signal", "told") if record.get("type") == "end" else ("t",)
-            return {name: record[name] for name in names if name in record}
+            return words_of_end(record)
     return {}
 
 
