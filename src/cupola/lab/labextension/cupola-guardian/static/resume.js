@@ -211,7 +211,7 @@ export class Resumer {
     const { session } = this.panel.sessionContext;
     if (status === 'autorestarting' && session && this.care.news.told && this.care.news.told.on) {
       this.died = true;
-      this.lab.dropDialogs(session.path);
+      this.lab.dropDialog(session.path);
     } else if (this.died && (status === 'idle' || status === 'busy')) {
       this.died = false;
       this.toTell = true;

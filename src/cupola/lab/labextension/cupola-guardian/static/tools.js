@@ -24,14 +24,13 @@ export class Lab extends Server {
     return this.ask('guardian', path === undefined ? {} : { path });
   }
 
-  /** Close what JupyterLab is about to ask about a notebook: it is said elsewhere, and stops nobody. */
-  dropDialogs(path) {
-    this.modules.apputils.Dialog.tracker.forEach(one => {
-      // What is attached is seen, and may be another one's.
-      if (!one.isAttached && one.node.textContent.includes(path)) {
-        one.reject();
-      }
-    });
+  /** Close what JupyterLab has just begun to ask about a notebook, before it is seen: it is said elsewhere, and stops nobody. */
+  dropDialog(path) {
+    let newest = null;
+    this.modules.apputils.Dialog.tracker.forEach(one => (newest = one));
+    if (newest && !newest.isAttached && newest.node.textContent.includes(path)) {
+      newest.reject();
+    }
   }
 
   warn(error) {
