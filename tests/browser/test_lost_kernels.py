@@ -12,7 +12,7 @@ pytest.importorskip("playwright.sync_api")
 from cupola.lab.guardian.folder import KernelFolder
 from support.axe import violations
 from support.map_lab import MARKS
-from support.opened import WAIT, text_of, type_in
+from support.opened import WAIT, text_of, until_kept, write_and_run
 from support.survive_labs import OursLab
 from support.survive_page import until
 
@@ -24,6 +24,11 @@ def lab(tmp_path_factory):
     one = OursLab(tmp_path_factory.mktemp("lab")).start()
     yield one
     one.stop()
+
+
+def folder_of(lab, name):
+    """Return the folder of a notebook's kernel."""
+    return KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state(name)["kernel"]["id"])
 
 
 def test_a_lost_kernel_is_told_in_plain_words_and_typed_text_is_offered(lab, visit, axe):
@@ -66,12 +71,7 @@ def test_a_lost_kernel_is_told_in_plain_words_and_typed_text_is_offered(lab, vis
 def test_a_kernel_that_is_lost_under_an_open_page_is_told_and_replaced(lab, visit):
     page = visit("open.ipynb", "x = 41\nrows = (i for i in range(3))", "print(x)" + WAIT.format(name="never"))
     page.run(0)
-
-    def kept():
-        kernel = lab.state("open.ipynb")["kernel"]
-        return kernel and kernel["kept"] and kernel["kept"]["variables"] == ["x"]
-
-    until(kept, "the variables are kept")
+    until_kept(lab, "open.ipynb", "x")
     page.run(1)
     until(lambda: text_of(page, 1) == "41", "it runs")
     lab.lose()
@@ -84,10 +84,7 @@ def test_a_kernel_that_is_lost_under_an_open_page_is_told_and_replaced(lab, visi
     page.ready()
     assert page.page.locator(".jp-Cell.cupola-cut").count() == 1
     assert page.look().dialogs == []
-    type_in(page, 1, "")
-    page.page.keyboard.press("Control+a")
-    page.page.keyboard.insert_text("print(x + 1)")
-    page.page.keyboard.press("Control+Enter")
+    write_and_run(page, 1, "print(x + 1)")
     until(lambda: text_of(page, 1) == "42", "the new kernel has them")
 
 
@@ -98,17 +95,12 @@ def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, v
         name, "x = 41\nrows = (i for i in range(3))", "print(x)" + WAIT.format(name="never"), "print('later')"
     )
     page.run(0)
-
-    def kept():
-        kernel = lab.state(name)["kernel"]
-        return kernel and kernel["kept"] and kernel["kept"]["variables"] == ["x"]
-
-    until(kept, "the variables are kept")
+    until_kept(lab, name, "x")
     page.run(1)
     page.run(2)
     until(lambda: text_of(page, 1) == "41", "it runs")
-    record = KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state(name)["kernel"]["id"]).record()
-    os.kill(record["guardian" if both else "kernel"], signal.SIGKILL)
+    folder = folder_of(lab, name)
+    os.kill(folder.record()["guardian" if both else "kernel"], signal.SIGKILL)
     bar = page.page.locator(".cupola-bar-lost", has_text="1 variable of")
     bar.wait_for()
     said = bar.inner_text()
@@ -127,24 +119,17 @@ def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, v
     assert page.look().outputs == [[], ["41"], []], "what was lost is not executed again"
     bar.get_by_role("button", name="Close").click()
     bar.wait_for(state="detached")
-    type_in(page, 2, "")
-    page.page.keyboard.press("Control+a")
-    page.page.keyboard.insert_text("print(x + 1)")
-    page.page.keyboard.press("Control+Enter")
+    write_and_run(page, 2, "print(x + 1)")
     until(lambda: text_of(page, 2) == "42", "the kernel that was started again has them")
     assert lab.state(name)["lost"] is None
     # The next time is another loss.
-    os.kill(
-        KernelFolder(lab.folder / ".cupola" / "kernels" / record["kernel_id"]).record()["kernel"],
-        signal.SIGKILL,
-    )
+    os.kill(folder.record()["kernel"], signal.SIGKILL)
     page.page.locator(".cupola-bar-lost", has_text="most likely for want of memory").wait_for()
     assert page.look().dialogs == []
 
 
 def test_a_kernel_that_dies_before_it_was_asked_anything_is_told_too(lab, visit):
     page = visit("unused.ipynb", "x = 1")
-    folder = KernelFolder(lab.folder / ".cupola" / "kernels" / lab.state("unused.ipynb")["kernel"]["id"])
-    os.kill(folder.record()["kernel"], signal.SIGKILL)
+    os.kill(folder_of(lab, "unused.ipynb").record()["kernel"], signal.SIGKILL)
     page.page.get_by_text("The kernel of unused.ipynb died and was started again").first.wait_for()
     assert page.look().dialogs == []

@@ -7,7 +7,9 @@ import contextlib
 import nbformat
 import pytest
 
-__all__ = ["WAIT", "text_of", "type_in", "visit"]
+from support.survive_page import until
+
+__all__ = ["WAIT", "text_of", "type_in", "until_kept", "visit", "write_and_run"]
 
 WAIT = "\nimport pathlib, time\nwhile not pathlib.Path('{name}').exists():\n    time.sleep(0.1)"
 """Ends a cell that waits for a file."""
@@ -51,3 +53,21 @@ def type_in(page, cell, text):
     page.page.locator(".jp-CodeCell .cm-content").nth(cell).click()
     page.page.keyboard.press("Control+End")
     page.page.keyboard.type(text)
+
+
+def write_and_run(page, cell, code):
+    """Put other code into a cell and run it."""
+    type_in(page, cell, "")
+    page.page.keyboard.press("Control+a")
+    page.page.keyboard.insert_text(code)
+    page.page.keyboard.press("Control+Enter")
+
+
+def until_kept(lab, name, *variables):
+    """Wait until these variables of a notebook are stored, and no other."""
+
+    def kept():
+        kernel = lab.state(name)["kernel"]
+        return kernel and kernel["kept"] and kernel["kept"]["variables"] == [*variables]
+
+    until(kept, "the variables are kept")

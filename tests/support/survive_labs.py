@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
-class Lab:
+class Lab(ABC):
     """What scenarios need of a JupyterLab: see the methods."""
 
     name = "lab"
@@ -68,33 +69,33 @@ class Lab:
 
         return until(whole, f"{name} can be read", 10)
 
+    @abstractmethod
     def machine(self) -> Machine:
         """Return a computer that reaches this Lab over its wire."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, machine: Machine, name: str) -> Notebook:
         """Open a notebook in a new tab, signing in where that is needed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kill_server(self) -> None:
         """Kill the Jupyter server alone, with -9."""
-        raise NotImplementedError
 
+    @abstractmethod
     def back(self) -> None:
         """Have it answer again: start it, or wait for whoever starts it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose(self) -> None:
         """Kill all processes of the session at once, with -9: its kernels and whatever watches them too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def again(self) -> None:
         """Start the session anew."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """End it, and leave nothing behind."""
-        raise NotImplementedError
 
     def guardians(self) -> list[psutil.Process]:
         """Return the guardians of its kernels."""
