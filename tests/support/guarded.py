@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["GuardedServer", "Page"]
+__all__ = ["PATIENCE", "GuardedServer", "Page"]
 
 PATIENCE = 120
 """Seconds: a loaded machine takes several times as long as a quiet one."""
@@ -171,6 +171,11 @@ class GuardedServer:
         """Tell the server to remove something."""
         return httpx.delete(self.url + path, headers={"Authorization": f"token {self.token}"})
 
+    def websocket(self, kernel: str, session: str = "") -> str:
+        """Return the address of a kernel's channels."""
+        address = f"{self.url.replace('http', 'ws', 1)}api/kernels/{kernel}/channels"
+        return f"{address}?token={self.token}&session_id={session or uuid.uuid4().hex}"
+
     def open_notebook(self, kernel_name: str, path: str = "a.ipynb") -> str:
         """Start a kernel for a notebook and return its id."""
         asked = {"path": path, "type": "notebook", "name": path, "kernel": {"name": kernel_name}}
@@ -185,10 +190,9 @@ class Page:
     def __init__(self, server: GuardedServer, kernel: str, session: str = "") -> None:
         self.session = Session(session=session or uuid.uuid4().hex)
         self._open = contextlib.ExitStack()
-        address = f"{server.url.replace('http', 'ws', 1)}api/kernels/{kernel}/channels"
         self.socket = self._open.enter_context(
             connect(
-                f"{address}?session_id={self.session.session}&token={server.token}",
+                server.websocket(kernel, self.session.session),
                 subprotocols=["v1.kernel.websocket.jupyter.org"],  # type: ignore[list-item]
                 open_timeout=PATIENCE,
                 max_size=None,

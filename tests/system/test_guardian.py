@@ -9,16 +9,18 @@ import re
 import shutil
 import signal
 import sqlite3
+import uuid
 from pathlib import Path
 
 import httpx
 import nbformat
 import psutil
 import pytest
+from websockets.sync.client import connect
 
 from cupola.lab.guardian.folder import KernelFolder
 from support.disks import command, needs
-from support.guarded import GuardedServer, Page, text_of
+from support.guarded import PATIENCE, GuardedServer, Page, text_of
 from support.kept import KeptSession
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -143,6 +145,48 @@ def test_a_kernel_that_dies_is_started_again_also_when_it_was_adopted(session):
     (end,) = [one for one in session.journal(kernel) if one["type"] == "end"]
     assert end["signal"] == signal.SIGKILL
     page.close()
+
+
+def test_a_kernel_that_was_started_again_does_not_go_on_starting_in_pages(server):
+    kernel = server.open_notebook("python3")
+    page = Page(server, kernel)
+    page.execute("import time\ntime.sleep(1000)", "c0")
+    states = (
+        one["content"]["execution_state"] for _, one in page.hear() if one["header"]["msg_type"] == "status"
+    )
+    assert "busy" in states
+    os.kill(server.record(kernel)["kernel"], signal.SIGKILL)
+    assert "starting" in states
+    # Nobody has asked it for anything.
+    assert next(states) == "idle"
+    page.close()
+
+
+def test_a_client_that_speaks_json_hears_only_json(server):
+    kernel = server.open_notebook("python3")
+    with connect(server.websocket(kernel), open_timeout=PATIENCE) as socket:
+
+        def ask(kind, content, channel):
+            header = {"msg_id": uuid.uuid4().hex, "msg_type": kind, "session": "json", "username": "ada"}
+            parts = {"parent_header": {}, "metadata": {}, "content": content, "buffers": []}
+            socket.send(json.dumps({"header": header, **parts, "channel": channel}))
+            return header["msg_id"]
+
+        def until_said(name, state):
+            while True:
+                said = json.loads(socket.recv(timeout=PATIENCE))
+                if (said["parent_header"].get("msg_id"), said["content"].get("execution_state")) == (
+                    name,
+                    state,
+                ):
+                    return said
+
+        cell = ask("execute_request", {"code": "import time\ntime.sleep(1000)", "silent": False}, "shell")
+        until_said(cell, "busy")
+        beside = ask("kernel_info_request", {}, "control")
+        until_said(beside, "idle")
+        # Said by the server: the cell runs on.
+        assert until_said(cell, "busy")["channel"] == "iopub"
 
 
 def test_a_guardian_that_is_killed_takes_its_kernel_along_and_another_pair_begins(session):

@@ -68,6 +68,8 @@ class SurvivingKernel(ServerKernelManager):
         before = self._make_url("iopub")
         # Ports where it was heard once are good: what pages send meanwhile waits for the new kernel there.
         newports = newports and not (KernelFolder.of(str(self.kernel_id)).path / "info.json").exists()
+        # What the one before did is over, though it never said so: pages that come back ask this one.
+        self.execution_state = "starting"
         await super()._async_restart_kernel(now=now, newports=newports, **kw)
         if self._make_url("iopub") != before:
             self.parent.rewire(self.kernel_id, before)

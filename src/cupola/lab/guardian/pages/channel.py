@@ -300,14 +300,23 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
     def _send(self, message: dict[str, Any], channel: str, buffers: list[bytes] | None = None) -> None:
         """Say something in the kernel's place."""
         self.voice.sign(message)
+        try:
+            data = self._packed(message, channel, buffers or [])
+            self.write_message(data, binary=isinstance(data, bytes))
+        except WebSocketClosedError:
+            self.log.debug("cupola: a page has gone meanwhile")
+
+    def _packed(self, message: dict[str, Any], channel: str, buffers: list[bytes]) -> bytes | str:
+        """Return what goes over the websocket, as its other end asked for it: JupyterLab in parts, other clients in JSON."""
+        if self.subprotocol != V1:
+            whole = {**message, "buffers": buffers}
+            said: bytes | str = self._reserialize_reply(whole, channel=channel)  # type: ignore[no-untyped-call]
+            return said
         parts = [
             self.session.pack(message[name]) for name in ("header", "parent_header", "metadata", "content")
         ]
-        try:
-            data = serialize_msg_to_ws_v1(parts + (buffers or []), channel)  # type: ignore[no-untyped-call]
-            self.write_message(data, binary=True)
-        except WebSocketClosedError:
-            self.log.debug("cupola: a page has gone meanwhile")
+        packed: bytes = serialize_msg_to_ws_v1(parts + buffers, channel)  # type: ignore[no-untyped-call]
+        return packed
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -355,24 +364,29 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             return
         super().handle_outgoing_message(stream, outgoing_msg)
         if stream is self.channels.get("iopub"):
-            self._stay_busy(parts)
+            self._say_what_it_does(parts)
 
-    def _stay_busy(self, parts: list[Any]) -> None:
-        """Say again that a cell runs, where the kernel has done something beside it: JupyterLab takes any "idle" for the kernel's."""
-        if (
-            len(parts) <= _CONTENT
-            or b'"status"' not in bytes(parts[1])
-            or b'"idle"' not in bytes(parts[_CONTENT])
-        ):
+    def _say_what_it_does(self, parts: list[Any]) -> None:
+        """Say what the kernel does after a word of its that pages take amiss.
+
+        JupyterLab takes any "idle" for the kernel's, though a cell runs, and it goes on showing "starting" until it asks for
+        something itself.
+        """
+        if len(parts) <= _CONTENT or b'"status"' not in bytes(parts[1]):
+            return
+        state = json.loads(bytes(parts[_CONTENT])).get("execution_state")
+        if state not in {"idle", "starting"}:
             return
         parent = json.loads(bytes(parts[2]))
-        if parent.get("msg_type") == "execute_request":
+        if state == "idle" and parent.get("msg_type") == "execute_request":
             self.over.append(parent.get("msg_id"))
             return
         self.ledger.poll()
         # The journal may be behind what this page has heard.
         if self.ledger.busy_with and self.ledger.busy_with not in self.over:
             self._say_busy(parent)
+        elif state == "starting":
+            self._say("status", {"execution_state": "idle"}, parent)
 
     def _is_late_echo(self, parts: list[Any]) -> bool:
         """Whether the kernel repeats what another page, which may be gone, told of an output widget: this one has more."""
