@@ -88,8 +88,23 @@ def test_a_kernel_that_is_lost_under_an_open_page_is_told_and_replaced(lab, visi
     until(lambda: text_of(page, 1) == "42", "the new kernel has them")
 
 
+SLOW = "import pathlib, time\nwhile pathlib.Path('hold').exists():\n    time.sleep(0.1)"
+
+
+@pytest.fixture
+def hold(lab):
+    """A file: while it is there, kernels do not finish to start."""
+    startup = lab.place / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True, exist_ok=True)
+    (startup / "hold.py").write_text(SLOW)
+    file = lab.folder / "hold"
+    yield file
+    file.unlink(missing_ok=True)
+    (startup / "hold.py").unlink()
+
+
 @pytest.mark.parametrize("both", [False, True])
-def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, visit, both):
+def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, visit, hold, both):
     name = f"died-{both}.ipynb"
     page = visit(
         name, "x = 41\nrows = (i for i in range(3))", "print(x)" + WAIT.format(name="never"), "print('later')"
@@ -100,7 +115,12 @@ def test_a_kernel_that_dies_and_is_started_again_is_told_without_a_dialog(lab, v
     page.run(2)
     until(lambda: text_of(page, 1) == "41", "it runs")
     folder = folder_of(lab, name)
+    hold.touch()
     os.kill(folder.record()["guardian" if both else "kernel"], signal.SIGKILL)
+    page.page.locator(".cupola-bar-lost", has_text="its variables are coming back").wait_for()
+    # The page asks again meanwhile.
+    page.page.wait_for_timeout(2500)
+    hold.unlink()
     bar = page.page.locator(".cupola-bar-lost", has_text="1 variable of")
     bar.wait_for()
     said = bar.inner_text()

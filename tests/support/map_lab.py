@@ -38,6 +38,7 @@ __all__ = [
     "tiles",
     "wait_for",
     "wait_for_tiles",
+    "write",
 ]
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -194,8 +195,13 @@ def picture(page: Page, lab: Lab, name: str) -> np.ndarray:
 
 def rewrite(page: Page, number: int, text: str) -> None:
     """Replace the text of a cell and run it."""
+    write(page, number, text)
+    page.keyboard.press("Shift+Enter")
+
+
+def write(page: Page, number: int, text: str) -> None:
+    """Replace the text of a cell, and stay in it."""
     page.locator(".jp-CodeCell .cm-content").nth(number).click()
     page.keyboard.press("Control+A")
     # Pasted as one piece: typed lines would be indented and closed by the editor.
     page.keyboard.insert_text(text)
-    page.keyboard.press("Shift+Enter")

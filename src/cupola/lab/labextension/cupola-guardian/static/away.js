@@ -1,7 +1,7 @@
 /*
  * News at the head of a notebook: what happened while nobody looked, and what was lost with a kernel and is back of it.
  */
-import { cellsById, make, showCell } from './tools.js';
+import { cellsById, idOf, make, showCell } from './tools.js';
 
 const MOST_LINKS = 12;
 const MOST_HEIGHT = 160;
@@ -157,11 +157,14 @@ export class News {
   /** Say at the cells themselves which were cut off. */
   mark(lost) {
     const cut = new Set(lost ? lost.cells : []);
+    const there = lost ? this.told.executions.filter(one => one.kernel === lost.kernel) : [];
+    const ended = new Map(there.map(one => [one.cell, one.id]));
     for (const cell of this.panel.content.widgets) {
-      const isCut = cut.has(cell.model.id) && cell.model.executionState !== 'running';
-      if (isCut) {
+      const { id, executionState } = cell.model;
+      // A cell that is executed again is not marked; one that is only told again what it had put out is.
+      if (cut.has(id) && (executionState !== 'running' || idOf(cell.outputArea.future) === ended.get(id))) {
         cell.node.classList.add(CUT);
-        const text = lost.waited.includes(cell.model.id) ? 'Did not run: the kernel ended' : 'Ended with the kernel';
+        const text = lost.waited.includes(id) ? 'Did not run: the kernel ended' : 'Ended with the kernel';
         cell.node.dataset.cupolaCut = `${text} at ${lost.clock}.`;
       } else {
         this.unmark(cell);

@@ -3,7 +3,7 @@
  * server knows the id and tells what was put out so far and what follows; JupyterLab's own output area shows it. An id that
  * the server does not know is executed: so whatever a page is not sure of it asks again.
  */
-import { cellsById, sleep } from './tools.js';
+import { cellsById, idOf, sleep } from './tools.js';
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 30000;
@@ -14,10 +14,6 @@ const STDIN = 'jp-OutputArea-stdin-item';
 /** Whether a message tells again what the cell may have shown before. */
 function isAgain(message) {
   return message.metadata && message.metadata.cupola === 'again';
-}
-
-function idOf(future) {
-  return future && future.msg.header.msg_id;
 }
 
 /** What is told again goes to the cell alone: what listens in on an execution (`Output` of ipywidgets) had it before. */

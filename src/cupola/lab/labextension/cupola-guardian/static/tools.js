@@ -54,6 +54,11 @@ export class Lab extends Server {
   }
 }
 
+/** The id of an execution that a cell follows. */
+export function idOf(future) {
+  return future && future.msg.header.msg_id;
+}
+
 /** Call `act` once within `ms`, however often it is asked for: `call.now` does not wait. */
 export function throttle(ms, act) {
   let timer = 0;
