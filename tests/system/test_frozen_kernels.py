@@ -214,12 +214,15 @@ def test_a_freeze_whose_program_is_killed_leaves_nothing_to_thaw(criu, server, k
     wrapper = tmp_path / "criu"
     wrapper.write_text(
         f'#!/bin/sh\n[ "$1" = dump ] || exec {criu.program} "$@"\n'
-        f'{criu.program} "$@" & sleep 0.05; kill -9 $!; exit 137\n'
+        f'{criu.program} "$@" & sleep 0.05; kill -9 $!\n'
+        f"sleep 120 & echo $! > {tmp_path}/helper; exit 137\n"
     )
     wrapper.chmod(0o755)
     server.kill()
     with pytest.raises(UnavailableError):
         Criu(str(wrapper)).freeze(guardian(server, kernel), place)
+    # Like criu's own, it lives on with all that it has open; nobody waits for it.
+    psutil.Process(int((tmp_path / "helper").read_text())).kill()
     assert not place.exists()
     with pytest.raises(UnavailableError, match="nothing is frozen"):
         criu.thaw(place)

@@ -18,6 +18,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from cupola.hub.processes import KnownProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
 __all__ = ["OLDEST", "Criu", "FrozenTree"]
 
@@ -342,17 +344,24 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _run(*command: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=seconds,
-        # What is thawed must not end with the platform, nor hear the signals of its terminal.
-        start_new_session=True,
-    )
+    # Not through pipes: criu that is killed leaves helpers behind, which would keep them open for ever.
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=complained,
+            check=False,
+            timeout=seconds,
+            # What is thawed must not end with the platform, nor hear the signals of its terminal.
+            start_new_session=True,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, _text(said), _text(complained))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _version(text: str) -> tuple[int, ...]:
