@@ -222,7 +222,9 @@ def test_a_freeze_whose_program_is_killed_leaves_nothing_to_thaw(criu, server, k
     with pytest.raises(UnavailableError):
         Criu(str(wrapper)).freeze(guardian(server, kernel), place)
     # Like criu's own, it lives on with all that it has open; nobody waits for it.
-    psutil.Process(int((tmp_path / "helper").read_text())).kill()
+    helper = psutil.Process(int((tmp_path / "helper").read_text()))
+    assert helper.status() != psutil.STATUS_ZOMBIE
+    helper.kill()
     assert not place.exists()
     with pytest.raises(UnavailableError, match="nothing is frozen"):
         criu.thaw(place)
