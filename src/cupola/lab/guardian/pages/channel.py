@@ -367,7 +367,7 @@ class SurvivingConnection(ZMQChannelsWebsocketConnection):
             self._say_what_it_does(parts)
 
     def _say_what_it_does(self, parts: list[Any]) -> None:
-        """Say what the kernel does after a word of its that pages take amiss.
+        """Say what the kernel does, where pages would take its own last word for something else.
 
         JupyterLab takes any "idle" for the kernel's, though a cell runs, and it goes on showing "starting" until it asks for
         something itself.
