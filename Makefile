@@ -22,7 +22,7 @@ up: install ## Install and start Cupola; Ctrl-C stops it
 
 test: lint ## Check and test everything, as CI does
 	@$(PYTHON) tools/environment.py debian
-	$(BIN)/pytest -n 3 --durations 40 --durations-min 10
+	$(BIN)/pytest -n 3 --durations 40 --durations-min 10 || $(BIN)/python tools/again.py $$?
 
 lint: develop ## Check style, types, import contracts, sizes and changelog fragments
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

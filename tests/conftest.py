@@ -24,6 +24,7 @@ from support.lanes import (
 )
 from support.matrix import matrix, pytest_sessionfinish, pytest_testnodedown
 from support.pools import htcondor_pool, slurm_pool
+from support.reports import pytest_runtest_makereport
 from support.weak_hub import weak_hub
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "platform",
     "pytest_collection_modifyitems",
     "pytest_configure_node",
+    "pytest_runtest_makereport",
     "pytest_runtest_protocol",
     "pytest_sessionfinish",
     "pytest_testnodedown",

@@ -83,7 +83,7 @@ def test_goes_on_without_its_server_and_no_line_is_lost(server, language):
     assert server.record(kernel) == before, "it is the same process"
     assert server.get("api/sessions").json()[0]["kernel"]["id"] == kernel
     again = Page(server, kernel, page.session.session)
-    told = again.until_idle(again.execute(language.lines, "long", long), again=True)
+    told = again.until_idle(again.execute(language.lines, "long", long))
     assert re.findall(r"line (\d+)", text_of(told)) == LINES
     again.until_idle(again.execute(language.recall, "queued", queued))
     again.run(language.recall, "new")
