@@ -190,7 +190,6 @@ class Page:
     def __init__(self, server: GuardedServer, kernel: str, session: str = "") -> None:
         self.session = Session(session=session or uuid.uuid4().hex)
         self._open = contextlib.ExitStack()
-        self._again: set[str] = set()
         self.socket = self._open.enter_context(
             connect(
                 server.websocket(kernel, self.session.session),
@@ -231,7 +230,6 @@ class Page:
             "allow_stdin": True,
             "stop_on_error": True,
         }
-        self._again |= {message_id} - {""}
         return self.ask("execute_request", content, message_id=message_id, cellId=cell)
 
     def execute_in_console(self, code: str) -> str:
@@ -249,12 +247,11 @@ class Page:
                 {"header": header, "parent_header": parent, "metadata": metadata, "content": content},
             )
 
-    def until_idle(self, message_id: str) -> list[dict[str, Any]]:
+    def until_idle(self, message_id: str, *, again: bool = False) -> list[dict[str, Any]]:
         """Return what is said about a request until it is answered and done.
 
-        Where it was asked for again, that begins with its ``execute_input``: what came before was on its way when we asked.
+        Where it is told `again`, that begins with its ``execute_input``: what came before was on its way when we asked.
         """
-        again = message_id in self._again
         found, answered, idle, begun = [], False, False, not again
         for channel, message in self.hear():
             if message["parent_header"].get("msg_id") != message_id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ CONFORMS = [
 @contextlib.contextmanager
 def served(app: Any) -> Iterator[str]:
     """Serve an application in a thread; yields its address."""
+    # Garbage of HDF5 that this thread would find may not go while a test's thread reads HDF5, and so waits for this one.
+    gc.collect()
     port = free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off")
     server = uvicorn.Server(config)

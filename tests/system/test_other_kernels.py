@@ -83,9 +83,9 @@ def test_goes_on_without_its_server_and_no_line_is_lost(server, language):
     assert server.record(kernel) == before, "it is the same process"
     assert server.get("api/sessions").json()[0]["kernel"]["id"] == kernel
     again = Page(server, kernel, page.session.session)
-    told = again.until_idle(again.execute(language.lines, "long", long))
+    told = again.until_idle(again.execute(language.lines, "long", long), again=True)
     assert re.findall(r"line (\d+)", text_of(told)) == LINES
-    again.until_idle(again.execute(language.recall, "queued", queued))
+    again.until_idle(again.execute(language.recall, "queued", queued), again=True)
     again.run(language.recall, "new")
     # In the journal, since on a busy machine Deno says now and then that it is done before it gives what was printed.
     server.until(

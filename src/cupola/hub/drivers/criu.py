@@ -18,7 +18,6 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -344,8 +343,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _run(*command: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
-    # Not through pipes: criu that is killed leaves helpers behind, which would keep them open for ever.
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+    # Not through pipes: criu that is killed leaves helpers behind, which would keep them open for ever. And in memory: a
+    # full disk is no reason to fail.
+    with _memory("said") as said, _memory("complained") as complained:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -357,6 +357,10 @@ def _run(*command: str, seconds: float | None = None) -> subprocess.CompletedPro
             start_new_session=True,
         )
         return subprocess.CompletedProcess(done.args, done.returncode, _text(said), _text(complained))
+
+
+def _memory(name: str) -> IO[bytes]:
+    return os.fdopen(os.memfd_create(name), "w+b")
 
 
 def _text(file: IO[bytes]) -> str:

@@ -193,10 +193,10 @@ def explained(file: RemoteFile | None) -> Iterator[None]:
     """Say why bytes could not be fetched, where a library only says that it could not read."""
     try:
         yield
-    except BaseException as error:
-        if file is not None and file.trouble is not None and error is not file.trouble:
-            trouble, file.trouble = file.trouble, None
-            raise trouble from error
+    except BaseException:
+        if file is not None and file.trouble:
+            why, file.trouble = file.trouble, ""
+            raise ImageError(why) from None
         raise
 
 
@@ -221,8 +221,11 @@ class RemoteFile(io.RawIOBase):
         self._at = 0
         self._next = -1
         self._ahead = 1
-        self.trouble: ImageError | None = None
-        """Why bytes could not be fetched: libraries that read from here make other words of it."""
+        self.trouble = ""
+        """Why bytes could not be fetched: libraries that read from here make other words of it.
+
+        Not the error itself: it would hold, by its traceback, what those libraries have open, and be held by it.
+        """
 
     @override
     def readable(self) -> bool:
@@ -321,8 +324,8 @@ class RemoteFile(io.RawIOBase):
                     for some in workers.map(self._fetch, runs):
                         found |= some
         except CupolaError as error:
-            self.trouble = ImageError(str(error))
-            raise self.trouble from error
+            self.trouble = str(error)
+            raise ImageError(self.trouble) from error
         return found
 
     def _fetch(self, run: tuple[int, int]) -> dict[int, bytes]:
