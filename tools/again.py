@@ -2,7 +2,7 @@
 """Run the few tests that failed with others beside them once more, by themselves: python tools/again.py EXIT_CODE.
 
 Three processes of tests share two cores, browsers, a container engine and two schedulers; now and then one of 4,500 tests
-waits for minutes there and gives up. What is broken fails by itself too. See docs/decisions/016.
+waits for minutes there and gives up. What is plainly broken fails by itself too; a rare fault may not, so look at the first failure. See docs/decisions/016.
 """
 
 from __future__ import annotations
